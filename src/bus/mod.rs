@@ -1,0 +1,1 @@
+//! Thin D-Bus objects.

@@ -1,0 +1,1 @@
+//! The command-line client: one file per verb.

@@ -1,0 +1,7 @@
+//! SANS-IO codecs: no I/O, no clock, no randomness, no async. Bytes in, values out, and back.
+pub mod cbor;
+pub mod ctap2;
+pub mod ctaphid;
+pub mod iso7816;
+pub mod oath;
+pub mod ykoath;

@@ -1,0 +1,1 @@
+//! FIDO2 sessions.

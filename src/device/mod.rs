@@ -1,0 +1,123 @@
+//! What one plugged-in device can do.
+//!
+//! One thread, its *lane*, owns one physical device with all its faces. [`DeviceHandle::run`] sends it a job and waits for
+//! the answer; the job gets a [`Session`], which opens links when first needed and keeps them for the length of the job.
+
+use std::time::Duration;
+
+use crate::link::{Holder, LinkError};
+
+/// Why a device could not do what was asked. Closed: every status of the standards lands in one of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// It was unplugged or taken from the reader.
+    #[error("the device was removed")]
+    Gone,
+    /// It did not answer before the deadline.
+    #[error("the device did not answer in time")]
+    Deadline,
+    /// The operation was cancelled before its point of no return.
+    #[error("cancelled")]
+    Cancelled,
+    /// The lane is stuck in a call that cannot be interrupted.
+    #[error("the device is unresponsive: unplug it and plug it in again")]
+    Unresponsive,
+    /// Another program has it.
+    #[error("another program is using the device")]
+    Busy(Option<Holder>),
+    /// The daemon may not open it.
+    #[error("the daemon may not open {0}")]
+    Permission(String),
+    /// pcscd is not running.
+    #[error("the smart card service (pcscd) is not running")]
+    NoCardService,
+    /// The bytes are not what the standard allows. The text says what was wrong and never holds the bytes.
+    #[error("the device broke its protocol: {0}")]
+    Protocol(&'static str),
+    /// It has no such application or feature.
+    #[error("the device does not support {0}")]
+    Unsupported(&'static str),
+    /// Wrong PIN (CTAP2_ERR_PIN_INVALID, 0x31).
+    #[error("wrong PIN")]
+    PinInvalid {
+        /// Tries left before the PIN is blocked for good, when the device told.
+        tries_left: Option<u8>,
+    },
+    /// Three wrong PINs in a row (0x34): replug, then go on.
+    #[error("PIN entry is blocked until the key is unplugged and plugged in again")]
+    SoftBlocked {
+        /// Tries left before the PIN is blocked for good.
+        tries_left: Option<u8>,
+    },
+    /// The PIN is blocked for good (0x32): only a reset helps.
+    #[error("the PIN is blocked for good")]
+    PinBlocked,
+    /// Built-in user verification is blocked (0x3C): use the PIN.
+    #[error("fingerprint verification is blocked")]
+    UvBlocked,
+    /// No PIN is set (0x35).
+    #[error("no PIN is set")]
+    PinNotSet,
+    /// A PIN is needed (0x36).
+    #[error("a PIN is required")]
+    PinRequired,
+    /// The new PIN breaks the key's rules (0x37).
+    #[error("the PIN does not meet the rules of the key: at least {min_length} characters")]
+    PinPolicy {
+        /// Least length in Unicode code points.
+        min_length: u8,
+    },
+    /// Nobody touched it in time (0x2F, 0x3A).
+    #[error("nobody touched the key in time")]
+    TouchTimeout,
+    /// The person declined (0x27).
+    #[error("declined on the key")]
+    Declined,
+    /// Not allowed now (0x30); for a reset: too long after power-up.
+    #[error("the key does not allow this now")]
+    NotAllowed,
+    /// A credential of the exclude list is on it (0x19).
+    #[error("the key is already registered")]
+    CredentialExcluded,
+    /// No matching credential (0x2E, 0x22; card 6984).
+    #[error("the device holds no such credential")]
+    NoCredential,
+    /// No room for another credential (0x28; card 6A84).
+    #[error("the device is full")]
+    StorageFull,
+    /// The card's applet has a password.
+    #[error("the card is protected by a password")]
+    CardLocked,
+    /// Any other status.
+    #[error("the device refused with status 0x{0:04X}")]
+    Status(u16),
+}
+
+impl From<LinkError> for DeviceError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Gone | LinkError::NotTheSame => Self::Gone,
+            LinkError::Timeout => Self::Deadline,
+            LinkError::Busy { holder } => Self::Busy(holder),
+            LinkError::Permission { node } => Self::Permission(node),
+            LinkError::NoService => Self::NoCardService,
+            LinkError::Io(_) => Self::Protocol("input/output error"),
+        }
+    }
+}
+
+/// Deadlines of one device, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// One exchange without a person (getInfo, an APDU).
+    pub exchange: Duration,
+    /// One exchange that waits for a touch.
+    pub touch: Duration,
+    /// How long to wait for another program to let go.
+    pub lock: Duration,
+    /// After an operation's deadline, how long until its lane is declared unresponsive.
+    pub grace: Duration,
+}
+
+pub mod fido;
+pub mod oath;

@@ -1,0 +1,1 @@
+//! OATH card sessions.
