@@ -1,1 +1,17 @@
-//! All that a client needs.
+//! All that a client needs: names on the bus, error names, proxies. Depends on nothing of the daemon's.
+
+pub mod error;
+pub mod options;
+
+/// Well-known bus name.
+pub const BUS_NAME: &str = "org.claviger.Claviger1";
+/// Root object: ObjectManager and Manager1.
+pub const ROOT_PATH: &str = "/org/claviger/Claviger1";
+/// The one object with Tokens1.
+pub const TOKENS_PATH: &str = "/org/claviger/Claviger1/tokens";
+/// Parent of devices.
+pub const DEVICES_PATH: &str = "/org/claviger/Claviger1/devices";
+/// Parent of operations.
+pub const OPERATIONS_PATH: &str = "/org/claviger/Claviger1/operations";
+/// Version of the interfaces (`Manager1.ApiVersion`).
+pub const API_VERSION: u32 = 1;

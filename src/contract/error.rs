@@ -1,0 +1,137 @@
+//! Error names a tool can switch on. The list is closed: a name is never removed or given a second meaning.
+
+/// Prefix of all names.
+pub const PREFIX: &str = "org.claviger.Error.";
+
+/// The standard name for “polkit said no”.
+pub const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+
+macro_rules! error_names {
+    ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
+        /// One error; its full name is [`PREFIX`] and the variant's name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorName { $($(#[$meta])* $name,)+ }
+
+        impl ErrorName {
+            /// Every name.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The full D-Bus name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => concat!("org.claviger.Error.", stringify!($name)),)+ }
+            }
+
+            /// Reads a full D-Bus name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|e| e.as_str() == name)
+            }
+        }
+    };
+}
+
+error_names!(
+    /// An argument or option has a wrong value; the message says which and what would do.
+    InvalidArgument,
+    /// `options` has a key that this method does not know.
+    UnknownOption,
+    /// No token with this id.
+    UnknownToken,
+    /// No device with this path.
+    UnknownDevice,
+    /// No open obligation with this id.
+    UnknownObligation,
+    /// The token is not in a state that allows this.
+    WrongState,
+    /// The verb does not go with this kind of token.
+    WrongKind,
+    /// A live token with this serial or credential exists.
+    Duplicate,
+    /// The descriptor could not be read to its end in time, or held too much.
+    SecretUnreadable,
+    /// Too many operations at once.
+    TooManyOperations,
+    /// The daemon is starting or stopping.
+    NotReady,
+    /// The operation is not over yet.
+    NotCompleted,
+    /// The operation has passed its point of no return.
+    TooLate,
+    /// Cancelled.
+    Cancelled,
+    /// The device was unplugged or taken from the reader.
+    DeviceGone,
+    /// The token's device is not plugged in.
+    DeviceAbsent,
+    /// More than one device could be meant.
+    DeviceAmbiguous,
+    /// The device is not the body of this token.
+    DeviceMismatch,
+    /// Another program is using the device (holder, holder-pid).
+    DeviceBusy,
+    /// The daemon may not open the device node.
+    DevicePermission,
+    /// The device does not answer; unplug it.
+    DeviceUnresponsive,
+    /// The device did not answer in time.
+    DeviceTimeout,
+    /// The device's bytes break the standard.
+    DeviceProtocol,
+    /// The device lacks the feature.
+    Unsupported,
+    /// pcscd is not running.
+    CardServiceUnavailable,
+    /// Wrong PIN (tries-left).
+    PinInvalid,
+    /// Three wrong PINs: replug (tries-left).
+    SoftBlocked,
+    /// The PIN is blocked for good: only a reset helps.
+    PinBlocked,
+    /// Fingerprint blocked: use the PIN.
+    UvBlocked,
+    /// The key has no PIN.
+    PinNotSet,
+    /// The key wants a PIN.
+    PinRequired,
+    /// The new PIN breaks the key's rules.
+    PinPolicy,
+    /// The card's applet is protected by a password, or the password was wrong.
+    PasswordRequired,
+    /// Nobody touched the key in time.
+    TouchTimeout,
+    /// Declined on the key.
+    Declined,
+    /// The key does not allow this now; a reset wants a fresh replug.
+    NotAllowed,
+    /// The key holds a credential for this subject already.
+    CredentialExcluded,
+    /// The device holds no such credential.
+    NoCredential,
+    /// The device is full.
+    StorageFull,
+    /// Any other refusal of the device.
+    DeviceRefused,
+    /// Wrong, used or out of the window; which is not told.
+    CodeRejected,
+    /// One code is not enough: resync with two.
+    NeedsResync,
+    /// The codes fit an offset no clock drifts to.
+    OffsetImplausible,
+    /// The host clock is not synchronised.
+    ClockUnsynchronised,
+    /// The key's signature or data did not verify.
+    VerificationFailed,
+    /// The signature counter went back: a copy may exist.
+    CounterWentBack,
+    /// Too many wrong codes in a row.
+    Locked,
+    /// The disk with the ledger is full.
+    LedgerFull,
+    /// The ledger cannot be written or read.
+    LedgerUnavailable,
+    /// The ledger is damaged.
+    LedgerDamaged,
+    /// A fault of ours; the journal and the log have more.
+    Internal,
+);
