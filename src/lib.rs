@@ -17,6 +17,7 @@
 pub mod bus;
 pub mod client;
 pub mod codec;
+pub mod config;
 pub mod contract;
 pub mod daemon;
 pub mod device;

@@ -192,17 +192,23 @@ pub enum Duty {
         /// COSE_Key, base64url.
         public_key: String,
     },
-    /// Delete an OATH credential; proof: the card answers `challenge` with `response` (computed before the seed was
-    /// destroyed, so that the proof outlives the seed).
+    /// Delete a credential whose id we never learned, because we were stopped while the key made it; proof: the key lists
+    /// it under the random user id that was minted for that one registration.
+    DeleteOrphan {
+        /// Relying party id.
+        rp_id: String,
+        /// User id, hex.
+        user_id: String,
+    },
+    /// Delete an OATH credential; proof: the card computes the right codes for challenges that were chosen at random and
+    /// computed here before the seed was destroyed, so that the proof outlives the seed.
     DeleteOath {
         /// Credential name.
         name: String,
         /// Applet's device id.
         device_id: String,
-        /// Challenge, hex.
-        challenge: String,
-        /// Full HMAC the card must answer, hex.
-        response: String,
+        /// Random challenges with the codes the card must answer; each code is one chance in 10^digits.
+        proofs: Vec<(u64, String)>,
     },
     /// A fob with no interface: collect and destroy it; discharged by a person's word.
     CollectFob,
@@ -248,6 +254,14 @@ pub enum Mutation {
         seed: Option<Secret>,
         /// Live tokens must differ in this (“fob:SERIAL”, “fido2:CREDENTIAL”); stored as a keyed tag, freed by revocation.
         unique: Option<String>,
+    },
+    /// Changes nothing, but fails the commit unless the token is in one of these states. It is what makes “accepted” and
+    /// “revoked” exclude each other.
+    Require {
+        /// The token.
+        token: TokenId,
+        /// States that will do.
+        states: &'static [TokenState],
     },
     /// Moves a token to another state, if it is in one of `from`.
     Transition {
