@@ -120,4 +120,8 @@ pub struct Deadlines {
 }
 
 pub mod fido;
+pub mod identify;
 pub mod oath;
+pub mod registry;
+pub mod session;
+pub mod worker;
