@@ -102,6 +102,26 @@ impl Act {
         Mutation::End { operation: self.step.id, end }
     }
 
+    /// Moves the intent of this act to another phase.
+    #[must_use]
+    pub fn moved_to(&self, phase: &str) -> Mutation {
+        Mutation::Phase { operation: self.step.id, phase: phase.to_owned(), detail: None }
+    }
+
+    /// The same, with new detail.
+    #[must_use]
+    pub fn moved_with(&self, phase: &str, detail: Value) -> Mutation {
+        Mutation::Phase { operation: self.step.id, phase: phase.to_owned(), detail: Some(detail) }
+    }
+
+    /// Brings what this act left open to an end: rolled back, or an obligation.
+    ///
+    /// # Errors
+    /// Storage; then the next start does it.
+    pub async fn conclude(&self) -> Result<(), Refusal> {
+        self.house.conclude_open(self.step.id, self.grant.authority(Some(self.step.id))).await
+    }
+
     /// Reads a token.
     ///
     /// # Errors
