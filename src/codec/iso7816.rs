@@ -153,7 +153,14 @@ impl Command {
     /// A command that carries `data` and expects an answer.
     #[must_use]
     pub fn new(cla: u8, ins: u8, p1: u8, p2: u8, data: Vec<u8>) -> Self {
-        Self { cla, ins, p1, p2, data: Zeroizing::new(data), expects_data: true }
+        Self {
+            cla,
+            ins,
+            p1,
+            p2,
+            data: Zeroizing::new(data),
+            expects_data: true,
+        }
     }
 
     /// SELECT by application identifier, first occurrence (section 11.2.2).
@@ -203,11 +210,25 @@ impl Command {
             .enumerate()
             .map(|(index, part)| {
                 let more = if index < last { CHAINING } else { 0 };
-                short_frame(self.cla | more, self.ins, self.p1, self.p2, part, (more == 0 && self.expects_data).then_some(0))
+                short_frame(
+                    self.cla | more,
+                    self.ins,
+                    self.p1,
+                    self.p2,
+                    part,
+                    (more == 0 && self.expects_data).then_some(0),
+                )
             })
             .collect();
         if frames.is_empty() {
-            frames.push_back(short_frame(self.cla, self.ins, self.p1, self.p2, &[], self.expects_data.then_some(0)));
+            frames.push_back(short_frame(
+                self.cla,
+                self.ins,
+                self.p1,
+                self.p2,
+                &[],
+                self.expects_data.then_some(0),
+            ));
         }
         frames
     }
@@ -247,9 +268,17 @@ pub struct FetchRest {
 
 impl FetchRest {
     /// GET RESPONSE (section 11.7.1).
-    pub const GET_RESPONSE: Self = Self { cla: 0x00, ins: 0xC0, exact: true };
+    pub const GET_RESPONSE: Self = Self {
+        cla: 0x00,
+        ins: 0xC0,
+        exact: true,
+    };
     /// SEND REMAINING of the YKOATH applet, which does not know GET RESPONSE.
-    pub const SEND_REMAINING: Self = Self { cla: 0x00, ins: 0xA5, exact: false };
+    pub const SEND_REMAINING: Self = Self {
+        cla: 0x00,
+        ins: 0xA5,
+        exact: false,
+    };
 }
 
 /// A whole response: data of all parts and the last status word. The data may be secret: wiped on drop, no `Debug`.
@@ -384,7 +413,10 @@ impl Exchange {
     }
 
     fn done(&mut self, status: StatusWord) -> Progress {
-        Progress::Done(Response { data: std::mem::take(&mut self.data), status })
+        Progress::Done(Response {
+            data: std::mem::take(&mut self.data),
+            status,
+        })
     }
 }
 

@@ -61,7 +61,11 @@ impl OathParameters {
         if period_s == 0 || period_s > MAX_PERIOD_S {
             return Err(OathError::Period(period_s));
         }
-        Ok(Self { algorithm, digits, period_s })
+        Ok(Self {
+            algorithm,
+            digits,
+            period_s,
+        })
     }
 
     /// Hash.
@@ -110,7 +114,11 @@ impl OathParameters {
 impl Default for OathParameters {
     /// What nearly every fob does: SHA-1, six digits, 30 seconds.
     fn default() -> Self {
-        Self { algorithm: OathAlgorithm::Sha1, digits: 6, period_s: 30 }
+        Self {
+            algorithm: OathAlgorithm::Sha1,
+            digits: 6,
+            period_s: 30,
+        }
     }
 }
 
@@ -155,15 +163,23 @@ impl Code {
         }
         let modulus = 10_u32.pow(u32::from(digits));
         let mut code = Self::blank();
-        write!(code, "{:0width$}", (value & 0x7FFF_FFFF) % modulus, width = usize::from(digits))
-            .map_err(|_| OathError::Digits(digits))?;
+        write!(
+            code,
+            "{:0width$}",
+            (value & 0x7FFF_FFFF) % modulus,
+            width = usize::from(digits)
+        )
+        .map_err(|_| OathError::Digits(digits))?;
         Ok(code)
     }
 
     /// The digits. For a display or a card; never for a log.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.text.get(..usize::from(self.length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        self.text
+            .get(..usize::from(self.length))
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or_default()
     }
 
     /// Number of digits.
@@ -173,7 +189,10 @@ impl Code {
     }
 
     const fn blank() -> Self {
-        Self { text: [0; CODE_BUFFER], length: 0 }
+        Self {
+            text: [0; CODE_BUFFER],
+            length: 0,
+        }
     }
 
     fn push(&mut self, digit: u8) -> fmt::Result {
@@ -238,7 +257,11 @@ impl Generator {
             .with_secret(seed.expose().to_vec())
             // `build` would refuse seeds under 128 bits; digits and step are checked above.
             .build_noncompliant();
-        Ok(Self { totp, parameters, computed: Cell::new(0) })
+        Ok(Self {
+            totp,
+            parameters,
+            computed: Cell::new(0),
+        })
     }
 
     /// The code of a step (TOTP) or counter (HOTP).

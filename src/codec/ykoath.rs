@@ -231,7 +231,11 @@ pub fn put(
     // Large enough for everything, so that the seed is not left behind in a smaller buffer.
     let mut data = Zeroizing::new(Vec::with_capacity(256));
     push_tlv(&mut data, tag::NAME, &[name.as_bytes()]);
-    push_tlv(&mut data, tag::KEY, &[&[type_byte(kind, parameters.algorithm()), parameters.digits()], &key]);
+    push_tlv(
+        &mut data,
+        tag::KEY,
+        &[&[type_byte(kind, parameters.algorithm()), parameters.digits()], &key],
+    );
     let bits = u8::from(properties.only_increasing) | u8::from(properties.touch) << 1;
     if bits != 0 {
         // The one field without a length byte.
@@ -241,13 +245,19 @@ pub fn put(
         push_tlv(&mut data, tag::IMF, &[&counter.to_be_bytes()]);
     }
     let data = std::mem::take(&mut *data);
-    Ok(Command { expects_data: false, ..Command::new(0x00, ins::PUT, 0, 0, data) })
+    Ok(Command {
+        expects_data: false,
+        ..Command::new(0x00, ins::PUT, 0, 0, data)
+    })
 }
 
 /// DELETE.
 #[must_use]
 pub fn delete(name: &CredentialName) -> Command {
-    Command { expects_data: false, ..Command::new(0x00, ins::DELETE, 0, 0, tlv(tag::NAME, name.as_bytes())) }
+    Command {
+        expects_data: false,
+        ..Command::new(0x00, ins::DELETE, 0, 0, tlv(tag::NAME, name.as_bytes()))
+    }
 }
 
 /// RENAME (firmware 5.3.1).
@@ -255,7 +265,10 @@ pub fn delete(name: &CredentialName) -> Command {
 pub fn rename(from: &CredentialName, to: &CredentialName) -> Command {
     let mut data = tlv(tag::NAME, from.as_bytes());
     push_tlv(&mut data, tag::NAME, &[to.as_bytes()]);
-    Command { expects_data: false, ..Command::new(0x00, ins::RENAME, 0, 0, data) }
+    Command {
+        expects_data: false,
+        ..Command::new(0x00, ins::RENAME, 0, 0, data)
+    }
 }
 
 /// LIST.
@@ -305,19 +318,28 @@ pub fn set_code(key: &AccessKey, challenge: &[u8; CHALLENGE_LEN]) -> Command {
     push_tlv(&mut data, tag::KEY, &[&[kind], &*key.0]);
     push_tlv(&mut data, tag::CHALLENGE, &[challenge]);
     push_tlv(&mut data, tag::FULL, &[&key.prove(challenge)]);
-    Command { expects_data: false, ..Command::new(0x00, ins::SET_CODE, 0, 0, data) }
+    Command {
+        expects_data: false,
+        ..Command::new(0x00, ins::SET_CODE, 0, 0, data)
+    }
 }
 
 /// SET CODE with an empty key: removes the password.
 #[must_use]
 pub fn clear_code() -> Command {
-    Command { expects_data: false, ..Command::new(0x00, ins::SET_CODE, 0, 0, tlv(tag::KEY, &[])) }
+    Command {
+        expects_data: false,
+        ..Command::new(0x00, ins::SET_CODE, 0, 0, tlv(tag::KEY, &[]))
+    }
 }
 
 /// RESET: wipes all credentials and the password. Needs no password.
 #[must_use]
 pub fn reset() -> Command {
-    Command { expects_data: false, ..Command::new(0x00, ins::RESET, 0xDE, 0xAD, Vec::new()) }
+    Command {
+        expects_data: false,
+        ..Command::new(0x00, ins::RESET, 0xDE, 0xAD, Vec::new())
+    }
 }
 
 // ---- Responses ------------------------------------------------------------------------------------------------------
@@ -397,7 +419,9 @@ pub fn parse_list(data: &[u8]) -> Result<Vec<Listed>, YkoathError> {
     for field in Fields(data) {
         let (tag::LISTED, value) = field? else { continue };
         let (first, name) = value.split_first().ok_or(YkoathError::Invalid("listing"))?;
-        let Some((kind, algorithm)) = read_type_byte(*first) else { continue };
+        let Some((kind, algorithm)) = read_type_byte(*first) else {
+            continue;
+        };
         if listed.len() == MAX_CREDENTIALS {
             return Err(YkoathError::TooMany);
         }
@@ -469,12 +493,15 @@ fn read_calculated(tag: u8, value: &[u8]) -> Result<Option<Calculated>, YkoathEr
     Ok(match (tag, value) {
         (tag::TRUNCATED, &[_, a, b, c, d]) => {
             let code = Code::from_truncated(u32::from_be_bytes([a, b, c, d]), checked()?);
-            Some(Calculated::Code(code.map_err(|_: OathError| YkoathError::Invalid("number of digits"))?))
+            Some(Calculated::Code(
+                code.map_err(|_: OathError| YkoathError::Invalid("number of digits"))?,
+            ))
         }
         (tag::TRUNCATED, _) => return Err(YkoathError::Invalid("code")),
-        (tag::FULL, [_, hmac @ ..]) if matches!(hmac.len(), 20 | 32 | 64) => {
-            Some(Calculated::Full { digits: checked()?, hmac: Zeroizing::new(hmac.to_vec()) })
-        }
+        (tag::FULL, [_, hmac @ ..]) if matches!(hmac.len(), 20 | 32 | 64) => Some(Calculated::Full {
+            digits: checked()?,
+            hmac: Zeroizing::new(hmac.to_vec()),
+        }),
         (tag::FULL, _) => return Err(YkoathError::Invalid("HMAC")),
         (tag::NO_RESPONSE, _) => Some(Calculated::Hotp),
         (tag::TOUCH, _) => Some(Calculated::TouchRequired),
@@ -505,7 +532,9 @@ impl AccessKey {
 
     fn prove(&self, challenge: &[u8]) -> [u8; 20] {
         // HMAC takes keys of any length; were it ever to refuse one, the proof would simply be wrong.
-        Hmac::<Sha1>::new_from_slice(&*self.0).map_or([0; 20], |mac| mac.chain_update(challenge).finalize().into_bytes().into())
+        Hmac::<Sha1>::new_from_slice(&*self.0).map_or([0; 20], |mac| {
+            mac.chain_update(challenge).finalize().into_bytes().into()
+        })
     }
 }
 

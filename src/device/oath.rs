@@ -43,7 +43,12 @@ pub struct CardPump<'a> {
 impl<'a> CardPump<'a> {
     /// A pump that stops at `deadline` or when `cancel` is raised. `fetch` is what the applet wants after `61xx`.
     pub fn new(link: &'a mut dyn CardLink, fetch: FetchRest, deadline: Instant, cancel: &'a Cancel) -> Self {
-        Self { link, fetch, deadline, cancel }
+        Self {
+            link,
+            fetch,
+            deadline,
+            cancel,
+        }
     }
 
     /// Moves the deadline: a step that waits for a touch has a longer one.
@@ -123,7 +128,9 @@ impl<'a> OathSession<'a> {
     /// # Errors
     /// [`DeviceError::CardLocked`] for a wrong password; [`DeviceError::Protocol`] when the card's proof is wrong.
     pub fn unlock(&mut self, password: &Secret) -> Result<(), DeviceError> {
-        let Some(challenge) = &self.applet.challenge else { return Ok(()) };
+        let Some(challenge) = &self.applet.challenge else {
+            return Ok(());
+        };
         let key = AccessKey::derive(password, &self.applet);
         let mut ours = [0; CHALLENGE_LEN];
         getrandom::fill(&mut ours).map_err(|_| DeviceError::Protocol("the host has no random numbers"))?;
