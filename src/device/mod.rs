@@ -119,5 +119,6 @@ pub struct Deadlines {
     pub grace: Duration,
 }
 
+pub mod ctap_hid;
 pub mod fido;
 pub mod oath;
