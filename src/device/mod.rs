@@ -119,6 +119,7 @@ pub struct Deadlines {
     pub grace: Duration,
 }
 
+pub mod ctap_hid;
 pub mod fido;
 pub mod identify;
 pub mod oath;
