@@ -5,6 +5,13 @@
 //! nothing. The journal holds the mutations themselves (personal data and secrets only as keyed tags), so that
 //! [`Ledger::verify`] can replay it against the rows.
 
+mod journal;
+mod lock;
+mod replay;
+mod seal;
+mod sqlite;
+mod verify;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +20,9 @@ use crate::grant::{Action, Authority};
 use crate::types::{
     OathAlgorithm, ObligationId, OperationId, Reality, RevokeReason, Secret, TokenId, TokenKind, TokenState, UnixMillis,
 };
+
+pub use seal::{KEY_LEN, KeySource};
+pub use sqlite::{OpenOptions, SqliteLedger};
 
 /// Why the ledger did not do it. Nothing was written when one of these comes back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -225,7 +235,7 @@ pub struct Intent {
     pub token: Option<TokenId>,
     /// How far it got; names are the verb's own. Recovery after a restart decides by it.
     pub phase: String,
-    /// What recovery needs to know, no secrets.
+    /// What recovery needs to know, no secrets. May name a person: the chain holds a keyed tag of it only. Whole numbers only.
     pub detail: serde_json::Value,
     /// When it began.
     pub started: UnixMillis,
@@ -263,7 +273,8 @@ pub enum Mutation {
         /// States that will do.
         states: &'static [TokenState],
     },
-    /// Moves a token to another state, if it is in one of `from`.
+    /// Moves a token to another state, if it is in one of `from`. Revocation is final (it is never moved from there) and frees
+    /// what [`Mutation::Insert`] holds as `unique`.
     Transition {
         /// The token.
         token: TokenId,
@@ -274,7 +285,7 @@ pub enum Mutation {
         /// For revocation.
         reason: Option<RevokeReason>,
     },
-    /// Replaces the binding.
+    /// Replaces the binding. A revoked token may lose its binding so, but holds nothing as `unique`.
     Bind {
         /// The token.
         token: TokenId,
@@ -304,7 +315,8 @@ pub enum Mutation {
         /// When.
         seen: UnixMillis,
     },
-    /// Notes that it proved itself without a moving factor of ours (an OATH card computes from the host's time).
+    /// Notes that it proved itself without a moving factor of ours (an OATH card computes from the host's time) and clears
+    /// the failures.
     Seen {
         /// The token.
         token: TokenId,
@@ -316,21 +328,23 @@ pub enum Mutation {
         /// The token.
         token: TokenId,
     },
-    /// Overwrites and deletes the sealed seed.
+    /// Overwrites and deletes the sealed seed; a token without one is as good as one whose seed is destroyed. When the commit
+    /// is answered, the sealed bytes are out of the files, unless a reader that was in the middle of a long query keeps the
+    /// write-ahead log from being emptied: then they are as soon as it has ended.
     DestroySeed {
         /// The token.
         token: TokenId,
     },
     /// Adds an obligation.
     Oblige(Obligation),
-    /// Discharges one, if it is open.
+    /// Discharges one, if it is open; else [`LedgerError::Stale`].
     Discharge {
         /// Which.
         id: ObligationId,
         /// When.
         at: UnixMillis,
     },
-    /// Opens an intent.
+    /// Opens an intent; [`LedgerError::Stale`] if the operation has one already.
     Begin(Intent),
     /// Moves an open intent to a new phase.
     Phase {
@@ -341,7 +355,7 @@ pub enum Mutation {
         /// New detail, or as before.
         detail: Option<serde_json::Value>,
     },
-    /// Closes an open intent.
+    /// Closes an open intent: its row goes, and with it the only copy of its detail.
     End {
         /// Which.
         operation: OperationId,
@@ -361,7 +375,8 @@ pub struct Event {
     pub token: Option<TokenId>,
     /// When, host clock.
     pub at: UnixMillis,
-    /// More, never personal, never secret.
+    /// More, never personal, never secret. Whole numbers only (a drift in ms, a rate in parts per billion): a number with a
+    /// fraction is refused.
     pub detail: BTreeMap<&'static str, serde_json::Value>,
 }
 

@@ -1,0 +1,5 @@
+//! The ledger against a disk.
+#![allow(missing_docs)]
+
+mod contract;
+mod desk;
