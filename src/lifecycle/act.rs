@@ -33,7 +33,11 @@ impl Act {
     /// An act under a grant.
     #[must_use]
     pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>) -> Self {
-        Self { grant: Arc::new(grant), step, house }
+        Self {
+            grant: Arc::new(grant),
+            step,
+            house,
+        }
     }
 
     /// Consumes the grant for this action and object. First line of every verb.
@@ -66,7 +70,11 @@ impl Act {
         detail: Facts,
         mutations: Vec<Mutation>,
     ) -> Result<(), LedgerError> {
-        self.house.ledger().commit(self.event(name, token, detail), mutations).await.map(|_| ())
+        self.house
+            .ledger()
+            .commit(self.event(name, token, detail), mutations)
+            .await
+            .map(|_| ())
     }
 
     /// The same from a lane, which is a thread of its own and may wait.
@@ -80,7 +88,9 @@ impl Act {
         detail: Facts,
         mutations: Vec<Mutation>,
     ) -> Result<(), LedgerError> {
-        self.house.runtime().block_on(self.commit(name, token, detail, mutations))
+        self.house
+            .runtime()
+            .block_on(self.commit(name, token, detail, mutations))
     }
 
     /// The intent of this act, to be written before the first deed on hardware.
@@ -99,19 +109,30 @@ impl Act {
     /// Closes the intent of this act.
     #[must_use]
     pub fn end(&self, end: IntentEnd) -> Mutation {
-        Mutation::End { operation: self.step.id, end }
+        Mutation::End {
+            operation: self.step.id,
+            end,
+        }
     }
 
     /// Moves the intent of this act to another phase.
     #[must_use]
     pub fn moved_to(&self, phase: &str) -> Mutation {
-        Mutation::Phase { operation: self.step.id, phase: phase.to_owned(), detail: None }
+        Mutation::Phase {
+            operation: self.step.id,
+            phase: phase.to_owned(),
+            detail: None,
+        }
     }
 
     /// The same, with new detail.
     #[must_use]
     pub fn moved_with(&self, phase: &str, detail: Value) -> Mutation {
-        Mutation::Phase { operation: self.step.id, phase: phase.to_owned(), detail: Some(detail) }
+        Mutation::Phase {
+            operation: self.step.id,
+            phase: phase.to_owned(),
+            detail: Some(detail),
+        }
     }
 
     /// Brings what this act left open to an end: rolled back, or an obligation.
@@ -119,7 +140,9 @@ impl Act {
     /// # Errors
     /// Storage; then the next start does it.
     pub async fn conclude(&self) -> Result<(), Refusal> {
-        self.house.conclude_open(self.step.id, self.grant.authority(Some(self.step.id))).await
+        self.house
+            .conclude_open(self.step.id, self.grant.authority(Some(self.step.id)))
+            .await
     }
 
     /// Reads a token.
@@ -143,7 +166,14 @@ impl Act {
             .map_or_else(|| (String::new(), String::new()), |info| (info.name, info.place));
         let patience = i64::try_from(self.house.settings().deadlines.touch.as_millis()).unwrap_or(i64::MAX);
         let until = self.house.clock().now().plus_ms(patience);
-        self.step.ask(UserAction { kind, device, name, place, until, tries_left });
+        self.step.ask(UserAction {
+            kind,
+            device,
+            name,
+            place,
+            until,
+            tries_left,
+        });
     }
 }
 
@@ -160,7 +190,9 @@ impl Act {
     ) -> Result<T, Refusal> {
         let act = self.clone();
         let cancel = self.step.cancel_flag().clone();
-        device.run(Instant::now() + budget, cancel, move |session| Ok(job(session, &act))).await?
+        device
+            .run(Instant::now() + budget, cancel, move |session| Ok(job(session, &act)))
+            .await?
     }
 
     /// Time for `exchanges` without a person and `touches` with one.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::codec::oath::{OathParameters, code_at_step};
+use crate::codec::oath::{Code, OathParameters, code_at_step};
 use crate::codec::ykoath::CredentialName;
 use crate::device::DeviceError;
 use crate::device::oath::OathSession;
@@ -11,7 +11,7 @@ use crate::ledger::Binding;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::operation::UserActionKind;
-use crate::types::Secret;
+use crate::types::{DeviceId, Secret};
 
 /// How many challenges a proof has. Three codes of six digits: one chance in 10^18 that another seed answers them.
 pub const PROOF_CHALLENGES: usize = 3;
@@ -33,12 +33,23 @@ impl CardBody {
     /// # Errors
     /// [`Refusal::Internal`] when the record is none of a card, or its figures are out of range.
     pub fn of(binding: &Binding) -> Result<Self, Refusal> {
-        let Binding::OathCard { name, device_id, algorithm, digits, period_s } = binding else {
+        let Binding::OathCard {
+            name,
+            device_id,
+            algorithm,
+            digits,
+            period_s,
+        } = binding
+        else {
             return Err(Refusal::Internal("not a card's record"));
         };
         let parameters = OathParameters::new(*algorithm, *digits, *period_s)
             .map_err(|_| Refusal::Internal("the record's parameters are out of range"))?;
-        Ok(Self { name: name.clone(), device_id: device_id.clone(), parameters })
+        Ok(Self {
+            name: name.clone(),
+            device_id: device_id.clone(),
+            parameters,
+        })
     }
 
     /// The name as the applet wants it.
@@ -81,13 +92,17 @@ pub fn prove(
     applet: &mut OathSession<'_>,
     body: &CardBody,
     seed: &Secret,
-    device: crate::types::DeviceId,
+    device: DeviceId,
 ) -> Result<(), Refusal> {
     let challenge = random_challenge()?;
-    let theirs = calculate(act, applet, body, challenge, device)?;
+    let theirs = calculate(act, applet, &body.credential()?, challenge, device)?;
     let ours = code_at_step(seed, &body.parameters, challenge)
         .map_err(|_| Refusal::Internal("the sealed seed cannot be used"))?;
-    if theirs == ours { Ok(()) } else { Err(Refusal::Unverified("the card computes other codes than its seed")) }
+    if theirs == ours {
+        Ok(())
+    } else {
+        Err(Refusal::Unverified("the card computes other codes than its seed"))
+    }
 }
 
 /// One code of one challenge; asks for a touch if the card may want one. A card gives no sign that it waits, so the request
@@ -98,17 +113,16 @@ pub fn prove(
 pub fn calculate(
     act: &Act,
     applet: &mut OathSession<'_>,
-    body: &CardBody,
+    name: &CredentialName,
     challenge: u64,
-    device: crate::types::DeviceId,
-) -> Result<crate::codec::oath::Code, Refusal> {
-    let name = body.credential()?;
-    match applet.calculate(&name, challenge) {
+    device: DeviceId,
+) -> Result<Code, Refusal> {
+    match applet.calculate(name, challenge) {
         Err(DeviceError::TouchTimeout) => {
             // The first try may have been missed because nobody was told: tell, and try once more.
             act.ask(UserActionKind::Touch, Some(device), None);
             applet.set_deadline(Instant::now() + act.house.settings().deadlines.touch);
-            let code = applet.calculate(&name, challenge);
+            let code = applet.calculate(name, challenge);
             act.step.answered();
             Ok(code?)
         }

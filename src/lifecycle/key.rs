@@ -39,7 +39,11 @@ impl Credential {
         const DAMAGED: Refusal = Refusal::Internal("the record's credential cannot be read");
         let id = BASE64URL_NOPAD.decode(credential_id.as_bytes()).map_err(|_| DAMAGED)?;
         let key = BASE64URL_NOPAD.decode(public_key.as_bytes()).map_err(|_| DAMAGED)?;
-        Ok(Self { rp_id: rp_id.to_owned(), id, key: CoseKey::parse(&key).map_err(|_| DAMAGED)? })
+        Ok(Self {
+            rp_id: rp_id.to_owned(),
+            id,
+            key: CoseKey::parse(&key).map_err(|_| DAMAGED)?,
+        })
     }
 
     /// Out of a record's binding.
@@ -48,7 +52,12 @@ impl Credential {
     /// [`Refusal::Internal`] when the record is none of a key.
     pub fn of(binding: &Binding) -> Result<Self, Refusal> {
         match binding {
-            Binding::Fido2 { rp_id, credential_id, public_key, .. } => Self::decode(rp_id, credential_id, public_key),
+            Binding::Fido2 {
+                rp_id,
+                credential_id,
+                public_key,
+                ..
+            } => Self::decode(rp_id, credential_id, public_key),
             _ => Err(Refusal::Internal("not a key's record")),
         }
     }
@@ -77,7 +86,9 @@ pub fn with_key<T>(
     let deadlines = *session.deadlines();
     let end = session.deadline();
     let link = session.open_hid()?;
-    let first = Instant::now().checked_add(deadlines.exchange).map_or(end, |until| until.min(end));
+    let first = Instant::now()
+        .checked_add(deadlines.exchange)
+        .map_or(end, |until| until.min(end));
     let mut channel = HidChannel::open(link, Box::new(HostEntropy), deadlines.lock, first, &cancel)?;
     let mut entropy = HostEntropy;
     let mut fido = FidoSession::new(&mut channel, &mut entropy);
@@ -86,8 +97,16 @@ pub fn with_key<T>(
             act.ask(UserActionKind::Touch, Some(device), None);
         }
     };
-    let context = FidoContext { deadlines, end, cancel: &cancel, on_touch_needed: &mut touch };
-    let result = work(&mut Key { session: &mut fido, context });
+    let context = FidoContext {
+        deadlines,
+        end,
+        cancel: &cancel,
+        on_touch_needed: &mut touch,
+    };
+    let result = work(&mut Key {
+        session: &mut fido,
+        context,
+    });
     if let Some(act) = act {
         act.step.answered();
     }
@@ -105,7 +124,8 @@ impl Key<'_, '_> {
         permissions: Permissions,
         rp_id: Option<&str>,
     ) -> Result<Option<PinUvAuthToken>, DeviceError> {
-        pin.map(|pin| self.session.pin_uv_token(pin, permissions, rp_id, &mut self.context)).transpose()
+        pin.map(|pin| self.session.pin_uv_token(pin, permissions, rp_id, &mut self.context))
+            .transpose()
     }
 
     /// Gets an assertion with a touch, and verifies signature, RP ID hash, flags and counter (WebAuthn section 7.2). Returns the
@@ -126,7 +146,8 @@ impl Key<'_, '_> {
             user_verification: pin.is_some(),
             last_sign_count: counted,
         };
-        let verified = assertion::verify(&response, &expected).map_err(|error| Refusal::Unverified(check_name(error)))?;
+        let verified =
+            assertion::verify(&response, &expected).map_err(|error| Refusal::Unverified(check_name(error)))?;
         match verified.counter {
             Counter::None | Counter::Advanced => Ok(verified.sign_count),
             Counter::MaybeCloned => Err(Refusal::CounterWentBack),
@@ -152,7 +173,10 @@ impl Key<'_, '_> {
             }
             Err(Refusal::NotTheSameDevice) => Ok(Holds::No),
             Err(Refusal::Device(
-                DeviceError::PinRequired | DeviceError::PinNotSet | DeviceError::NotAllowed | DeviceError::Unsupported(_),
+                DeviceError::PinRequired
+                | DeviceError::PinNotSet
+                | DeviceError::NotAllowed
+                | DeviceError::Unsupported(_),
             )) => Ok(Holds::Maybe),
             Err(other) => Err(other),
         }

@@ -8,7 +8,9 @@
 //! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
 mod act;
+mod card;
 mod describe;
+mod key;
 mod locate;
 pub mod operation;
 mod prompt;
@@ -16,6 +18,7 @@ mod recover;
 mod refusal;
 mod register;
 mod request;
+mod reset;
 mod resync;
 mod revoke;
 mod settle;
@@ -34,7 +37,7 @@ pub use self::refusal::Refusal;
 pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
 
 use self::act::Act;
-use self::operation::{Operation, Outcome, Step, Verb};
+use self::operation::{Operation, Outcome, Step};
 use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
@@ -206,7 +209,11 @@ impl Lifecycle {
             .iter()
             .filter(|device| device.info().state == crate::device::worker::DeviceState::Unresponsive)
             .count();
-        let open = self.ledger.obligations(true, None, 1_000).await.map_or(0, |page| page.items.len());
+        let open = self
+            .ledger
+            .obligations(true, None, 1_000)
+            .await
+            .map_or(0, |page| page.items.len());
         Status {
             card_service: self.devices.card_service(),
             clock_synchronised: self.clock.synchronised(),
@@ -231,7 +238,10 @@ impl Lifecycle {
                 tracing::debug!(id = %operation.id, "past its point of no return, left to its deadline");
             }
         }
-        if tokio::time::timeout(grace, running.wait_for(|n| *n == 0)).await.is_err() {
+        if tokio::time::timeout(grace, running.wait_for(|n| *n == 0))
+            .await
+            .is_err()
+        {
             tracing::warn!("operations still under way; the next start will bring them to an end");
         }
     }
@@ -239,25 +249,54 @@ impl Lifecycle {
 
 async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
     match request {
-        Request::RegisterFido2 { device, subject, pin, options } => {
-            register::fido2::register(&act, device, subject, pin, options).await
-        }
-        Request::RegisterOathCard { device, subject, options } => {
-            register::oath_card::register(&act, device, subject, options).await
-        }
-        Request::RegisterFob { subject, serial, seed, codes, options } => {
-            register::fob::register(&act, subject, serial, seed, codes, options).await
-        }
+        Request::RegisterFido2 {
+            device,
+            subject,
+            pin,
+            options,
+        } => register::fido2::register(&act, device, subject, pin, options).await,
+        Request::RegisterOathCard {
+            device,
+            subject,
+            options,
+        } => register::oath_card::register(&act, device, subject, options).await,
+        Request::RegisterFob {
+            subject,
+            serial,
+            seed,
+            codes,
+            options,
+        } => register::fob::register(&act, subject, serial, seed, codes, options).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
-        Request::Resync { token, codes, beyond_bound, unsynchronised } => {
-            resync::resync(&act, token, &codes, resync::Allowances { beyond_bound, unsynchronised }).await
+        Request::Resync {
+            token,
+            codes,
+            beyond_bound,
+            unsynchronised,
+        } => {
+            resync::resync(
+                &act,
+                token,
+                &codes,
+                resync::Allowances {
+                    beyond_bound,
+                    unsynchronised,
+                },
+            )
+            .await
         }
-        Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => {
-            suspend::transfer(&act, token).await
-        }
-        Request::Revoke { token, reason, at, reset, absent } => {
-            revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await
-        }
-        Request::Discharge { obligation, at, collected } => settle::discharge(&act, obligation, at, collected).await,
+        Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
+        Request::Revoke {
+            token,
+            reason,
+            at,
+            reset,
+            absent,
+        } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
+        Request::Discharge {
+            obligation,
+            at,
+            collected,
+        } => settle::discharge(&act, obligation, at, collected).await,
     }
 }

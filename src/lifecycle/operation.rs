@@ -147,7 +147,7 @@ pub enum Outcome {
 }
 
 /// Facts about what was done; each is set where it applies.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Details {
     /// The token.
     pub token: Option<TokenId>,
@@ -163,6 +163,8 @@ pub struct Details {
     pub offset_s: Option<i64>,
     /// By how much a resync moved the offset, seconds.
     pub shift_s: Option<i64>,
+    /// Why the device could not be settled now, when an obligation remains.
+    pub unsettled: Option<Box<Refusal>>,
 }
 
 /// What the bus shows of an operation.

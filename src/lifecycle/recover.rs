@@ -33,7 +33,9 @@ impl Lifecycle {
     pub async fn recover(&self, standing: &Grant) -> Result<usize, Refusal> {
         let intents = self.ledger().open_intents().await?;
         for intent in &intents {
-            let end = self.conclude(intent, standing.authority(Some(intent.operation))).await?;
+            let end = self
+                .conclude(intent, standing.authority(Some(intent.operation)))
+                .await?;
             tracing::warn!(operation = %intent.operation, verb = intent.verb, phase = intent.phase, ?end,
                 "an operation was cut short; it has been brought to an end");
         }
@@ -63,13 +65,20 @@ impl Lifecycle {
             ("revoke", _) => (IntentEnd::Obliged, Vec::new()),
             _ => (IntentEnd::RolledBack, Vec::new()),
         };
-        mutations.push(Mutation::End { operation: intent.operation, end });
+        mutations.push(Mutation::End {
+            operation: intent.operation,
+            end,
+        });
         let event = Event {
             name: "operation.concluded",
             authority,
             token: intent.token,
             at: now,
-            detail: facts([("verb", json!(intent.verb)), ("phase", json!(intent.phase)), ("end", json!(end))]),
+            detail: facts([
+                ("verb", json!(intent.verb)),
+                ("phase", json!(intent.phase)),
+                ("end", json!(end)),
+            ]),
         };
         match self.ledger().commit(event, mutations).await {
             // A lane that was given up as stuck came back meanwhile and closed it.
@@ -87,8 +96,21 @@ impl Lifecycle {
         now: UnixMillis,
     ) -> Result<(IntentEnd, Vec<Mutation>), Refusal> {
         let duty = match (intent.phase.as_str(), &record.binding) {
-            (phase::CREATED, Binding::Fido2 { discoverable: false, .. }) => None,
-            (phase::CREATED, Binding::Fido2 { rp_id, credential_id, public_key, .. }) => Some(Duty::DeleteCredential {
+            (
+                phase::CREATED,
+                Binding::Fido2 {
+                    discoverable: false, ..
+                },
+            ) => None,
+            (
+                phase::CREATED,
+                Binding::Fido2 {
+                    rp_id,
+                    credential_id,
+                    public_key,
+                    ..
+                },
+            ) => Some(Duty::DeleteCredential {
                 rp_id: rp_id.clone(),
                 credential_id: credential_id.clone(),
                 public_key: public_key.clone(),
@@ -106,7 +128,9 @@ impl Lifecycle {
         if record.has_seed {
             mutations.push(Mutation::DestroySeed { token: record.id });
         }
-        let Some(duty) = duty else { return Ok((IntentEnd::RolledBack, mutations)) };
+        let Some(duty) = duty else {
+            return Ok((IntentEnd::RolledBack, mutations));
+        };
         mutations.push(Mutation::Oblige(Obligation {
             id: ObligationId::generate(),
             token: record.id,
@@ -126,5 +150,8 @@ fn orphan(intent: &Intent) -> Option<Duty> {
     if intent.detail.get("discoverable").and_then(serde_json::Value::as_bool) == Some(false) {
         return None;
     }
-    Some(Duty::DeleteOrphan { rp_id: text("rp_id")?, user_id: text("user_id")? })
+    Some(Duty::DeleteOrphan {
+        rp_id: text("rp_id")?,
+        user_id: text("user_id")?,
+    })
 }

@@ -81,4 +81,3 @@ pub enum Refusal {
     #[error("internal fault: {0}")]
     Internal(&'static str),
 }
-

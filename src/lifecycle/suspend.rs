@@ -2,9 +2,9 @@
 
 use crate::grant::{Action, Object};
 use crate::ledger::Mutation;
+use crate::lifecycle::Refusal;
 use crate::lifecycle::act::{Act, Facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase, Verb};
-use crate::lifecycle::Refusal;
 use crate::types::{TokenId, TokenState};
 
 /// Moves the token as the act's verb says.
@@ -23,7 +23,15 @@ pub async fn transfer(act: &Act, token: TokenId) -> Result<Outcome, Refusal> {
     };
     act.phase(Phase::Committing, 50);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
-    let change = Mutation::Transition { token, from, to, reason: None };
+    let change = Mutation::Transition {
+        token,
+        from,
+        to,
+        reason: None,
+    };
     act.commit(event, Some(token), Facts::new(), vec![change]).await?;
-    Ok(Outcome::Done(Details { token: Some(token), ..Details::default() }))
+    Ok(Outcome::Done(Details {
+        token: Some(token),
+        ..Details::default()
+    }))
 }

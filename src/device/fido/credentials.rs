@@ -171,3 +171,40 @@ fn dialect(info: &GetInfo) -> Option<Dialect> {
         None
     }
 }
+
+/// Most credentials of one relying party that are read: no key has room for more.
+const MAX_STORED: usize = 1_000;
+
+impl FidoSession<'_> {
+    /// The discoverable credentials of one relying party. `token` needs
+    /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] when the key has no credential management; a key that has none for this relying party
+    /// gives an empty list.
+    pub fn stored_credentials(
+        &mut self,
+        rp_id: &str,
+        token: &PinUvAuthToken,
+        context: &mut FidoContext<'_>,
+    ) -> Result<Vec<management::StoredCredential>, DeviceError> {
+        let rp_id_hash = sha256(rp_id.as_bytes());
+        let begin = Subcommand::EnumerateCredentialsBegin {
+            rp_id_hash: &rp_id_hash,
+        };
+        let response = self.manage(begin, token, context)?;
+        let first = match management::StoredCredential::parse(&response).map_err(|e| self.judge(e)) {
+            Err(DeviceError::NoCredential) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let total = usize::try_from(first.total.unwrap_or(1))
+            .unwrap_or(MAX_STORED)
+            .min(MAX_STORED);
+        let mut stored = vec![first];
+        while stored.len() < total {
+            let response = self.manage(Subcommand::EnumerateCredentialsNext, token, context)?;
+            stored.push(management::StoredCredential::parse(&response).map_err(|e| self.judge(e))?);
+        }
+        Ok(stored)
+    }
+}

@@ -79,7 +79,10 @@ impl Apply<'_> {
             return Ok(());
         }
         let names: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-        Err(LedgerError::WrongState { is, needs: names.join(" or ") })
+        Err(LedgerError::WrongState {
+            is,
+            needs: names.join(" or "),
+        })
     }
 
     async fn insert(&mut self, record: TokenRecord, seed: Option<Secret>, unique: Option<String>) -> Outcome {

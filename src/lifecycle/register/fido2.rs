@@ -44,7 +44,11 @@ pub async fn register(
         id,
         TokenKind::Fido2,
         info.reality,
-        Personal { subject: Some(subject.clone()), serial: options.serial.or(info.serial), label: options.label },
+        Personal {
+            subject: Some(subject.clone()),
+            serial: options.serial.or(info.serial),
+            label: options.label,
+        },
     );
     record.model = info.name;
     // The user handle is the token's id: random, no person in it (WebAuthn section 14.6.1), and it is what finds the
@@ -58,7 +62,14 @@ pub async fn register(
         "token.register-begun",
         Some(id),
         facts([("kind", json!(TokenKind::Fido2)), ("reality", json!(info.reality))]),
-        vec![Mutation::Insert { record: Box::new(record), seed: None, unique: None }, Mutation::Begin(begin)],
+        vec![
+            Mutation::Insert {
+                record: Box::new(record),
+                seed: None,
+                unique: None,
+            },
+            Mutation::Begin(begin),
+        ],
     )
     .await?;
 
@@ -71,7 +82,9 @@ pub async fn register(
         exclude,
         pin,
     };
-    let done = act.in_lane(&handle, act.budget(16, 2), move |session, act| work.run(session, act)).await;
+    let done = act
+        .in_lane(&handle, act.budget(16, 2), move |session, act| work.run(session, act))
+        .await;
     match done {
         Ok(made) => Ok(Outcome::Done(Details {
             token: Some(id),
@@ -88,8 +101,11 @@ pub async fn register(
 
 /// Credentials that the subject's live tokens have at this relying party: the key must not hold one of them already.
 async fn registered_credentials(act: &Act, subject: &str, rp_id: &str) -> Result<Vec<Vec<u8>>, Refusal> {
-    let filter =
-        Filter { kind: Some(TokenKind::Fido2), subject: Some(subject.to_owned()), ..Filter::default() };
+    let filter = Filter {
+        kind: Some(TokenKind::Fido2),
+        subject: Some(subject.to_owned()),
+        ..Filter::default()
+    };
     let page = act.house.ledger().find(&filter, None, MAX_EXCLUDED).await?;
     Ok(page
         .items
@@ -163,7 +179,12 @@ impl Work {
         };
         // From here on the key may hold our credential; the record says so first.
         let detail = json!({"rp_id": self.rp_id, "user_id": self.id.simple(), "discoverable": resident});
-        act.commit_in_lane("token.creating", Some(self.id), facts([]), vec![act.moved_with(phase::CREATING, detail)])?;
+        act.commit_in_lane(
+            "token.creating",
+            Some(self.id),
+            facts([]),
+            vec![act.moved_with(phase::CREATING, detail)],
+        )?;
         act.phase(Phase::Creating, 30);
         let client_data_hash = challenge()?;
         let user_id = Uuid::from_bytes(*self.id.as_bytes());
@@ -181,8 +202,10 @@ impl Work {
             &mut key.context,
         )?;
         act.step.answered();
-        let attested =
-            made.auth_data.attested.ok_or(DeviceError::Protocol("no credential in the authenticator data"))?;
+        let attested = made
+            .auth_data
+            .attested
+            .ok_or(DeviceError::Protocol("no credential in the authenticator data"))?;
         let binding = Binding::Fido2 {
             rp_id: self.rp_id.clone(),
             credential_id: BASE64URL_NOPAD.encode(&attested.credential_id),
@@ -191,10 +214,22 @@ impl Work {
             discoverable: resident,
         };
         let unique = format!("fido2:{}", BASE64URL_NOPAD.encode(&attested.credential_id));
-        let bind = Mutation::Bind { token: self.id, binding, unique: Some(unique) };
-        act.commit_in_lane("token.created", Some(self.id), facts([]), vec![bind, act.moved_to(phase::CREATED)])?;
-        let credential =
-            Credential { rp_id: self.rp_id.clone(), id: attested.credential_id, key: attested.public_key };
+        let bind = Mutation::Bind {
+            token: self.id,
+            binding,
+            unique: Some(unique),
+        };
+        act.commit_in_lane(
+            "token.created",
+            Some(self.id),
+            facts([]),
+            vec![bind, act.moved_to(phase::CREATED)],
+        )?;
+        let credential = Credential {
+            rp_id: self.rp_id.clone(),
+            id: attested.credential_id,
+            key: attested.public_key,
+        };
         Ok((credential, resident))
     }
 
@@ -213,7 +248,11 @@ impl Work {
                     to: TokenState::Active,
                     reason: None,
                 },
-                Mutation::Count { token: self.id, to: sign_count, seen: now },
+                Mutation::Count {
+                    token: self.id,
+                    to: sign_count,
+                    seen: now,
+                },
                 act.end(IntentEnd::Completed),
             ],
         )?;
@@ -234,12 +273,21 @@ impl Work {
                 .token(Some(&self.pin), Permissions::CREDENTIAL_MANAGEMENT, None)
                 .map_err(Refusal::from)
                 .and_then(|token| token.ok_or(Refusal::Device(DeviceError::PinRequired)))
-                .and_then(|token| Ok(key.session.delete_credential(&credential.id, &token, &mut key.context)?));
+                .and_then(|token| {
+                    Ok(key
+                        .session
+                        .delete_credential(&credential.id, &token, &mut key.context)?)
+                });
             if deleted.is_err() {
                 return Ok(());
             }
         }
-        act.commit_in_lane("token.undone", Some(self.id), facts([]), vec![act.moved_to(phase::UNDONE)])?;
+        act.commit_in_lane(
+            "token.undone",
+            Some(self.id),
+            facts([]),
+            vec![act.moved_to(phase::UNDONE)],
+        )?;
         Ok(())
     }
 }

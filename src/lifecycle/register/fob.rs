@@ -3,14 +3,14 @@
 
 use serde_json::json;
 
-use crate::codec::oath::{Code, OathParameters};
+use crate::codec::oath::{Code, Generator, OathParameters};
 use crate::grant::{Action, Object};
 use crate::ledger::{Binding, Mutation, Personal, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::{checked_parameters, fresh};
 use crate::lifecycle::{FobOptions, Refusal};
-use crate::resync::{self, DriftState, Policy, ResyncVerdict};
+use crate::resync::{DriftState, Policy, ResyncVerdict, search_codes};
 use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState};
 
 /// Registers a fob. One commit: before it nothing is written, after it the fob is active.
@@ -37,36 +37,57 @@ pub async fn register(
     }
     let now = act.house.clock().now();
     act.phase(Phase::Proving, 30);
-    let typed = parse_codes(&codes, &parameters)?;
-    let read: Vec<_> = typed.into_iter().map(|code| (code, now)).collect();
-    let verdict =
-        resync::search_codes(&DriftState::unseen(), &parameters, &seed, &read, now, &Policy::default())
-            .map_err(|_| Refusal::Invalid("the seed cannot be used with these parameters".to_owned()))?;
-    let ResyncVerdict::Accepted(found) = verdict else { return Err(Refusal::CodeRejected) };
+    let read: Vec<_> = parse_codes(&codes, &parameters)?
+        .into_iter()
+        .map(|code| (code, now))
+        .collect();
+    let generator = Generator::new(&seed, parameters).map_err(|error| Refusal::Invalid(error.to_string()))?;
+    let verdict = search_codes(&DriftState::default(), &generator, &read, now, &Policy::default());
+    let ResyncVerdict::Accepted {
+        steps, offset_after_ms, ..
+    } = verdict
+    else {
+        return Err(Refusal::CodeRejected);
+    };
     let id = TokenId::generate();
     let record = TokenRecord {
         state: TokenState::Active,
         model: options.model.unwrap_or_else(|| "display fob".to_owned()),
         binding: binding(&parameters),
         // A measurement against a clock that is itself unmeasured is no measurement (design: drift).
-        offset_ms: if act.house.clock().synchronised() { found.offset_after_ms } else { 0 },
-        watermark: Some(found.last_step),
+        offset_ms: if act.house.clock().synchronised() {
+            offset_after_ms
+        } else {
+            0
+        },
+        watermark: steps.last().copied(),
         last_seen: Some(now),
         ..fresh(
             id,
             TokenKind::Fob,
             Reality::Hardware,
-            Personal { subject: Some(subject), serial: Some(serial.clone()), label: options.label },
+            Personal {
+                subject: Some(subject),
+                serial: Some(serial.clone()),
+                label: options.label,
+            },
         )
     };
     let offset_s = record.offset_ms.div_euclid(1000);
     act.phase(Phase::Committing, 80);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
-    let insert =
-        Mutation::Insert { record: Box::new(record), seed: Some(seed), unique: Some(format!("fob:{serial}")) };
+    let insert = Mutation::Insert {
+        record: Box::new(record),
+        seed: Some(seed),
+        unique: Some(format!("fob:{serial}")),
+    };
     let detail = facts([("kind", json!(TokenKind::Fob)), ("offset_s", json!(offset_s))]);
     act.commit("token.registered", Some(id), detail, vec![insert]).await?;
-    Ok(Outcome::Done(Details { token: Some(id), offset_s: Some(offset_s), ..Details::default() }))
+    Ok(Outcome::Done(Details {
+        token: Some(id),
+        offset_s: Some(offset_s),
+        ..Details::default()
+    }))
 }
 
 /// RFC 4226 section 4 wants 128 bits at least; deployed fobs with 80-bit seeds exist, shorter ones do not.
@@ -91,7 +112,11 @@ pub fn parse_codes(codes: &[String], parameters: &OathParameters) -> Result<Vec<
             codes.len()
         )));
     }
-    codes.iter().enumerate().map(|(n, code)| parse_code(code, parameters, n)).collect()
+    codes
+        .iter()
+        .enumerate()
+        .map(|(n, code)| parse_code(code, parameters, n))
+        .collect()
 }
 
 /// Reads one code.
@@ -102,6 +127,9 @@ pub fn parse_code(code: &str, parameters: &OathParameters, position: usize) -> R
     let digits = parameters.digits();
     match Code::parse(code) {
         Ok(code) if code.digits() == digits => Ok(code),
-        _ => Err(Refusal::Invalid(format!("code {} is not {digits} digits", position + 1))),
+        _ => Err(Refusal::Invalid(format!(
+            "code {} is not {digits} digits",
+            position + 1
+        ))),
     }
 }

@@ -15,8 +15,12 @@ fn checked_parameters(
     digits: Option<u8>,
     period_s: Option<u32>,
 ) -> Result<OathParameters, Refusal> {
-    OathParameters::new(algorithm.unwrap_or(OathAlgorithm::Sha1), digits.unwrap_or(6), period_s.unwrap_or(30))
-        .map_err(|error| Refusal::Invalid(error.to_string()))
+    OathParameters::new(
+        algorithm.unwrap_or(OathAlgorithm::Sha1),
+        digits.unwrap_or(6),
+        period_s.unwrap_or(30),
+    )
+    .map_err(|error| Refusal::Invalid(error.to_string()))
 }
 
 /// A record of which nothing is known yet.

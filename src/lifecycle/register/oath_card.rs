@@ -20,12 +20,7 @@ use crate::types::{DeviceId, OathAlgorithm, Secret, TokenId, TokenKind, TokenSta
 /// # Errors
 /// The card's own ([`Refusal::Device`]); [`Refusal::Unverified`] when it does not compute what was put on it. Nothing is
 /// left behind, or an obligation says what.
-pub async fn register(
-    act: &Act,
-    device: DeviceId,
-    subject: String,
-    options: OathOptions,
-) -> Result<Outcome, Refusal> {
+pub async fn register(act: &Act, device: DeviceId, subject: String, options: OathOptions) -> Result<Outcome, Refusal> {
     act.require(Action::Register, &Object::Device(device))?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     let parameters = checked_parameters(options.algorithm, options.digits, options.period_s)?;
@@ -33,14 +28,22 @@ pub async fn register(
     let seed = fresh_seed(parameters.algorithm())?;
     let copy = Secret::new(seed.expose().to_vec());
     let id = TokenId::generate();
-    let body = CardBody { name: credential_name(id, &parameters), device_id: String::new(), parameters };
+    let body = CardBody {
+        name: credential_name(id, &parameters),
+        device_id: String::new(),
+        parameters,
+    };
 
     // The seed is sealed before it reaches the card: whatever happens then, we can prove and delete what is on the card.
     let mut record = fresh(
         id,
         TokenKind::OathCard,
         info.reality,
-        Personal { subject: Some(subject), serial: options.serial.or(info.serial), label: options.label },
+        Personal {
+            subject: Some(subject),
+            serial: options.serial.or(info.serial),
+            label: options.label,
+        },
     );
     record.model = info.name;
     record.binding = binding(&body);
@@ -49,17 +52,37 @@ pub async fn register(
         "token.register-begun",
         Some(id),
         facts([("kind", json!(TokenKind::OathCard)), ("reality", json!(info.reality))]),
-        vec![Mutation::Insert { record: Box::new(record), seed: Some(copy), unique: None }, Mutation::Begin(begin)],
+        vec![
+            Mutation::Insert {
+                record: Box::new(record),
+                seed: Some(copy),
+                unique: None,
+            },
+            Mutation::Begin(begin),
+        ],
     )
     .await?;
 
-    let work = Work { id, body: body.clone(), seed, password: options.password, touch: options.touch, device };
-    let done = act.in_lane(&handle, act.budget(8, 2), move |session, act| work.run(session, act)).await;
+    let work = Work {
+        id,
+        body: body.clone(),
+        seed,
+        password: options.password,
+        touch: options.touch,
+        device,
+    };
+    let done = act
+        .in_lane(&handle, act.budget(8, 2), move |session, act| work.run(session, act))
+        .await;
     if let Err(refusal) = done {
         act.conclude().await?;
         return Err(refusal);
     }
-    Ok(Outcome::Done(Details { token: Some(id), oath_name: Some(body.name), ..Details::default() }))
+    Ok(Outcome::Done(Details {
+        token: Some(id),
+        oath_name: Some(body.name),
+        ..Details::default()
+    }))
 }
 
 /// What the lane takes with it.
@@ -83,7 +106,11 @@ impl Work {
                 return Err(Refusal::Internal("the card holds a credential of this new name"));
             }
             // From here on the card may hold our credential; the record says so first.
-            let bind = Mutation::Bind { token: self.id, binding: binding(&self.body), unique: None };
+            let bind = Mutation::Bind {
+                token: self.id,
+                binding: binding(&self.body),
+                unique: None,
+            };
             act.commit_in_lane(
                 "token.writing",
                 Some(self.id),
@@ -91,14 +118,28 @@ impl Work {
                 vec![bind, act.moved_to(phase::CREATING)],
             )?;
             act.phase(Phase::Writing, 40);
-            let properties = Properties { touch: self.touch, ..Properties::default() };
-            applet.put(&name, &self.body.parameters, CredentialType::Totp, &self.seed, properties)?;
+            let properties = Properties {
+                touch: self.touch,
+                ..Properties::default()
+            };
+            applet.put(
+                &name,
+                &self.body.parameters,
+                CredentialType::Totp,
+                &self.seed,
+                properties,
+            )?;
             act.phase(Phase::Proving, 60);
             let proved = prove(act, applet, &self.body, &self.seed, self.device);
             let proved = proved.and_then(|()| self.commit(act));
             if proved.is_err() && applet.delete(&name).is_ok() {
                 // Taken off again; if this cannot be noted, the obligation that follows finds nothing to delete.
-                act.commit_in_lane("token.undone", Some(self.id), facts([]), vec![act.moved_to(phase::UNDONE)])?;
+                act.commit_in_lane(
+                    "token.undone",
+                    Some(self.id),
+                    facts([]),
+                    vec![act.moved_to(phase::UNDONE)],
+                )?;
             }
             proved
         })
@@ -119,7 +160,10 @@ impl Work {
                     to: TokenState::Active,
                     reason: None,
                 },
-                Mutation::Seen { token: self.id, seen: now },
+                Mutation::Seen {
+                    token: self.id,
+                    seen: now,
+                },
                 act.end(IntentEnd::Completed),
             ],
         )?;
@@ -140,7 +184,15 @@ fn binding(body: &CardBody) -> Binding {
 /// A name that says whose it is without naming a person: it stands in the journal. Periods other than 30 s go in front, as
 /// the applet's other users expect.
 fn credential_name(id: TokenId, parameters: &OathParameters) -> String {
-    let short: String = id.simple().chars().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect();
+    let short: String = id
+        .simple()
+        .chars()
+        .rev()
+        .take(12)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
     match parameters.period_s() {
         30 => format!("Claviger:{short}"),
         period => format!("{period}/Claviger:{short}"),
