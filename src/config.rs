@@ -80,6 +80,8 @@ pub struct Config {
     pub virtual_link: VirtualLink,
     /// How long things may take.
     pub deadlines: DeadlinesMs,
+    /// The host clock.
+    pub clock: ClockTrust,
     /// Our own relying party.
     pub fido2: Fido2,
     /// What is logged, and where.
@@ -132,6 +134,15 @@ pub struct DeadlinesMs {
     pub grace: u64,
 }
 
+/// `[clock]`
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClockTrust {
+    /// Something outside this system keeps its clock right (a hypervisor, a simulated world), so the kernel's word is not asked
+    /// for. Drift is measured against this clock: set it only if that is true.
+    pub kept_from_outside: bool,
+}
+
 /// `[fido2]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -168,6 +179,7 @@ impl Default for Config {
             devices: Devices::default(),
             virtual_link: VirtualLink::default(),
             deadlines: DeadlinesMs::default(),
+            clock: ClockTrust::default(),
             fido2: Fido2::default(),
             log: Log::default(),
             operations: Operations::default(),

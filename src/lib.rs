@@ -16,6 +16,7 @@
 
 pub mod bus;
 pub mod client;
+pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod contract;

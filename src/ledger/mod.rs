@@ -512,6 +512,13 @@ pub trait Ledger: Send + Sync {
     /// Storage; what is wrong in the content is a [`Finding`], not an error.
     async fn verify(&self) -> Result<VerifyReport, LedgerError>;
 
+    /// The head of the chain: number of the last entry and its MAC in hex. Kept elsewhere it is a witness against a ledger that
+    /// was put back whole.
+    ///
+    /// # Errors
+    /// Storage.
+    fn head(&self) -> Result<(u64, String), LedgerError>;
+
     /// Checkpoints and closes. Calls after it fail.
     async fn close(&self);
 }

@@ -49,17 +49,15 @@ pub async fn register(
     else {
         return Err(Refusal::CodeRejected);
     };
+    // Without any offset the fob could not be used at all, so here the measurement is kept; the journal says what it was
+    // measured against.
+    let unsynchronised = !act.house.clock().synchronised();
     let id = TokenId::generate();
     let record = TokenRecord {
         state: TokenState::Active,
         model: options.model.unwrap_or_else(|| "display fob".to_owned()),
         binding: binding(&parameters),
-        // A measurement against a clock that is itself unmeasured is no measurement (design: drift).
-        offset_ms: if act.house.clock().synchronised() {
-            offset_after_ms
-        } else {
-            0
-        },
+        offset_ms: offset_after_ms,
         watermark: steps.last().copied(),
         last_seen: Some(now),
         ..fresh(
@@ -81,7 +79,7 @@ pub async fn register(
         seed: Some(seed),
         unique: Some(format!("fob:{serial}")),
     };
-    let detail = facts([("kind", json!(TokenKind::Fob)), ("offset_s", json!(offset_s))]);
+    let detail = facts([("kind", json!(TokenKind::Fob)), ("offset_s", json!(offset_s)), ("unsynchronised", json!(unsynchronised))]);
     act.commit("token.registered", Some(id), detail, vec![insert]).await?;
     Ok(Outcome::Done(Details {
         token: Some(id),
