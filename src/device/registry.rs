@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 use super::Deadlines;
 use super::session::Attached;
 use super::worker::{DeviceEvent, DeviceHandle, Lane, Shared, Wards};
+use crate::link::virtual_::VirtualSource;
 use crate::link::watch::Source;
 use crate::link::{Face, LinkError, LinkEvent};
 use crate::types::DeviceId;
@@ -260,6 +261,11 @@ fn leave(state: &mut State, key: &str) {
 /// When the virtual socket cannot be opened: whoever configured it wants to know at once.
 pub fn sources(config: &DeviceConfig) -> Result<Vec<Arc<dyn Source>>, LinkError> {
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
-    let _ = (&mut sources, config);
+    if let Some(path) = &config.virtual_socket {
+        sources.push(Arc::new(VirtualSource::bind(path)?));
+    }
     Ok(sources)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::types::{Cancel, time_left};
 
 /// The longest sleep in a read or in front of a lock. Bounds how late a removal or a cancel is seen when the kernel does
 /// not wake us itself.
-const SLICE: Duration = Duration::from_millis(100);
+const SLICE: Duration = Duration::from_millis(50);
 
 /// A face that is attached now, and who can open it.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 //! simulated one. A [`Face`] is one way into a physical device; [`Opener`] turns a face into an open link for the length of
 //! one operation.
 
+pub mod virtual_;
 pub mod watch;
 
 use std::time::Duration;
