@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use claviger::grant::{Action, Authority};
 use claviger::ledger::{
@@ -12,6 +11,8 @@ use claviger::ledger::{
 use claviger::types::{
     OathAlgorithm, ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis,
 };
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection};
 
 pub const SEED: &[u8] = b"a seed of twenty byt";
 
@@ -112,17 +113,48 @@ pub fn intent(token: Option<TokenId>) -> Intent {
     }
 }
 
-/// Runs SQL as a stranger with the database file would.
-pub fn by_hand(directory: &Path, sql: &str) -> String {
-    let output = Command::new("sqlite3")
-        .arg(directory.join("state/ledger.db"))
-        .arg(sql)
-        .output()
-        .expect("sqlite3");
-    assert!(
-        output.status.success(),
-        "{sql}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
+/// The database as a stranger with the file in hand opens it.
+pub async fn stranger(directory: &Path) -> SqliteConnection {
+    let file = directory.join("state/ledger.db");
+    SqliteConnectOptions::new()
+        .filename(file)
+        .foreign_keys(false)
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// Runs SQL as that stranger, with the guards against accidents lifted and put back.
+pub async fn by_hand(directory: &Path, sql: &str) -> Result<u64, sqlx::Error> {
+    let mut conn = stranger(directory).await;
+    let triggers: Vec<(String, String)> = sqlx::query_as("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+        .fetch_all(&mut conn)
+        .await?;
+    for (name, _) in &triggers {
+        conn.execute(AssertSqlSafe(format!("DROP TRIGGER {name}"))).await?;
+    }
+    let done = conn.execute(AssertSqlSafe(sql.to_owned())).await;
+    for (_, sql) in triggers {
+        conn.execute(AssertSqlSafe(sql)).await?;
+    }
+    conn.close().await?;
+    done.map(|done| done.rows_affected())
+}
+
+/// Numbers that look random and are the same every time (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let at = self.roll(from.len() as u64);
+        &from[usize::try_from(at).unwrap()]
+    }
 }
