@@ -81,6 +81,15 @@ pub enum HidError {
     Unknown(u8),
 }
 
+impl HidError {
+    /// Whether the command is worth sending again in a moment. Code 0 is not defined, but firmware in the field
+    /// (`usbd-ctaphid` 0.5) sends it where it means [`HidError::ChannelBusy`].
+    #[must_use]
+    pub fn is_busy(self) -> bool {
+        matches!(self, Self::ChannelBusy | Self::Unknown(0))
+    }
+}
+
 impl From<u8> for HidError {
     fn from(code: u8) -> Self {
         match code {

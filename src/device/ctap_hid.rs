@@ -147,7 +147,7 @@ impl HidChannel {
                     touch_pending = state == KeepAlive::TouchNeeded;
                     on_keepalive(state);
                 }
-                Progress::Error(HidError::ChannelBusy) => return Ok(Attempt::ChannelBusy),
+                Progress::Error(error) if error.is_busy() => return Ok(Attempt::ChannelBusy),
                 Progress::Error(error) => return Err(refusal(error)),
                 Progress::Message(answer) => return Ok(Attempt::Answer(answer)),
             }
@@ -284,15 +284,13 @@ fn initialise(
         // channel belongs to somebody else, and on our own channel it is what is left of the command before.
         match Assembler::new(on, Command::Init).push(&report) {
             Ok(Progress::Message(answer)) => {
-                let Some(reply) = ctaphid::parse_init(&answer, &nonce)? else {
-                    continue;
-                };
-                if on != Channel::BROADCAST && reply.channel != on {
-                    return Err(FramingError::BadInit.into());
+                // On an allocated channel the answer should name the same one; firmware in the field names a new one. Both
+                // are taken at their word.
+                if let Some(reply) = ctaphid::parse_init(&answer, &nonce)? {
+                    return Ok(reply);
                 }
-                return Ok(reply);
             }
-            Ok(Progress::Error(HidError::ChannelBusy)) => {
+            Ok(Progress::Error(error)) if error.is_busy() => {
                 if time_left(ends.patience).is_zero() {
                     return Err(DeviceError::Busy(None));
                 }

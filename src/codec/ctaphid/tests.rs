@@ -99,6 +99,7 @@ fn keep_alives_and_errors_are_told_apart() {
     }
     assert_eq!(HidError::from(0), HidError::Unknown(0));
     assert_eq!(HidError::from(6), HidError::ChannelBusy);
+    assert!(HidError::from(0).is_busy() && HidError::from(6).is_busy() && !HidError::from(0x7F).is_busy());
 }
 
 #[test]
