@@ -25,11 +25,9 @@ use crate::bus::{self, NameError};
 use crate::clock::HostClock;
 use crate::config::{Config, ConfigError, LogTarget, Mode};
 use crate::device::registry::{self, DeviceConfig, Registry};
-use crate::grant::{Action, Object};
+use crate::grant::{Action, Object, Tier};
 use crate::guard::{Guard, ModeError, PolkitDeadlines, standing};
-use crate::ledger::seal::KeySource;
-use crate::ledger::sqlite::{OpenOptions, SqliteLedger};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{KeySource, Ledger, LedgerError, OpenOptions, SqliteLedger};
 use crate::lifecycle::{Lifecycle, Refusal, Settings};
 use crate::link::LinkError;
 
@@ -209,7 +207,7 @@ async fn run(
     let driver = zbus::fdo::DBusProxy::new(connection).await.map_err(lost)?;
     let mut names_lost = driver.receive_name_lost().await.map_err(lost)?;
 
-    let standing = standing(Action::Revoke, Object::Whole, "the daemon was restarted");
+    let standing = standing(Action::Revoke, Object::Whole, Tier::Revoke, "the daemon was restarted");
     lifecycle.recover(&standing).await.map_err(StartError::Recovery)?;
     devices.settled().await;
     served.set_ready(true).await.map_err(lost)?;
@@ -268,7 +266,7 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn limits(config: &Config) -> bus::Limits {
-    bus::Limits { keep: Duration::from_millis(config.operations.keep), ..bus::Limits::default() }
+    bus::Limits { linger: Duration::from_millis(config.operations.keep), ..bus::Limits::default() }
 }
 
 /// Tells systemd; without systemd nobody listens.

@@ -115,15 +115,6 @@ impl SqliteLedger {
         })
     }
 
-    /// Number and MAC (hex) of the last journal entry, from memory: to be written down elsewhere as a witness, since a
-    /// ledger put back whole to an earlier day cannot be told by itself from one that is younger.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] when the stored head is not authentic.
-    pub fn head(&self) -> Result<(u64, String), LedgerError> {
-        writer::get(&self.chain).map(|chain| (chain.count, hex(&chain.last)))
-    }
-
     fn fault(&self, error: &sqlx::Error) -> LedgerError {
         self.place.fault(error)
     }
@@ -140,6 +131,10 @@ impl Ledger for SqliteLedger {
         };
         self.queue.send(Request::Commit(commit)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    fn head(&self) -> Result<(u64, String), LedgerError> {
+        writer::get(&self.chain).map(|chain| (chain.count, hex(&chain.last)))
     }
 
     async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, LedgerError> {

@@ -13,7 +13,7 @@ use crate::link::FaceKind;
 use crate::types::{Cancel, DeviceId, TokenId, TokenState};
 
 /// What a device said.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Description {
     /// Serial as USB tells it.
     pub serial: Option<String>,

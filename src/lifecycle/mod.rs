@@ -60,7 +60,7 @@ pub struct Settings {
 }
 
 /// State of the host and the house, for `Manager1.Status`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// pcscd answers.
     pub card_service: bool,
@@ -74,6 +74,8 @@ pub struct Status {
     pub virtual_link: bool,
     /// Where the ledger is.
     pub ledger: String,
+    /// Last journal entry and its MAC, when the head is sound.
+    pub journal_head: Option<String>,
     /// Operations under way.
     pub open_operations: u32,
     /// Obligations not discharged (counted up to 1,000).
@@ -90,6 +92,7 @@ pub struct Lifecycle {
     operations: Mutex<HashMap<OperationId, Arc<Operation>>>,
     running: watch::Sender<usize>,
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
+    debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -106,6 +109,7 @@ impl Lifecycle {
             operations: Mutex::new(HashMap::new()),
             running: watch::channel(0).0,
             seen: broadcast::channel(64).0,
+            debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
         })
     }
@@ -143,6 +147,12 @@ impl Lifecycle {
     #[must_use]
     pub fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
         self.seen.subscribe()
+    }
+
+    /// The device plugged in now that an obligation is about, when that is known.
+    #[must_use]
+    pub fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {
+        self.debtors.lock().unwrap_or_else(PoisonError::into_inner).get(&obligation).copied()
     }
 
     /// Starts an operation in the background and returns it at once.
@@ -221,6 +231,7 @@ impl Lifecycle {
             unresponsive: count(unresponsive),
             virtual_link: self.settings.virtual_link,
             ledger: self.settings.ledger_place.clone(),
+            journal_head: self.ledger.head().ok().map(|(seq, mac)| format!("{seq}:{mac}")),
             open_operations: count(*self.running.borrow()),
             open_obligations: count(open),
         }

@@ -2,7 +2,8 @@
 //!
 //! Nobody is asked while nothing is owed: without open obligations a plugged-in device is not touched.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -34,10 +35,15 @@ impl Lifecycle {
                         self.look_at(handle).await;
                     }
                 }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Ok(DeviceEvent::Left(id)) => self.debtors().retain(|_, device| *device != id),
+                Ok(DeviceEvent::Changed(_)) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    fn debtors(&self) -> MutexGuard<'_, HashMap<ObligationId, DeviceId>> {
+        self.debtors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look_at(self: &Arc<Self>, handle: DeviceHandle) {
@@ -69,6 +75,7 @@ impl Lifecycle {
             Ok(ids) => {
                 for id in ids {
                     tracing::info!(%device, obligation = %id, "a device that owes something was plugged in");
+                    self.debtors().insert(id, device);
                     // Nobody listening is no fault: the obligation stands and can be read.
                     let _ = self.seen.send((device, id));
                 }
