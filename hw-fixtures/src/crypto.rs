@@ -18,7 +18,9 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
 
 /// HMAC-SHA-256 over the concatenation of `parts`. HMAC takes keys of any length, so construction never fails.
 pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return [0; 32];
+    };
     for part in parts {
         mac.update(part);
     }
@@ -27,14 +29,18 @@ pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// HMAC-SHA-1.
 pub fn hmac_sha1(key: &[u8], data: &[u8]) -> Vec<u8> {
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else { return Vec::new() };
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else {
+        return Vec::new();
+    };
     mac.update(data);
     mac.finalize().into_bytes().to_vec()
 }
 
 /// HMAC-SHA-512.
 pub fn hmac_sha512(key: &[u8], data: &[u8]) -> Vec<u8> {
-    let Ok(mut mac) = Hmac::<Sha512>::new_from_slice(key) else { return Vec::new() };
+    let Ok(mut mac) = Hmac::<Sha512>::new_from_slice(key) else {
+        return Vec::new();
+    };
     mac.update(data);
     mac.finalize().into_bytes().to_vec()
 }
@@ -43,7 +49,10 @@ pub fn hmac_sha512(key: &[u8], data: &[u8]) -> Vec<u8> {
 pub fn hkdf_sha256(secret: &[u8], info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     // 32 bytes are far below HKDF's limit of 255 blocks.
-    if hkdf::Hkdf::<Sha256>::new(Some(&[0; 32]), secret).expand(info, &mut out).is_err() {
+    if hkdf::Hkdf::<Sha256>::new(Some(&[0; 32]), secret)
+        .expand(info, &mut out)
+        .is_err()
+    {
         out = [0; 32];
     }
     out
@@ -59,7 +68,9 @@ pub fn aes256_cbc_encrypt(key: &[u8; 32], iv: &[u8; 16], plain: &[u8]) -> Option
 
 /// The inverse of [`aes256_cbc_encrypt`].
 pub fn aes256_cbc_decrypt(key: &[u8; 32], iv: &[u8; 16], cipher: &[u8]) -> Option<Vec<u8>> {
-    cbc::Decryptor::<aes::Aes256>::new(key.into(), iv.into()).decrypt_padded_vec::<NoPadding>(cipher).ok()
+    cbc::Decryptor::<aes::Aes256>::new(key.into(), iv.into())
+        .decrypt_padded_vec::<NoPadding>(cipher)
+        .ok()
 }
 
 /// An ES256 signature over `message`, DER encoded; deterministic (RFC 6979).
@@ -71,8 +82,17 @@ pub fn es256_sign(key: &SigningKey, message: &[u8]) -> Vec<u8> {
 /// The affine coordinates of the public half of `key`.
 pub fn public_coordinates(key: &p256::PublicKey) -> ([u8; 32], [u8; 32]) {
     let point = key.to_sec1_bytes();
-    let uncompressed = if point.len() == 65 { point.to_vec() } else { decompress(key) };
-    let take = |from: usize| uncompressed.get(from..from + 32).and_then(|part| part.try_into().ok()).unwrap_or([0; 32]);
+    let uncompressed = if point.len() == 65 {
+        point.to_vec()
+    } else {
+        decompress(key)
+    };
+    let take = |from: usize| {
+        uncompressed
+            .get(from..from + 32)
+            .and_then(|part| part.try_into().ok())
+            .unwrap_or([0; 32])
+    };
     (take(1), take(33))
 }
 
@@ -88,12 +108,14 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
 
 /// Bytes as lower-case hexadecimal.
 pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        use std::fmt::Write;
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            use std::fmt::Write;
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// Hexadecimal text, spaces and dashes ignored, as bytes.
@@ -104,5 +126,6 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()?;
     let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+    rest.is_empty()
+        .then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }

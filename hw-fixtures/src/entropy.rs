@@ -13,7 +13,10 @@ pub struct Entropy(ChaCha20Rng);
 impl Entropy {
     /// The stream that belongs to `seed` and to `label`; two labels under one seed share nothing.
     pub fn seeded(seed: u64, label: &str) -> Self {
-        Self(ChaCha20Rng::from_seed(crypto::hmac_sha256(&seed.to_be_bytes(), &[label.as_bytes()])))
+        Self(ChaCha20Rng::from_seed(crypto::hmac_sha256(
+            &seed.to_be_bytes(),
+            &[label.as_bytes()],
+        )))
     }
 
     /// A stream nobody can foresee.

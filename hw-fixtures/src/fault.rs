@@ -105,7 +105,11 @@ pub struct Fault {
 impl Fault {
     /// A fault at exactly this frame, whichever way it goes.
     pub fn at(frame: u64, kind: FaultKind) -> Self {
-        Self { kind, frame, direction: None }
+        Self {
+            kind,
+            frame,
+            direction: None,
+        }
     }
 }
 
@@ -254,7 +258,10 @@ impl Tape {
         let due = |armed: &&mut Armed| {
             armed.struck.is_none()
                 && number >= armed.fault.frame
-                && armed.fault.direction.map_or(number == armed.fault.frame, |wanted| wanted == direction)
+                && armed
+                    .fault
+                    .direction
+                    .map_or(number == armed.fault.frame, |wanted| wanted == direction)
         };
         let struck = self.armed.iter_mut().find(due).map(|armed| {
             armed.struck = Some(number);
@@ -314,7 +321,10 @@ impl Tape {
             // 0x7f is the last sequence number there is; no message of ours is that long.
             FaultKind::WrongSequence => *head = if *head & 0x80 != 0 { 0x7f } else { *head ^ 0x55 },
             FaultKind::EndlessKeepalive => {
-                self.aftermath = Aftermath::Keepalives { channel: [*c0, *c1, *c2, *c3], next: now };
+                self.aftermath = Aftermath::Keepalives {
+                    channel: [*c0, *c1, *c2, *c3],
+                    next: now,
+                };
                 return Passage::Lost;
             }
             _ if *head & 0x80 != 0 => (*high, *low) = (0xff, 0xff),
@@ -337,7 +347,11 @@ impl Tape {
             (FaultKind::WrongChannel, Direction::In) => apdu = vec![0x68, 0x81],
             (FaultKind::WrongSequence, Direction::Out) => apdu = vec![0x00, 0xa5, 0x00, 0x00],
             (FaultKind::WrongSequence, Direction::In) => {
-                apdu = if self.last_response.is_empty() { vec![0x90, 0x00] } else { self.last_response.clone() };
+                apdu = if self.last_response.is_empty() {
+                    vec![0x90, 0x00]
+                } else {
+                    self.last_response.clone()
+                };
             }
             (FaultKind::FalseLength, Direction::Out) => {
                 // Lc promises more than there is.
@@ -384,19 +398,32 @@ mod tests {
     fn strikes_one_frame_and_tells_which() {
         let mut tape = tape();
         tape.arm(Fault::at(2, FaultKind::Drop));
-        assert_eq!(tape.pass(Direction::Out, report(0x86), 0), Passage::Deliver(report(0x86)));
+        assert_eq!(
+            tape.pass(Direction::Out, report(0x86), 0),
+            Passage::Deliver(report(0x86))
+        );
         assert_eq!(tape.armed()[0].struck, None);
         assert_eq!(tape.pass(Direction::In, report(0x86), 0), Passage::Lost);
         assert_eq!(tape.armed()[0].struck, Some(2));
-        assert_eq!(tape.pass(Direction::Out, report(0x90), 0), Passage::Deliver(report(0x90)));
+        assert_eq!(
+            tape.pass(Direction::Out, report(0x90), 0),
+            Passage::Deliver(report(0x90))
+        );
         assert_eq!(tape.frames(), [Direction::Out, Direction::In, Direction::Out]);
     }
 
     #[test]
     fn waits_for_a_frame_of_the_named_direction() {
         let mut tape = tape();
-        tape.arm(Fault { kind: FaultKind::Unplug, frame: 1, direction: Some(Direction::In) });
-        assert_eq!(tape.pass(Direction::Out, report(0x86), 0), Passage::Deliver(report(0x86)));
+        tape.arm(Fault {
+            kind: FaultKind::Unplug,
+            frame: 1,
+            direction: Some(Direction::In),
+        });
+        assert_eq!(
+            tape.pass(Direction::Out, report(0x86), 0),
+            Passage::Deliver(report(0x86))
+        );
         assert_eq!(tape.pass(Direction::In, report(0x86), 0), Passage::Unplug);
     }
 
@@ -407,7 +434,10 @@ mod tests {
         assert_eq!(tape.pass(Direction::In, report(0x86), 0), Passage::Lost);
         assert_eq!(tape.pass(Direction::In, report(0x86), 0), Passage::Lost);
         tape.replug();
-        assert_eq!(tape.pass(Direction::In, report(0x86), 0), Passage::Deliver(report(0x86)));
+        assert_eq!(
+            tape.pass(Direction::In, report(0x86), 0),
+            Passage::Deliver(report(0x86))
+        );
     }
 
     #[test]
@@ -426,7 +456,10 @@ mod tests {
     fn every_kind_changes_every_sort_of_frame() {
         let cards = [vec![0, 0xa4, 4, 0, 1, 7], vec![0x79, 1, 5, 0x90, 0], vec![0x90, 0x00]];
         for name in FaultKind::NAMES {
-            for frame in [report(0x90), report(0x00)].into_iter().chain(cards.iter().cloned().map(Frame::Card)) {
+            for frame in [report(0x90), report(0x00)]
+                .into_iter()
+                .chain(cards.iter().cloned().map(Frame::Card))
+            {
                 for direction in [Direction::Out, Direction::In] {
                     let mut tape = tape();
                     tape.arm(Fault::at(2, FaultKind::named(name, 5).unwrap()));

@@ -63,10 +63,28 @@ pub struct Fob {
 impl Fob {
     /// A fob with a fresh seed of the length its hash wants: 20, 32 or 64 bytes.
     pub fn new(serial: String, hash: Hash, digits: u8, moving: Moving, entropy: &mut Entropy) -> Self {
-        let mut seed = vec![0; match hash { Hash::Sha1 => 20, Hash::Sha256 => 32, Hash::Sha512 => 64 }];
+        let mut seed = vec![
+            0;
+            match hash {
+                Hash::Sha1 => 20,
+                Hash::Sha256 => 32,
+                Hash::Sha512 => 64,
+            }
+        ];
         entropy.fill(&mut seed);
-        let clock = FobClock { offset_s: 0.0, ppm: 0.0, since_unix_s: 0 };
-        Self { serial, seed, hash, digits, moving, clock }
+        let clock = FobClock {
+            offset_s: 0.0,
+            ppm: 0.0,
+            since_unix_s: 0,
+        };
+        Self {
+            serial,
+            seed,
+            hash,
+            digits,
+            moving,
+            clock,
+        }
     }
 
     /// What the window shows when it is truly `unix_s`. Looking at a HOTP fob does not press its button.
@@ -90,7 +108,11 @@ impl Fob {
 
     /// Sets the clock wrong: `offset_s` seconds ahead from true time `unix_s` on, gaining `ppm`.
     pub fn drift(&mut self, offset_s: f64, ppm: f64, unix_s: i64) {
-        self.clock = FobClock { offset_s, ppm, since_unix_s: unix_s };
+        self.clock = FobClock {
+            offset_s,
+            ppm,
+            since_unix_s: unix_s,
+        };
     }
 
     /// Seconds until a TOTP fob's window changes; `None` for HOTP.
@@ -124,7 +146,11 @@ mod tests {
 
     #[test]
     fn ten_ppm_are_about_five_minutes_a_year() {
-        let clock = FobClock { offset_s: 0.0, ppm: 10.0, since_unix_s: 0 };
+        let clock = FobClock {
+            offset_s: 0.0,
+            ppm: 10.0,
+            since_unix_s: 0,
+        };
         assert_eq!(clock.shows(365 * 86_400) - 365 * 86_400, 315);
         let losing = FobClock { ppm: -10.0, ..clock };
         assert_eq!(losing.shows(365 * 86_400) - 365 * 86_400, -316);

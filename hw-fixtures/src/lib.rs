@@ -17,7 +17,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-//Xpub mod control;
+pub mod control;
 pub mod crypto;
 pub mod entropy;
 pub mod fault;
@@ -27,16 +27,16 @@ pub mod front;
 pub mod oath;
 pub mod person;
 pub mod profile;
-//Xpub mod session;
+pub mod session;
 pub mod token;
-//Xpub mod world;
+pub mod world;
 pub mod ykoath;
 
 pub use front::{Plugged, plug_virtual};
 pub use person::TouchMode;
 pub use profile::Profile;
 pub use token::Token;
-//Xpub use world::World;
+pub use world::World;
 
 /// Milliseconds since a token's own beginning; only differences mean something.
 pub type Millis = u64;

@@ -31,7 +31,10 @@ impl Hash {
 /// Dynamic truncation to 31 bits, RFC 4226 section 5.3.
 pub fn truncate(mac: &[u8]) -> u32 {
     let offset = usize::from(mac.last().copied().unwrap_or(0) & 0x0f);
-    let word = mac.get(offset..offset + 4).and_then(|word| word.try_into().ok()).unwrap_or([0; 4]);
+    let word = mac
+        .get(offset..offset + 4)
+        .and_then(|word| word.try_into().ok())
+        .unwrap_or([0; 4]);
     u32::from_be_bytes(word) & 0x7fff_ffff
 }
 
@@ -58,8 +61,9 @@ mod tests {
 
     #[test]
     fn rfc_4226_appendix_d() {
-        let expected =
-            ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"];
+        let expected = [
+            "755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489",
+        ];
         for (counter, code) in expected.iter().enumerate() {
             assert_eq!(hotp(Hash::Sha1, b"12345678901234567890", counter as u64, 6), *code);
         }

@@ -23,7 +23,9 @@ impl std::str::FromStr for TouchMode {
             "auto" => Ok(Self::Auto),
             "manual" => Ok(Self::Manual),
             "never" => Ok(Self::Never),
-            other => Err(crate::SimError::Invalid(format!("touch mode {other:?} is not one of auto, manual, never"))),
+            other => Err(crate::SimError::Invalid(format!(
+                "touch mode {other:?} is not one of auto, manual, never"
+            ))),
         }
     }
 }

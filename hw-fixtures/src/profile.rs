@@ -191,7 +191,10 @@ impl Profile {
         }
         let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = Self::names().collect();
-            return Err(SimError::Invalid(format!("no profile {name:?}; there are {}", known.join(", "))));
+            return Err(SimError::Invalid(format!(
+                "no profile {name:?}; there are {}",
+                known.join(", ")
+            )));
         };
         Self::parse(text, name)
     }
@@ -205,10 +208,14 @@ impl Profile {
         let profile: Self =
             toml::from_str(text).map_err(|error| SimError::Invalid(format!("profile {name}: {error}")))?;
         if profile.oath.is_some() && profile.atr_bytes().is_empty() {
-            return Err(SimError::Invalid(format!("profile {name}: a card face needs an `atr` in hexadecimal")));
+            return Err(SimError::Invalid(format!(
+                "profile {name}: a card face needs an `atr` in hexadecimal"
+            )));
         }
         if profile.fido.is_some() && profile.aaguid().is_none() {
-            return Err(SimError::Invalid(format!("profile {name}: `aaguid` must be 32 hexadecimal digits")));
+            return Err(SimError::Invalid(format!(
+                "profile {name}: `aaguid` must be 32 hexadecimal digits"
+            )));
         }
         Ok(profile)
     }

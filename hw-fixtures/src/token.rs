@@ -29,7 +29,12 @@ pub struct TokenSetup {
 impl TokenSetup {
     /// A token called `name` with fixed random bytes and a person who touches at once.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), serial: None, seed: Some(1), touch: TouchMode::Auto }
+        Self {
+            name: name.to_owned(),
+            serial: None,
+            seed: Some(1),
+            touch: TouchMode::Auto,
+        }
     }
 }
 
@@ -113,7 +118,10 @@ impl Token {
     /// When the model has neither a HID nor a card face (a fob is a [`crate::fob::Fob`]).
     pub fn new(profile: &Profile, setup: TokenSetup) -> Result<Self, SimError> {
         if profile.fido.is_none() && profile.oath.is_none() {
-            return Err(SimError::Invalid(format!("profile {} has nothing to plug in", profile.name)));
+            return Err(SimError::Invalid(format!(
+                "profile {} has nothing to plug in",
+                profile.name
+            )));
         }
         let entropy = |part: &str| match setup.seed {
             Some(seed) => Entropy::seeded(seed, &format!("{}/{part}", setup.name)),
@@ -127,8 +135,19 @@ impl Token {
             .oath
             .as_ref()
             .map(|oath| OathCard::new(oath, profile.contactless, entropy("oath"), setup.touch));
-        let body = Body { hid, card, freed: Vec::new(), tape: Tape::new(entropy("faults")), wakers: Vec::new() };
-        let inner = Inner { profile: profile.clone(), born: Instant::now(), body: Mutex::new(body), setup };
+        let body = Body {
+            hid,
+            card,
+            freed: Vec::new(),
+            tape: Tape::new(entropy("faults")),
+            wakers: Vec::new(),
+        };
+        let inner = Inner {
+            profile: profile.clone(),
+            born: Instant::now(),
+            body: Mutex::new(body),
+            setup,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -155,7 +174,13 @@ impl Token {
         if !self.profile().usb_serial {
             return None;
         }
-        Some(self.0.setup.serial.clone().unwrap_or_else(|| format!("SIM-{}", self.name())))
+        Some(
+            self.0
+                .setup
+                .serial
+                .clone()
+                .unwrap_or_else(|| format!("SIM-{}", self.name())),
+        )
     }
 
     /// Milliseconds of this token's life.
@@ -236,7 +261,11 @@ impl Token {
         let now = self.now();
         let mut body = self.body();
         let hid = body.hid.as_mut().is_some_and(|hid| hid.touch(now));
-        let response = if hid { None } else { body.card.as_mut().and_then(OathCard::touch) };
+        let response = if hid {
+            None
+        } else {
+            body.card.as_mut().and_then(OathCard::touch)
+        };
         drop(body);
         let touched = hid || response.is_some();
         self.card_answers(response);

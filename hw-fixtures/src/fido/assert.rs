@@ -29,8 +29,7 @@ impl Authenticator {
         if options.resident {
             return Err(Status::UnsupportedOption.into());
         }
-        let verified =
-            self.user_verified(params.bytes(0x06)?, params.uint(0x07)?, hash, ASSERT, &rp_id, moment)?;
+        let verified = self.user_verified(params.bytes(0x06)?, params.uint(0x07)?, hash, ASSERT, &rp_id, moment)?;
         if !verified && self.memory.always_uv && options.presence {
             return Err(Status::PuatRequired.into());
         }
@@ -55,7 +54,13 @@ impl Authenticator {
         let answer = self.assertion(&first, &rp_hash, flags, hash, total);
         if !candidates.is_empty() {
             let hash = hash.to_vec();
-            self.session.next_assertions = Some(Remaining { hash, rp_hash, flags, candidates, since: moment.now });
+            self.session.next_assertions = Some(Remaining {
+                hash,
+                rp_hash,
+                flags,
+                candidates,
+                since: moment.now,
+            });
         }
         Ok(Some(answer))
     }

@@ -53,19 +53,46 @@ fn to_be_signed(point: &[u8], aaguid: [u8; 16], serial: [u8; 8]) -> Vec<u8> {
     let version = tlv(0xa0, &[&tlv(0x02, &[&[2]])]);
     // A leading 01 keeps the serial positive and of fixed length.
     let serial = tlv(0x02, &[&[0x01], &serial]);
-    let validity = tlv(SEQUENCE, &[&tlv(0x17, &[b"200101000000Z"]), &tlv(0x18, &[b"20991231235959Z"])]);
-    let key_algorithm = tlv(SEQUENCE, &[&tlv(OBJECT_ID, &[EC_PUBLIC_KEY]), &tlv(OBJECT_ID, &[PRIME256V1])]);
+    let validity = tlv(
+        SEQUENCE,
+        &[&tlv(0x17, &[b"200101000000Z"]), &tlv(0x18, &[b"20991231235959Z"])],
+    );
+    let key_algorithm = tlv(
+        SEQUENCE,
+        &[&tlv(OBJECT_ID, &[EC_PUBLIC_KEY]), &tlv(OBJECT_ID, &[PRIME256V1])],
+    );
     let key = tlv(SEQUENCE, &[&key_algorithm, &tlv(BIT_STRING, &[&[0], point])]);
     let constraints = tlv(
         SEQUENCE,
-        &[&tlv(OBJECT_ID, &[BASIC_CONSTRAINTS]), &[0x01, 0x01, 0xff], &tlv(OCTET_STRING, &[&tlv(SEQUENCE, &[])])],
+        &[
+            &tlv(OBJECT_ID, &[BASIC_CONSTRAINTS]),
+            &[0x01, 0x01, 0xff],
+            &tlv(OCTET_STRING, &[&tlv(SEQUENCE, &[])]),
+        ],
     );
-    let model =
-        tlv(SEQUENCE, &[&tlv(OBJECT_ID, &[FIDO_AAGUID]), &tlv(OCTET_STRING, &[&tlv(OCTET_STRING, &[&aaguid])])]);
+    let model = tlv(
+        SEQUENCE,
+        &[
+            &tlv(OBJECT_ID, &[FIDO_AAGUID]),
+            &tlv(OCTET_STRING, &[&tlv(OCTET_STRING, &[&aaguid])]),
+        ],
+    );
     let extensions = tlv(0xa3, &[&tlv(SEQUENCE, &[&constraints, &model])]);
     let issuer = name("Simulated Attestation CA");
     let subject = name("Simulated Attestation");
-    tlv(SEQUENCE, &[&version, &serial, &algorithm(), &issuer, &validity, &subject, &key, &extensions])
+    tlv(
+        SEQUENCE,
+        &[
+            &version,
+            &serial,
+            &algorithm(),
+            &issuer,
+            &validity,
+            &subject,
+            &key,
+            &extensions,
+        ],
+    )
 }
 
 fn algorithm() -> Vec<u8> {
@@ -75,7 +102,13 @@ fn algorithm() -> Vec<u8> {
 /// Country, organisation, the unit that WebAuthn prescribes, and a common name.
 fn name(common: &str) -> Vec<u8> {
     let part = |attribute: u8, kind: u8, text: &str| {
-        let pair = tlv(SEQUENCE, &[&tlv(OBJECT_ID, &[&[0x55, 0x04, attribute]]), &tlv(kind, &[text.as_bytes()])]);
+        let pair = tlv(
+            SEQUENCE,
+            &[
+                &tlv(OBJECT_ID, &[&[0x55, 0x04, attribute]]),
+                &tlv(kind, &[text.as_bytes()]),
+            ],
+        );
         tlv(SET, &[&pair])
     };
     tlv(
@@ -90,7 +123,10 @@ fn name(common: &str) -> Vec<u8> {
 }
 
 /// One DER element. Nothing here reaches 64 KiB.
-#[expect(clippy::cast_possible_truncation, reason = "each cast is guarded by the length it encodes")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each cast is guarded by the length it encodes"
+)]
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];

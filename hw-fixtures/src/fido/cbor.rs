@@ -42,12 +42,22 @@ fn canonical(value: &Value) -> Value {
 
 /// A map with integer keys; entries whose value is `None` are left out.
 pub fn int_map<const N: usize>(entries: [(i64, Option<Value>); N]) -> Value {
-    Value::Map(entries.into_iter().filter_map(|(key, value)| Some((Value::from(key), value?))).collect())
+    Value::Map(
+        entries
+            .into_iter()
+            .filter_map(|(key, value)| Some((Value::from(key), value?)))
+            .collect(),
+    )
 }
 
 /// A map with text keys; entries whose value is `None` are left out.
 pub fn text_map<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
-    Value::Map(entries.into_iter().filter_map(|(key, value)| Some((Value::from(key), value?))).collect())
+    Value::Map(
+        entries
+            .into_iter()
+            .filter_map(|(key, value)| Some((Value::from(key), value?)))
+            .collect(),
+    )
 }
 
 /// A byte string.
@@ -94,27 +104,37 @@ impl Params {
 
     /// The text under `key`.
     pub fn text(&self, key: i64) -> Result<Option<&str>, Status> {
-        self.get(key).map(|value| value.as_text().ok_or(Status::CborUnexpectedType)).transpose()
+        self.get(key)
+            .map(|value| value.as_text().ok_or(Status::CborUnexpectedType))
+            .transpose()
     }
 
     /// The unsigned integer under `key`.
     pub fn uint(&self, key: i64) -> Result<Option<u64>, Status> {
-        self.get(key).map(|value| as_uint(value).ok_or(Status::CborUnexpectedType)).transpose()
+        self.get(key)
+            .map(|value| as_uint(value).ok_or(Status::CborUnexpectedType))
+            .transpose()
     }
 
     /// The boolean under `key`.
     pub fn boolean(&self, key: i64) -> Result<Option<bool>, Status> {
-        self.get(key).map(|value| value.as_bool().ok_or(Status::CborUnexpectedType)).transpose()
+        self.get(key)
+            .map(|value| value.as_bool().ok_or(Status::CborUnexpectedType))
+            .transpose()
     }
 
     /// The map under `key`.
     pub fn map(&self, key: i64) -> Result<Option<&Vec<(Value, Value)>>, Status> {
-        self.get(key).map(|value| value.as_map().ok_or(Status::CborUnexpectedType)).transpose()
+        self.get(key)
+            .map(|value| value.as_map().ok_or(Status::CborUnexpectedType))
+            .transpose()
     }
 
     /// The array under `key`.
     pub fn array(&self, key: i64) -> Result<Option<&Vec<Value>>, Status> {
-        self.get(key).map(|value| value.as_array().ok_or(Status::CborUnexpectedType)).transpose()
+        self.get(key)
+            .map(|value| value.as_array().ok_or(Status::CborUnexpectedType))
+            .transpose()
     }
 }
 
@@ -130,7 +150,9 @@ pub fn find<'a>(map: &'a [(Value, Value)], key: &Value) -> Option<&'a Value> {
 
 /// The entry under a text key.
 pub fn field<'a>(map: &'a [(Value, Value)], key: &str) -> Option<&'a Value> {
-    map.iter().find(|(known, _)| known.as_text() == Some(key)).map(|(_, value)| value)
+    map.iter()
+        .find(|(known, _)| known.as_text() == Some(key))
+        .map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -140,8 +162,15 @@ mod tests {
 
     #[test]
     fn maps_come_out_in_canonical_order() {
-        let map = text_map([("clientPin", Some(false.into())), ("up", Some(true.into())), ("rk", Some(true.into()))]);
-        assert_eq!(encode(&map), [b"\xa3\x62rk\xf5\x62up\xf5\x69clientPin".as_slice(), b"\xf4"].concat());
+        let map = text_map([
+            ("clientPin", Some(false.into())),
+            ("up", Some(true.into())),
+            ("rk", Some(true.into())),
+        ]);
+        assert_eq!(
+            encode(&map),
+            [b"\xa3\x62rk\xf5\x62up\xf5\x69clientPin".as_slice(), b"\xf4"].concat()
+        );
         let negative = int_map([(-1, uint(1)), (3, uint(2)), (1, uint(3))]);
         assert_eq!(encode(&negative), b"\xa3\x01\x03\x03\x02\x20\x01");
     }

@@ -36,7 +36,13 @@ pub(super) struct PinToken {
 
 impl PinToken {
     pub(super) fn fresh(entropy: &mut Entropy) -> Self {
-        Self { value: entropy.bytes(), issued: None, used: false, permissions: 0, rp_id: None }
+        Self {
+            value: entropy.bytes(),
+            issued: None,
+            used: false,
+            permissions: 0,
+            rp_id: None,
+        }
     }
 
     fn alive(&self, now: Millis) -> bool {
@@ -65,7 +71,10 @@ impl Authenticator {
         }
         let protocol = self.protocol(params.uint(0x01)?, Status::MissingParameter)?;
         match subcommand {
-            0x02 => Ok(Some(cbor::int_map([(0x01, Some(cose_key(&self.session.agreement.public_key(), -25)))]))),
+            0x02 => Ok(Some(cbor::int_map([(
+                0x01,
+                Some(cose_key(&self.session.agreement.public_key(), -25)),
+            )]))),
             0x03 => self.set_pin(params, protocol),
             0x04 => self.change_pin(params, protocol),
             0x05 => {
@@ -73,7 +82,11 @@ impl Authenticator {
                     return Err(Status::InvalidParameter.into());
                 }
                 // A token of CTAP 2.0 or of its credential management preview knows no permissions.
-                let permissions = if self.profile.is_2_1() { MAKE | ASSERT } else { MAKE | ASSERT | MANAGE };
+                let permissions = if self.profile.is_2_1() {
+                    MAKE | ASSERT
+                } else {
+                    MAKE | ASSERT | MANAGE
+                };
                 self.issue_token(params, protocol, permissions, None, now)
             }
             0x09 if self.profile.is_2_1() => {
@@ -109,7 +122,9 @@ impl Authenticator {
 
     fn shared(&self, params: &Params, protocol: PinProtocol) -> Result<Shared, Status> {
         let platform = params.map(0x03)?.ok_or(Status::MissingParameter)?;
-        protocol.agree(&self.session.agreement, platform).ok_or(Status::InvalidParameter)
+        protocol
+            .agree(&self.session.agreement, platform)
+            .ok_or(Status::InvalidParameter)
     }
 
     /// Section 6.5.5.5.
@@ -168,7 +183,13 @@ impl Authenticator {
         }
         let value = self.entropy.bytes();
         if let Some(token) = self.session.tokens.get_mut(slot(protocol)) {
-            *token = PinToken { value, issued: Some(now), used: false, permissions, rp_id };
+            *token = PinToken {
+                value,
+                issued: Some(now),
+                used: false,
+                permissions,
+                rp_id,
+            };
         }
         let sealed = shared.encrypt(&value, &mut self.entropy).ok_or(Status::Other)?;
         Ok(Some(cbor::int_map([(0x02, Some(Value::Bytes(sealed)))])))
@@ -190,7 +211,9 @@ impl Authenticator {
 
     /// Compares a PIN hash. The try is counted before the comparison, so that pulling the plug does not save it.
     fn check_pin(&mut self, shared: &Shared, sealed: &[u8]) -> Result<[u8; 16], Halt> {
-        let Some((stored, _)) = self.memory.pin else { return Err(Status::PinNotSet.into()) };
+        let Some((stored, _)) = self.memory.pin else {
+            return Err(Status::PinNotSet.into());
+        };
         self.memory.retries = self.memory.retries.saturating_sub(1);
         let given = shared.decrypt(sealed).unwrap_or_default();
         if crypto::same(&given, &stored) {
@@ -252,8 +275,14 @@ impl Authenticator {
             return Err(Status::PinNotSet.into());
         }
         let modern = self.profile.is_2_1();
-        let Some(token) = self.session.tokens.get_mut(slot(protocol)) else { return Err(Status::Other.into()) };
-        let alive = if modern { token.alive(now) } else { token.issued.is_some() };
+        let Some(token) = self.session.tokens.get_mut(slot(protocol)) else {
+            return Err(Status::Other.into());
+        };
+        let alive = if modern {
+            token.alive(now)
+        } else {
+            token.issued.is_some()
+        };
         let bound = match (&token.rp_id, rp_id) {
             (Some(bound), Some(wanted)) => bound == wanted,
             _ => true,
@@ -270,7 +299,10 @@ impl Authenticator {
 
     /// Whether the token of `protocol` is bound to an RP ID, and to which.
     pub(super) fn token_rp(&self, protocol: PinProtocol) -> Option<&str> {
-        self.session.tokens.get(slot(protocol)).and_then(|token| token.rp_id.as_deref())
+        self.session
+            .tokens
+            .get(slot(protocol))
+            .and_then(|token| token.rp_id.as_deref())
     }
 
     /// A touch spends what the tokens permit (section 6.5.2.1); CTAP 2.0 tokens last until the power goes.

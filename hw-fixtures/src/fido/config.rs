@@ -42,7 +42,9 @@ impl Authenticator {
         if wanted < self.memory.min_pin_length || wanted > 63 {
             return Err(Status::PinPolicyViolation.into());
         }
-        let force = cbor::find(map, &Value::from(0x03)).and_then(Value::as_bool).unwrap_or(false);
+        let force = cbor::find(map, &Value::from(0x03))
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
         if force && self.memory.pin.is_none() {
             return Err(Status::PinNotSet.into());
         }

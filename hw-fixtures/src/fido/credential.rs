@@ -50,12 +50,22 @@ impl User {
             return Err(Status::InvalidParameter);
         }
         let text = |key: &str| cbor::field(map, key).and_then(Value::as_text).map(str::to_owned);
-        Ok(Self { id, name: text("name"), display_name: text("displayName") })
+        Ok(Self {
+            id,
+            name: text("name"),
+            display_name: text("displayName"),
+        })
     }
 
     /// Describes it; names are for those who were verified.
     pub fn describe(&self, names: bool) -> Value {
-        let named = |text: &Option<String>| if names { text.as_deref().and_then(cbor::text) } else { None };
+        let named = |text: &Option<String>| {
+            if names {
+                text.as_deref().and_then(cbor::text)
+            } else {
+                None
+            }
+        };
         cbor::text_map([
             ("id", cbor::bytes(&self.id)),
             ("name", named(&self.name)),
@@ -74,7 +84,9 @@ pub(super) fn read_list(list: &[Value]) -> Result<Vec<Vec<u8>>, Status> {
     list.iter()
         .map(|entry| {
             let map = entry.as_map().ok_or(Status::CborUnexpectedType)?;
-            let kind = cbor::field(map, "type").and_then(Value::as_text).ok_or(Status::MissingParameter)?;
+            let kind = cbor::field(map, "type")
+                .and_then(Value::as_text)
+                .ok_or(Status::MissingParameter)?;
             let id = cbor::field(map, "id").ok_or(Status::MissingParameter)?;
             let id = id.as_bytes().ok_or(Status::CborUnexpectedType)?;
             // A type nobody knows is skipped, not refused: an empty id matches nothing.
@@ -100,7 +112,9 @@ impl Authenticator {
 
     /// Whether `id` is a living credential of ours for `rp_hash`.
     pub(super) fn owns(&self, id: &[u8], rp_hash: &[u8; 32]) -> bool {
-        let Some((head, tag)) = id.split_at_checked(33) else { return false };
+        let Some((head, tag)) = id.split_at_checked(33) else {
+            return false;
+        };
         if id.len() != ID_LENGTH || !crypto::same(&self.id_tag(head, rp_hash), tag) {
             return false;
         }
@@ -139,7 +153,10 @@ impl Authenticator {
             Some(list) => list
                 .iter()
                 .filter(|id| self.owns(id, rp_hash))
-                .map(|id| Candidate { id: id.clone(), user: resident(id).map(|found| found.user.clone()) })
+                .map(|id| Candidate {
+                    id: id.clone(),
+                    user: resident(id).map(|found| found.user.clone()),
+                })
                 .collect(),
             None => self
                 .memory
@@ -147,7 +164,10 @@ impl Authenticator {
                 .iter()
                 .rev()
                 .filter(|resident| crypto::sha256(resident.rp_id.as_bytes()) == *rp_hash)
-                .map(|resident| Candidate { id: resident.id.clone(), user: Some(resident.user.clone()) })
+                .map(|resident| Candidate {
+                    id: resident.id.clone(),
+                    user: Some(resident.user.clone()),
+                })
                 .collect(),
         }
     }

@@ -41,9 +41,17 @@ impl Authenticator {
                 self.next_rp(parties, Some(total))
             }
             0x04 => {
-                let hash = argument(arguments, 0x01)?.as_bytes().ok_or(Status::CborUnexpectedType)?;
+                let hash = argument(arguments, 0x01)?
+                    .as_bytes()
+                    .ok_or(Status::CborUnexpectedType)?;
                 let of_rp = |resident: &&Resident| crypto::sha256(resident.rp_id.as_bytes()).as_slice() == hash;
-                let ids: Vec<_> = self.memory.residents.iter().filter(of_rp).map(|found| found.id.clone()).collect();
+                let ids: Vec<_> = self
+                    .memory
+                    .residents
+                    .iter()
+                    .filter(of_rp)
+                    .map(|found| found.id.clone())
+                    .collect();
                 let total = ids.len();
                 self.next_credential(ids, Some(total))
             }
@@ -51,7 +59,11 @@ impl Authenticator {
                 let id = credential_id(arguments)?;
                 let before = self.memory.residents.len();
                 self.memory.residents.retain(|resident| resident.id != id);
-                if self.memory.residents.len() == before { Err(Status::NoCredentials.into()) } else { Ok(None) }
+                if self.memory.residents.len() == before {
+                    Err(Status::NoCredentials.into())
+                } else {
+                    Ok(None)
+                }
             }
             0x07 => {
                 let id = credential_id(arguments)?;
@@ -69,11 +81,21 @@ impl Authenticator {
     }
 
     /// The pinUvAuthParam covers the subcommand and, where there are any, its parameters.
-    fn authorise(&mut self, subcommand: u64, arguments: &[(Value, Value)], params: &Params, now: Millis) -> Result<(), Halt> {
+    fn authorise(
+        &mut self,
+        subcommand: u64,
+        arguments: &[(Value, Value)],
+        params: &Params,
+        now: Millis,
+    ) -> Result<(), Halt> {
         let tag = params.bytes(0x04)?.ok_or(Status::PuatRequired)?;
         let protocol = self.protocol(params.uint(0x03)?, Status::MissingParameter)?;
         let number = [u8::try_from(subcommand).map_err(|_| Status::InvalidSubcommand)?];
-        let encoded = if params.get(0x02).is_some() { cbor::encode(&Value::Map(arguments.to_vec())) } else { Vec::new() };
+        let encoded = if params.get(0x02).is_some() {
+            cbor::encode(&Value::Map(arguments.to_vec()))
+        } else {
+            Vec::new()
+        };
         let rp_id = self.rp_of(subcommand, arguments);
         self.verify_token(protocol, &[&number, &encoded], tag, MANAGE, rp_id.as_deref(), now)?;
         // A token bound to one RP may not look at all of them, nor at a credential that is not there.
@@ -85,12 +107,17 @@ impl Authenticator {
 
     fn rp_of(&self, subcommand: u64, arguments: &[(Value, Value)]) -> Option<String> {
         let wanted = |resident: &&Resident| match subcommand {
-            0x04 => argument(arguments, 0x01)
-                .is_ok_and(|hash| hash.as_bytes().map(Vec::as_slice) == Some(&crypto::sha256(resident.rp_id.as_bytes()))),
+            0x04 => argument(arguments, 0x01).is_ok_and(|hash| {
+                hash.as_bytes().map(Vec::as_slice) == Some(&crypto::sha256(resident.rp_id.as_bytes()))
+            }),
             0x06 | 0x07 => credential_id(arguments).is_ok_and(|id| resident.id == id),
             _ => false,
         };
-        self.memory.residents.iter().find(wanted).map(|resident| resident.rp_id.clone())
+        self.memory
+            .residents
+            .iter()
+            .find(wanted)
+            .map(|resident| resident.rp_id.clone())
     }
 
     fn metadata(&self) -> Value {
@@ -100,10 +127,16 @@ impl Authenticator {
     }
 
     fn next_rp(&mut self, mut rest: Vec<String>, total: Option<usize>) -> Answer {
-        let none = if total.is_some() { Status::NoCredentials } else { Status::NotAllowed };
+        let none = if total.is_some() {
+            Status::NoCredentials
+        } else {
+            Status::NotAllowed
+        };
         let rp_id = rest.pop().ok_or(none)?;
         let named = self.memory.residents.iter().find(|resident| resident.rp_id == rp_id);
-        let name = named.and_then(|resident| resident.rp_name.as_deref()).and_then(cbor::text);
+        let name = named
+            .and_then(|resident| resident.rp_name.as_deref())
+            .and_then(cbor::text);
         let answer = cbor::int_map([
             (0x03, Some(cbor::text_map([("id", cbor::text(&rp_id)), ("name", name)]))),
             (0x04, cbor::bytes(&crypto::sha256(rp_id.as_bytes()))),
@@ -114,9 +147,18 @@ impl Authenticator {
     }
 
     fn next_credential(&mut self, mut rest: Vec<Vec<u8>>, total: Option<usize>) -> Answer {
-        let none = if total.is_some() { Status::NoCredentials } else { Status::NotAllowed };
+        let none = if total.is_some() {
+            Status::NoCredentials
+        } else {
+            Status::NotAllowed
+        };
         let id = rest.pop().ok_or(none)?;
-        let resident = self.memory.residents.iter().find(|resident| resident.id == id).ok_or(Status::NoCredentials)?;
+        let resident = self
+            .memory
+            .residents
+            .iter()
+            .find(|resident| resident.id == id)
+            .ok_or(Status::NoCredentials)?;
         let answer = cbor::int_map([
             (0x06, Some(resident.user.describe(true))),
             (0x07, Some(descriptor(&id))),

@@ -149,7 +149,13 @@ impl CtapHid {
             return false;
         }
         if let State::Busy(pending) = std::mem::replace(&mut self.state, State::Idle) {
-            self.run(pending.channel, pending.request, pending.arrived, Presence::Touching, now);
+            self.run(
+                pending.channel,
+                pending.request,
+                pending.arrived,
+                Presence::Touching,
+                now,
+            );
         }
         true
     }
@@ -160,7 +166,10 @@ impl CtapHid {
             State::Idle => None,
             State::Receiving(incoming) => Some(incoming.last + PACKET_TIMEOUT_MS),
             State::Busy(pending) => {
-                let end = pending.ready.as_ref().map_or(pending.arrived + self.touch_timeout_ms(), |(at, _)| *at);
+                let end = pending
+                    .ready
+                    .as_ref()
+                    .map_or(pending.arrived + self.touch_timeout_ms(), |(at, _)| *at);
                 Some(end.min(pending.next_keepalive))
             }
         }
@@ -182,8 +191,11 @@ impl CtapHid {
                     still => pending.ready = still,
                 }
                 if now >= pending.next_keepalive {
-                    let status =
-                        if pending.ready.is_some() { Keepalive::Processing } else { Keepalive::TouchNeeded };
+                    let status = if pending.ready.is_some() {
+                        Keepalive::Processing
+                    } else {
+                        Keepalive::TouchNeeded
+                    };
                     self.send(pending.channel, KEEPALIVE, &[status as u8]);
                     pending.next_keepalive = now + KEEPALIVE_MS;
                 }
@@ -237,7 +249,14 @@ impl CtapHid {
             return self.error(channel, HidError::InvalidLength);
         }
         let data = data.get(..length).unwrap_or(data).to_vec();
-        let incoming = Incoming { channel, command, length, data, sequence: 0, last: now };
+        let incoming = Incoming {
+            channel,
+            command,
+            length,
+            data,
+            sequence: 0,
+            last: now,
+        };
         self.proceed(incoming, now);
     }
 
@@ -264,7 +283,9 @@ impl CtapHid {
             self.state = State::Receiving(incoming);
             return;
         }
-        let Incoming { channel, command, data, .. } = incoming;
+        let Incoming {
+            channel, command, data, ..
+        } = incoming;
         match command {
             PING => self.send(channel, PING, &data),
             WINK if data.is_empty() => {
@@ -272,7 +293,11 @@ impl CtapHid {
                 self.send(channel, WINK, &[]);
             }
             CBOR if !data.is_empty() => {
-                let presence = if self.mode == TouchMode::Auto { Presence::Touching } else { Presence::Absent };
+                let presence = if self.mode == TouchMode::Auto {
+                    Presence::Touching
+                } else {
+                    Presence::Absent
+                };
                 self.run(channel, data, now, presence, now);
             }
             WINK | CBOR => self.error(channel, HidError::InvalidLength),
@@ -294,7 +319,13 @@ impl CtapHid {
             Outcome::NeedsTouch => None,
         };
         // The first keep-alive leaves at once, so that the host can ask the person without delay.
-        self.state = State::Busy(Pending { channel, request, arrived, next_keepalive: now, ready });
+        self.state = State::Busy(Pending {
+            channel,
+            request,
+            arrived,
+            next_keepalive: now,
+            ready,
+        });
         self.tick(now);
     }
 
@@ -310,7 +341,11 @@ impl CtapHid {
         };
         let given = if channel == BROADCAST {
             let fresh = self.next_channel;
-            self.next_channel = self.next_channel.checked_add(1).filter(|next| *next != BROADCAST).unwrap_or(1);
+            self.next_channel = self
+                .next_channel
+                .checked_add(1)
+                .filter(|next| *next != BROADCAST)
+                .unwrap_or(1);
             if self.channels.len() >= MAX_CHANNELS {
                 self.channels.pop_front();
             }
@@ -332,7 +367,12 @@ impl CtapHid {
         };
         let [major, minor, build] = self.authenticator.profile().device_version;
         // Protocol version 2; WINK and CBOR are there, U2F messages are not.
-        let answer = [&nonce[..], &given.to_be_bytes(), &[2, major, minor, build, 0x01 | 0x04 | 0x08]].concat();
+        let answer = [
+            &nonce[..],
+            &given.to_be_bytes(),
+            &[2, major, minor, build, 0x01 | 0x04 | 0x08],
+        ]
+        .concat();
         self.send(channel, INIT, &answer);
     }
 

@@ -33,11 +33,14 @@ impl Authenticator {
         let user = User::read(params.get(0x03).ok_or(Status::MissingParameter)?)?;
         check_algorithms(params.array(0x04)?.ok_or(Status::MissingParameter)?)?;
         let options = self.options_of(params, 0x07)?;
-        if params.get(0x07).and_then(Value::as_map).is_some_and(|map| cbor::field(map, "up") == Some(&false.into())) {
+        if params
+            .get(0x07)
+            .and_then(Value::as_map)
+            .is_some_and(|map| cbor::field(map, "up") == Some(&false.into()))
+        {
             return Err(Status::InvalidOption.into());
         }
-        let verified =
-            self.user_verified(params.bytes(0x08)?, params.uint(0x09)?, hash, MAKE, &rp_id, moment)?;
+        let verified = self.user_verified(params.bytes(0x08)?, params.uint(0x09)?, hash, MAKE, &rp_id, moment)?;
         if !verified && self.needs_verification(options) {
             return Err(Status::PuatRequired.into());
         }
@@ -52,7 +55,12 @@ impl Authenticator {
         self.spend_tokens();
         let id = self.new_credential_id(options.resident, &rp_hash);
         if options.resident {
-            self.keep(Resident { id: id.clone(), rp_id, rp_name, user })?;
+            self.keep(Resident {
+                id: id.clone(),
+                rp_id,
+                rp_name,
+                user,
+            })?;
         }
         let flags = FLAG_USER_PRESENT | FLAG_ATTESTED | if verified { FLAG_USER_VERIFIED } else { 0 };
         let data = self.attested_data(&rp_hash, flags, &id);
@@ -81,7 +89,10 @@ impl Authenticator {
         if flag("uv", false)? && params.get(if key == 0x07 { 0x08 } else { 0x06 }).is_none() {
             return Err(Status::InvalidOption.into());
         }
-        Ok(Options { resident, presence: flag("up", true)? })
+        Ok(Options {
+            resident,
+            presence: flag("up", true)?,
+        })
     }
 
     /// Checks a pinUvAuthParam over the client data hash. `Ok(false)` when there was none.
@@ -99,7 +110,12 @@ impl Authenticator {
         let Some(tag) = tag else { return Ok(false) };
         if tag.is_empty() {
             moment.touched()?;
-            return Err(if self.memory.pin.is_some() { Status::PinInvalid } else { Status::PinNotSet }.into());
+            return Err(if self.memory.pin.is_some() {
+                Status::PinInvalid
+            } else {
+                Status::PinNotSet
+            }
+            .into());
         }
         let protocol = self.protocol(protocol, Status::MissingParameter)?;
         self.verify_token(protocol, &[hash], tag, permission, Some(rp_id), moment.now)?;
@@ -108,7 +124,9 @@ impl Authenticator {
 
     /// The allow or exclude list under `key`.
     pub(super) fn read_credentials(&self, params: &Params, key: i64) -> Result<Option<Vec<Vec<u8>>>, Halt> {
-        let Some(list) = params.array(key)? else { return Ok(None) };
+        let Some(list) = params.array(key)? else {
+            return Ok(None);
+        };
         if list.len() > self.profile.max_cred_count {
             return Err(Status::LimitExceeded.into());
         }
@@ -153,7 +171,10 @@ impl Authenticator {
             (Some(attestor), _) => cbor::text_map([
                 ("alg", Some(Value::from(ES256))),
                 ("sig", Some(Value::Bytes(attestor.sign(&message)))),
-                ("x5c", Some(Value::Array(vec![Value::Bytes(attestor.certificate().to_vec())]))),
+                (
+                    "x5c",
+                    Some(Value::Array(vec![Value::Bytes(attestor.certificate().to_vec())])),
+                ),
             ]),
             (None, Attestation::None) => cbor::text_map([]),
             (None, _) => cbor::text_map([
@@ -161,8 +182,16 @@ impl Authenticator {
                 ("sig", Some(Value::Bytes(self.sign(id, &message)))),
             ]),
         };
-        let format = if self.profile.attestation == Attestation::None { "none" } else { "packed" };
-        cbor::int_map([(0x01, cbor::text(format)), (0x02, cbor::bytes(data)), (0x03, Some(statement))])
+        let format = if self.profile.attestation == Attestation::None {
+            "none"
+        } else {
+            "packed"
+        };
+        cbor::int_map([
+            (0x01, cbor::text(format)),
+            (0x02, cbor::bytes(data)),
+            (0x03, Some(statement)),
+        ])
     }
 }
 

@@ -143,7 +143,14 @@ impl Authenticator {
             (profile.attestation == Attestation::Basic).then(|| attest::Attestor::new(&mut entropy, aaguid));
         let memory = Memory::fresh(profile, &mut entropy);
         let session = Session::fresh(&mut entropy, now);
-        Self { profile: profile.clone(), aaguid, entropy, attestation, memory, session }
+        Self {
+            profile: profile.clone(),
+            aaguid,
+            entropy,
+            attestation,
+            memory,
+            session,
+        }
     }
 
     /// Loses power and gets it back at `now`: PIN tokens, the three-wrong-PINs guard and half-done lists are gone.
@@ -211,8 +218,12 @@ impl Authenticator {
             0x06 => self.client_pin(&params, moment.now),
             0x07 => self.reset(moment),
             0x08 => self.next_assertion(moment.now),
-            0x0a if self.profile.credential_management && self.profile.is_2_1() => self.manage_credentials(&params, moment.now),
-            0x41 if self.profile.credential_management && !self.profile.is_2_1() => self.manage_credentials(&params, moment.now),
+            0x0a if self.profile.credential_management && self.profile.is_2_1() => {
+                self.manage_credentials(&params, moment.now)
+            }
+            0x41 if self.profile.credential_management && !self.profile.is_2_1() => {
+                self.manage_credentials(&params, moment.now)
+            }
             0x0b if self.profile.is_2_1() => moment.touched().map(|()| None),
             0x0d if self.profile.config => self.configure(&params, moment.now),
             _ => Err(Status::InvalidCommand.into()),
@@ -236,6 +247,8 @@ impl Authenticator {
     fn protocol(&self, number: Option<u64>, missing: Status) -> Result<PinProtocol, Status> {
         let number = number.ok_or(missing)?;
         let known = u8::try_from(number).is_ok_and(|number| self.profile.pin_protocols.contains(&number));
-        PinProtocol::from_number(number).filter(|_| known).ok_or(Status::InvalidParameter)
+        PinProtocol::from_number(number)
+            .filter(|_| known)
+            .ok_or(Status::InvalidParameter)
     }
 }

@@ -56,7 +56,11 @@ impl PinProtocol {
         match self {
             Self::One => {
                 let key = crypto::sha256(z);
-                Shared { protocol: self, mac_key: key, aes_key: key }
+                Shared {
+                    protocol: self,
+                    mac_key: key,
+                    aes_key: key,
+                }
             }
             Self::Two => Shared {
                 protocol: self,
@@ -139,9 +143,14 @@ mod tests {
     #[test]
     fn decryption_of_sp_800_38a() {
         let hex = |text: &str| crypto::from_hex(text).unwrap();
-        let aes_key: [u8; 32] =
-            hex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4").try_into().unwrap();
-        let shared = Shared { protocol: PinProtocol::Two, mac_key: [0; 32], aes_key };
+        let aes_key: [u8; 32] = hex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+            .try_into()
+            .unwrap();
+        let shared = Shared {
+            protocol: PinProtocol::Two,
+            mac_key: [0; 32],
+            aes_key,
+        };
         let sent = hex("000102030405060708090a0b0c0d0e0ff58c4c04d6e5f1ba779eabfb5f7bfbd6");
         assert_eq!(shared.decrypt(&sent).unwrap(), hex("6bc1bee22e409f96e93d7e117393172a"));
         assert!(shared.decrypt(&sent[..20]).is_none());

@@ -178,5 +178,8 @@ impl Pump {
 }
 
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SimError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(SimError::io("starting a thread"))
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(SimError::io("starting a thread"))
 }

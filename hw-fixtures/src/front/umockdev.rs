@@ -78,19 +78,33 @@ impl Testbed {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(SimError::io("starting umockdev-wrapper (Debian: umockdev, gir1.2-umockdev-1.0, python3-gi)"))?;
+            .map_err(SimError::io(
+                "starting umockdev-wrapper (Debian: umockdev, gir1.2-umockdev-1.0, python3-gi)",
+            ))?;
         let (Some(input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(SimError::Invalid("the umockdev bridge has no pipes".into()));
         };
         let ready = Message::read(&mut output).map_err(SimError::io("waiting for the umockdev bridge"))?;
         let root = serde_json::from_slice::<serde_json::Value>(&ready.payload).ok();
-        let root = root.as_ref().and_then(|json| json.get("dir")?.as_str()).filter(|_| ready.kind == READY);
+        let root = root
+            .as_ref()
+            .and_then(|json| json.get("dir")?.as_str())
+            .filter(|_| ready.kind == READY);
         let root = PathBuf::from(root.ok_or_else(|| SimError::Peer("the umockdev bridge did not start".into()))?);
-        let shared = Arc::new(Shared { input: Mutex::new(Some(input)), keys: Mutex::new(Keys::default()) });
+        let shared = Arc::new(Shared {
+            input: Mutex::new(Some(input)),
+            keys: Mutex::new(Keys::default()),
+        });
         let reading = shared.clone();
         spawn("umockdev-read", move || reading.read_all(output))?;
         let shim = build_shim(&scratch);
-        Ok(Arc::new(Self { shared, child: Mutex::new(child), root, shim, scratch }))
+        Ok(Arc::new(Self {
+            shared,
+            child: Mutex::new(child),
+            root,
+            shim,
+            scratch,
+        }))
     }
 
     /// The testbed's directory, for `UMOCKDEV_DIR`.
@@ -105,7 +119,10 @@ impl Testbed {
             Some(shim) => format!("{} libumockdev-preload.so.0", shim.display()),
             None => "libumockdev-preload.so.0".to_owned(),
         };
-        vec![("UMOCKDEV_DIR".into(), self.root.display().to_string()), ("LD_PRELOAD".into(), preload)]
+        vec![
+            ("UMOCKDEV_DIR".into(), self.root.display().to_string()),
+            ("LD_PRELOAD".into(), preload),
+        ]
     }
 
     /// Whether the shim could be built.
@@ -120,7 +137,10 @@ impl Testbed {
     pub fn plug(self: &Arc<Self>, token: &Token) -> Result<Plugged, SimError> {
         let profile = token.profile();
         if !profile.has_hid() {
-            return Err(SimError::Invalid(format!("{} has no HID face to plug in", token.name())));
+            return Err(SimError::Invalid(format!(
+                "{} has no HID face to plug in",
+                token.name()
+            )));
         }
         let (events, receiver) = Pump::channel();
         let number = {
@@ -141,7 +161,11 @@ impl Testbed {
         let answer = self.shared.order(ADD, number, about.to_string().as_bytes())?;
         let answer: serde_json::Value = serde_json::from_slice(&answer)
             .map_err(|error| SimError::Peer(format!("the umockdev bridge answered nonsense: {error}")))?;
-        let node = answer.get("node").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let node = answer
+            .get("node")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let gone = Arc::new(AtomicBool::new(false));
         let pump = Pump {
             token: token.clone(),
@@ -151,13 +175,23 @@ impl Testbed {
         };
         let bed = self.clone();
         let threads = vec![spawn("umockdev-pump", move || {
-            pump.run(&mut Node { shared: bed.shared.clone(), number });
+            pump.run(&mut Node {
+                shared: bed.shared.clone(),
+                number,
+            });
             pump.gone.store(true, Ordering::SeqCst);
             bed.shared.keys().pumps.remove(&number);
             // The bridge may be gone already; then so is the node.
             let _ = bed.shared.order(REMOVE, number, &[]);
         })?];
-        Ok(Plugged { token: token.clone(), id: node, events, gone, hang_up: Box::new(|| {}), threads })
+        Ok(Plugged {
+            token: token.clone(),
+            id: node,
+            events,
+            gone,
+            hang_up: Box::new(|| {}),
+            threads,
+        })
     }
 }
 
@@ -178,21 +212,32 @@ impl Shared {
 
     fn say(&self, kind: u8, key: u16, payload: &[u8]) -> io::Result<()> {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(input) = &mut *input else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        Message { kind, key, payload: payload.to_vec() }.write(input)
+        let Some(input) = &mut *input else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        Message {
+            kind,
+            key,
+            payload: payload.to_vec(),
+        }
+        .write(input)
     }
 
     /// Gives an order and waits for its answer.
     fn order(&self, kind: u8, key: u16, payload: &[u8]) -> Result<Vec<u8>, SimError> {
         let (sender, receiver): (_, Receiver<Message>) = channel();
         self.keys().orders.insert(key, sender);
-        self.say(kind, key, payload).map_err(SimError::io("giving the umockdev bridge an order"))?;
+        self.say(kind, key, payload)
+            .map_err(SimError::io("giving the umockdev bridge an order"))?;
         let answer = receiver
             .recv_timeout(PATIENCE)
             .map_err(|_| SimError::Peer("the umockdev bridge does not answer".into()))?;
         match answer.kind {
             ADDED | REMOVED => Ok(answer.payload),
-            _ => Err(SimError::Peer(format!("umockdev: {}", String::from_utf8_lossy(&answer.payload)))),
+            _ => Err(SimError::Peer(format!(
+                "umockdev: {}",
+                String::from_utf8_lossy(&answer.payload)
+            ))),
         }
     }
 
@@ -225,7 +270,11 @@ impl Message {
         }
         let mut payload = vec![0; length - 3];
         input.read_exact(&mut payload)?;
-        Ok(Self { kind, key: u16::from_be_bytes([k0, k1]), payload })
+        Ok(Self {
+            kind,
+            key: u16::from_be_bytes([k0, k1]),
+            payload,
+        })
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -269,6 +318,11 @@ fn build_shim(scratch: &Path) -> Option<PathBuf> {
     let source = scratch.join("nodeshim.c");
     let shim = scratch.join("nodeshim.so");
     std::fs::write(&source, SHIM).ok()?;
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&shim)
+        .arg(&source)
+        .arg("-ldl")
+        .status();
     built.is_ok_and(|status| status.success()).then_some(shim)
 }

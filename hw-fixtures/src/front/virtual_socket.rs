@@ -32,7 +32,10 @@ pub fn plug_virtual(socket: &Path, token: &Token) -> Result<Plugged, SimError> {
     let gone = Arc::new(AtomicBool::new(false));
     let pump = Pump {
         token: token.clone(),
-        faces: Faces { hid: profile.has_hid(), card: profile.has_card() },
+        faces: Faces {
+            hid: profile.has_hid(),
+            card: profile.has_card(),
+        },
         events: receiver,
         gone: gone.clone(),
     };
@@ -51,7 +54,14 @@ pub fn plug_virtual(socket: &Path, token: &Token) -> Result<Plugged, SimError> {
     let hang_up = move || {
         let _ = stream.shutdown(Shutdown::Both);
     };
-    Ok(Plugged { token: token.clone(), id, events, gone, hang_up: Box::new(hang_up), threads })
+    Ok(Plugged {
+        token: token.clone(),
+        id,
+        events,
+        gone,
+        hang_up: Box::new(hang_up),
+        threads,
+    })
 }
 
 /// HELLO and its answer: the device's number at the daemon.
@@ -65,10 +75,16 @@ fn greet(stream: &mut UnixStream, token: &Token, what: &str) -> Result<String, S
         Some(Frame::Welcome(json)) => {
             let parsed: serde_json::Value = serde_json::from_slice(&json)
                 .map_err(|error| SimError::Peer(format!("{what}: WELCOME is not JSON: {error}")))?;
-            Ok(parsed.get("device").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+            Ok(parsed
+                .get("device")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned())
         }
         Some(Frame::Refused(sentence)) => Err(SimError::Peer(format!("{what}: refused: {sentence}"))),
-        other => Err(SimError::Peer(format!("{what}: neither WELCOME nor REFUSED but {other:?}"))),
+        other => Err(SimError::Peer(format!(
+            "{what}: neither WELCOME nor REFUSED but {other:?}"
+        ))),
     }
 }
 

@@ -34,7 +34,10 @@ pub struct VpcdSetup {
 /// When no driver listens there now, or the token has no card face.
 pub fn plug_vpcd(setup: &VpcdSetup, token: &Token) -> Result<Plugged, SimError> {
     if !token.profile().has_card() {
-        return Err(SimError::Invalid(format!("{} has no card face to put into a reader", token.name())));
+        return Err(SimError::Invalid(format!(
+            "{} has no card face to put into a reader",
+            token.name()
+        )));
     }
     let first = connect(&setup.address)?;
     let (events, receiver) = Pump::channel();
@@ -47,14 +50,25 @@ pub fn plug_vpcd(setup: &VpcdSetup, token: &Token) -> Result<Plugged, SimError> 
         events: receiver,
         gone: gone.clone(),
     };
-    let line = Line { setup: setup.clone(), current: current.clone(), events: events.clone() };
+    let line = Line {
+        setup: setup.clone(),
+        current: current.clone(),
+        events: events.clone(),
+    };
     let threads = vec![spawn("vpcd-pump", move || serve(&pump, &line, first))?];
     let hang_up = move || {
         if let Some(stream) = &*current.lock().unwrap_or_else(PoisonError::into_inner) {
             hang_up(stream);
         }
     };
-    Ok(Plugged { token: token.clone(), id: setup.address.clone(), events, gone, hang_up: Box::new(hang_up), threads })
+    Ok(Plugged {
+        token: token.clone(),
+        id: setup.address.clone(),
+        events,
+        gone,
+        hang_up: Box::new(hang_up),
+        threads,
+    })
 }
 
 /// What a card needs to find its reader again.
@@ -66,7 +80,9 @@ struct Line {
 
 fn connect(address: &str) -> Result<TcpStream, SimError> {
     let stream = TcpStream::connect(address).map_err(SimError::io(format!("putting a card into {address}")))?;
-    stream.set_nodelay(true).map_err(SimError::io(format!("setting up {address}")))?;
+    stream
+        .set_nodelay(true)
+        .map_err(SimError::io(format!("setting up {address}")))?;
     acknowledge_quickly(&stream);
     Ok(stream)
 }
@@ -110,11 +126,18 @@ fn serve(pump: &Pump, line: &Line, first: TcpStream) {
 
 /// Serves one connection; answers whether the card is still in its reader.
 fn serve_one(pump: &Pump, line: &Line, stream: TcpStream) -> bool {
-    let (Ok(mut reading), Ok(remembered)) = (stream.try_clone(), stream.try_clone()) else { return true };
+    let (Ok(mut reading), Ok(remembered)) = (stream.try_clone(), stream.try_clone()) else {
+        return true;
+    };
     *line.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
     let events = line.events.clone();
-    let Ok(reader) = spawn("vpcd-read", move || read_messages(&mut reading, &events)) else { return true };
-    let mut port = Reader { stream, delay: Duration::from_millis(line.setup.apdu_delay_ms) };
+    let Ok(reader) = spawn("vpcd-read", move || read_messages(&mut reading, &events)) else {
+        return true;
+    };
+    let mut port = Reader {
+        stream,
+        delay: Duration::from_millis(line.setup.apdu_delay_ms),
+    };
     let stays = pump.run(&mut port);
     hang_up(&port.stream);
     // The reader thread ends with its stream.

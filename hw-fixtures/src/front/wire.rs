@@ -104,10 +104,15 @@ impl Frame {
     }
 
     fn parse(kind: u8, payload: Vec<u8>) -> io::Result<Self> {
-        let report = |payload: Vec<u8>| {
-            Report::try_from(payload).map_err(|_| bad(&format!("a report has not {REPORT} bytes")))
+        let report =
+            |payload: Vec<u8>| Report::try_from(payload).map_err(|_| bad(&format!("a report has not {REPORT} bytes")));
+        let empty = |frame: Self| {
+            if payload.is_empty() {
+                Ok(frame)
+            } else {
+                Err(bad("a frame has a payload too many"))
+            }
         };
-        let empty = |frame: Self| if payload.is_empty() { Ok(frame) } else { Err(bad("a frame has a payload too many")) };
         match kind {
             0x01 if payload.len() <= MAX_HELLO => Ok(Self::Hello(payload)),
             0x02 => Ok(Self::Welcome(payload)),

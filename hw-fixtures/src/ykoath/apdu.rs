@@ -24,7 +24,13 @@ impl Apdu {
             [0, high, low, rest @ ..] => body(rest, usize::from(u16::from_be_bytes([*high, *low])), 2)?,
             [length, rest @ ..] => body(rest, usize::from(*length), 1)?,
         };
-        Some(Self { class: *class, instruction: *instruction, p1: *p1, p2: *p2, data: data.to_vec() })
+        Some(Self {
+            class: *class,
+            instruction: *instruction,
+            p1: *p1,
+            p2: *p2,
+            data: data.to_vec(),
+        })
     }
 }
 
@@ -75,7 +81,12 @@ mod tests {
         assert_eq!(data(&[0, 0xa1, 0, 0, 0, 1, 0]), Some(vec![]));
         assert_eq!(data(&[0, 0xa1, 0, 0, 0, 0, 2, 7, 8]), Some(vec![7, 8]));
         assert_eq!(data(&[0, 0xa1, 0, 0, 0, 0, 2, 7, 8, 0, 0]), Some(vec![7, 8]));
-        for bad in [&[0, 0xa1, 0][..], &[0, 0xa1, 0, 0, 3, 7, 8], &[0, 0xa1, 0, 0, 1, 7, 8, 9], &[0, 0xa1, 0, 0, 0, 0, 9, 7]] {
+        for bad in [
+            &[0, 0xa1, 0][..],
+            &[0, 0xa1, 0, 0, 3, 7, 8],
+            &[0, 0xa1, 0, 0, 1, 7, 8, 9],
+            &[0, 0xa1, 0, 0, 0, 0, 9, 7],
+        ] {
             assert_eq!(data(bad), None);
         }
     }

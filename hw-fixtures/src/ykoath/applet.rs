@@ -138,7 +138,8 @@ impl Applet {
             _ => return Err(StatusWord::WrongData.into()),
         };
         let touch = property & PROPERTY_TOUCH != 0;
-        if key.is_empty() || key.len() > 64 || !(4..=10).contains(digits) || (touch && self.profile.version < [4, 2, 4]) {
+        if key.is_empty() || key.len() > 64 || !(4..=10).contains(digits) || (touch && self.profile.version < [4, 2, 4])
+        {
             return Err(StatusWord::WrongData.into());
         }
         let known = self.credentials.iter().position(|credential| credential.name == name);
@@ -215,7 +216,9 @@ impl Applet {
     fn validate(&mut self, mut data: &[u8]) -> Answer {
         let response = tlv::expect(&mut data, TAG_RESPONSE).ok_or(StatusWord::WrongData)?;
         let challenge = tlv::expect(&mut data, TAG_CHALLENGE).ok_or(StatusWord::WrongData)?;
-        let Some(key) = &self.access_key else { return Err(StatusWord::NoSuchObject.into()) };
+        let Some(key) = &self.access_key else {
+            return Err(StatusWord::NoSuchObject.into());
+        };
         // There is no counter of wrong passwords: who drives this card must throttle.
         if !crypto::same(&crypto::hmac_sha1(key, &self.challenge), response) {
             return Err(StatusWord::WrongData.into());
@@ -253,7 +256,11 @@ impl Applet {
     fn list(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for credential in &self.credentials {
-            tlv::push(&mut out, TAG_NAME_LIST, &[&[credential.kind][..], &credential.name].concat());
+            tlv::push(
+                &mut out,
+                TAG_NAME_LIST,
+                &[&[credential.kind][..], &credential.name].concat(),
+            );
         }
         out
     }
@@ -263,7 +270,9 @@ impl Applet {
         let challenge = tlv::expect(&mut data, TAG_CHALLENGE).ok_or(StatusWord::WrongData)?;
         let index = self.find(&name)?;
         let canokey = self.profile.canokey;
-        let Some(credential) = self.credentials.get_mut(index) else { return Err(StatusWord::NoSuchObject.into()) };
+        let Some(credential) = self.credentials.get_mut(index) else {
+            return Err(StatusWord::NoSuchObject.into());
+        };
         if credential.touch && presence == Presence::Absent {
             return Err(Halt::Touch);
         }

@@ -83,7 +83,9 @@ impl OathCard {
 
     /// When [`Self::tick`] wants to be called: the end of a wait for a touch.
     pub fn next_tick(&self) -> Option<Millis> {
-        self.pending.as_ref().map(|(since, _)| since + self.profile.touch_timeout_s.saturating_mul(1000))
+        self.pending
+            .as_ref()
+            .map(|(since, _)| since + self.profile.touch_timeout_s.saturating_mul(1000))
     }
 
     /// Ends a wait that lasted too long; the response is 6982.
@@ -107,7 +109,9 @@ impl OathCard {
     /// Takes one command APDU.
     pub fn command(&mut self, raw: &[u8], now: Millis) -> Reply {
         self.pending = None;
-        let Some(mut apdu) = Apdu::parse(raw) else { return refuse(StatusWord::WrongLength) };
+        let Some(mut apdu) = Apdu::parse(raw) else {
+            return refuse(StatusWord::WrongLength);
+        };
         if apdu.class & 0x03 != 0 || apdu.class & !0x1f & !0x80 != 0 {
             return refuse(StatusWord::ChannelNotSupported);
         }
@@ -125,7 +129,11 @@ impl OathCard {
             apdu.data = std::mem::take(&mut self.chained);
         }
         let skip = self.contactless && !self.profile.touch_over_nfc;
-        let presence = if self.mode == TouchMode::Auto || skip { Presence::Touching } else { Presence::Absent };
+        let presence = if self.mode == TouchMode::Auto || skip {
+            Presence::Touching
+        } else {
+            Presence::Absent
+        };
         let reply = self.run(&apdu, presence);
         if reply == Reply::NeedsTouch {
             self.pending = Some((now, apdu));
@@ -170,7 +178,10 @@ impl OathCard {
 
     /// The next piece, with 61xx while more is left. Without anything left, SEND REMAINING has no sense.
     fn send_remaining(&mut self) -> Reply {
-        let piece: Vec<u8> = self.remaining.drain(..self.remaining.len().min(SHORT_RESPONSE)).collect();
+        let piece: Vec<u8> = self
+            .remaining
+            .drain(..self.remaining.len().min(SHORT_RESPONSE))
+            .collect();
         let status = match self.remaining.len() {
             0 => StatusWord::Ok.bytes(),
             left => [0x61, u8::try_from(left).unwrap_or(0)],

@@ -17,7 +17,9 @@ pub fn take<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (length, rest) = match rest.split_first()? {
         (short @ 0..=0x7f, rest) => (usize::from(*short), rest),
         (0x81, rest) => rest.split_first().map(|(length, rest)| (usize::from(*length), rest))?,
-        (0x82, rest) => rest.split_first_chunk().map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))?,
+        (0x82, rest) => rest
+            .split_first_chunk()
+            .map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))?,
         _ => return None,
     };
     let (value, rest) = rest.split_at_checked(length)?;
