@@ -10,6 +10,8 @@ use tokio::sync::{broadcast, watch};
 use super::Deadlines;
 use super::session::Attached;
 use super::worker::{DeviceEvent, DeviceHandle, Lane, Shared, Wards};
+use crate::link::card::CardSource;
+use crate::link::hid::HidSource;
 use crate::link::virtual_::VirtualSource;
 use crate::link::watch::Source;
 use crate::link::{Face, LinkError, LinkEvent};
@@ -261,6 +263,12 @@ fn leave(state: &mut State, key: &str) {
 /// When the virtual socket cannot be opened: whoever configured it wants to know at once.
 pub fn sources(config: &DeviceConfig) -> Result<Vec<Arc<dyn Source>>, LinkError> {
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    if config.hid {
+        sources.push(Arc::new(HidSource::new()?));
+    }
+    if config.cards {
+        sources.push(Arc::new(CardSource::new()?));
+    }
     if let Some(path) = &config.virtual_socket {
         sources.push(Arc::new(VirtualSource::bind(path)?));
     }

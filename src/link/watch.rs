@@ -38,6 +38,12 @@ pub(crate) fn next_attachment() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// The body of a USB device: HID and card faces of one key meet here. The kernel does not give a number out again before
+/// it has been through all others, and by then both faces have left.
+pub(crate) fn usb_body(bus: u32, device: u32) -> String {
+    format!("usb:{bus}:{device}")
+}
+
 /// A way to wake a thread that sleeps in `poll`: the reading end hangs up when [`Stop::stop`] is called.
 #[derive(Debug)]
 pub(crate) struct Stop {
