@@ -13,7 +13,7 @@ use crate::desk::{Dice, event, fob, insert, open};
 
 /// Set for the child alone: the directory to write in.
 const CHILD: &str = "CLAVIGER_TEST_LEDGER_CHILD";
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 40;
 
 /// Not a test by itself: commits until it is killed and says what was acknowledged. Four at once, so that groups form.
 #[tokio::test]
@@ -25,7 +25,8 @@ async fn child() {
             let ledger = Arc::clone(&ledger);
             tokio::spawn(async move {
                 let mut step = 0;
-                loop {
+                // Far more than it will live to do.
+                while step < 1_000_000 {
                     let token = fob(&format!("S-{lane}"));
                     let seq = ledger.commit(event(1), vec![insert(&token, None)]).await.unwrap();
                     say(seq, token.id, 0);

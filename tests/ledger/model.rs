@@ -9,7 +9,7 @@ use claviger::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId,
 
 use crate::desk::{Dice, event, fob, insert, intent, key, obligation, open};
 
-/// Commits per seed; with up to four mutations each.
+/// Commits per seed; with one to three mutations each.
 const COMMITS: i64 = 120;
 const SEEDS: u64 = 12;
 
@@ -51,7 +51,7 @@ const SOME: &[TokenState] = &[TokenState::Active, TokenState::Lost];
 impl Plan {
     fn roll(dice: &mut Dice, model: &Model, at: i64) -> Self {
         let known: Vec<_> = model.tokens.keys().copied().collect();
-        let token = if known.is_empty() || dice.roll(12) == 0 {
+        let token = if known.is_empty() || dice.roll(40) == 0 {
             TokenId::generate()
         } else {
             *dice.pick(&known)
@@ -346,9 +346,7 @@ async fn random_commits_do_what_the_model_does() {
         let mut dice = Dice(seed);
         let mut entries = 0;
         for at in 0..COMMITS {
-            let plans: Vec<_> = (0..dice.roll(4) + 1)
-                .map(|_| Plan::roll(&mut dice, &model, at))
-                .collect();
+            let plans: Vec<_> = (0..=dice.roll(3)).map(|_| Plan::roll(&mut dice, &model, at)).collect();
             let mut next = model.clone();
             let due = plans.iter().try_for_each(|plan| next.play(plan.clone(), at));
             let done = ledger
