@@ -19,8 +19,8 @@ use crate::types::TokenId;
 const FINDING_CAP: usize = 1000;
 /// Rows read at a time.
 const PAGE: i64 = 256;
-/// Tokens replayed in one pass: some 8 MiB.
-const SHARE: usize = 8192;
+/// Tokens replayed in one pass: some 2 MiB.
+const SHARE: usize = 4096;
 
 /// What has been found so far.
 #[derive(Default)]

@@ -2,5 +2,9 @@
 #![allow(missing_docs)]
 
 mod contract;
+mod crash;
 mod desk;
+mod disk;
+mod figures;
+mod model;
 mod tamper;

@@ -267,10 +267,15 @@ pub(crate) async fn read_chain(conn: &mut SqliteConnection, keys: &Keys, place: 
     }
 }
 
-/// True when the log is empty afterwards.
+/// True when the log is empty afterwards. Waits for readers only as long as a look-up takes, not for one that verifies: the
+/// commit that asked for it is to be answered.
 pub(crate) async fn empty_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?;
-    Ok(row.try_get::<i64, _>(0)? == 0)
+    sqlx::query("PRAGMA busy_timeout = 50").execute(&mut *conn).await?;
+    let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut *conn)
+        .await;
+    sqlx::query("PRAGMA busy_timeout = 5000").execute(conn).await?;
+    Ok(emptied?.try_get::<i64, _>(0)? == 0)
 }
 
 /// The lock is never held across an await and its holders do not panic, so poison carries no meaning.

@@ -97,10 +97,8 @@ impl Audit<'_> {
             let (name, value) = (read(row, "name"), read(row, "value"));
             match (&name, value) {
                 (Cell::Text(name), Cell::Blob(id)) if name == "ledger_id" => ledger_id = id,
-                (Cell::Text(name), Cell::Blob(id)) if name == "key_id" => {
-                    if id != self.keys.id {
-                        self.findings.frame("the note of the sealing key was changed");
-                    }
+                (Cell::Text(name), Cell::Blob(id)) if name == "key_id" && id != self.keys.id => {
+                    self.findings.frame("the note of the sealing key was changed");
                 }
                 _ => {}
             }
