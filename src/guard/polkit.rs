@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use zbus::message::{Flags, Header};
-use zbus::{Connection, proxy::CacheProperties};
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, DBusError};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::Denied;
@@ -117,6 +118,7 @@ fn reason(error: &zbus::Error) -> String {
     tracing::warn!(%error, "polkit could not be asked");
     match error {
         zbus::Error::MethodError(name, _, _) => name.to_string(),
+        zbus::Error::FDO(error) => error.name().to_string(),
         other => other.to_string(),
     }
 }
