@@ -37,18 +37,20 @@ Exit codes:
   6  done, but an obligation remains (see “claviger obligations”)
   7  “doctor” or “audit verify” found something
 
-DEVICE is the number that “claviger devices” shows, or an object path. TOKEN is the id that “claviger tokens” shows, or its
-beginning or end, at least 6 hexadecimal digits, as long as only one token is meant.
+DEVICE is the number that “claviger devices” shows, or an object path. TOKEN is the id that “claviger tokens” shows, or \
+its beginning or end, at least 6 hexadecimal digits, as long as only one token is meant.
 
-PINs, passwords and seeds are asked for on the terminal without echo, or read from standard input or a descriptor; they
+PINs, passwords and seeds are asked for on the terminal without echo, or read from standard input or a descriptor; they \
 are never arguments.";
 
 /// The client of clavigerd: registers, tests, resyncs and revokes hardware tokens.
 #[derive(Debug, Parser)]
-#[command(name = "claviger", version, about, after_help = AFTER_HELP, propagate_version = true)]
+#[command(name = "claviger", version, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
+    /// Arguments of every verb.
     #[command(flatten)]
     pub global: Global,
+    /// The verb.
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -85,6 +87,7 @@ pub enum Verb {
     },
     /// Register a token for a person
     Register {
+        /// What to register.
         #[command(subcommand)]
         kind: RegisterKind,
     },
@@ -108,6 +111,7 @@ pub enum Verb {
     Watch,
     /// Read or verify the journal
     Audit {
+        /// Which.
         #[command(subcommand)]
         what: AuditVerb,
     },
@@ -116,6 +120,7 @@ pub enum Verb {
     /// Write man pages or shell completions
     #[command(hide = true)]
     Generate {
+        /// Which.
         #[command(subcommand)]
         what: GenerateWhat,
     },
@@ -175,6 +180,7 @@ pub struct RegisterFido2 {
     /// Whether the credential shall be discoverable; the key decides when left out
     #[arg(long, value_name = "BOOL")]
     pub discoverable: Option<bool>,
+    /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinArgs,
 }
@@ -193,11 +199,13 @@ pub struct RegisterOathCard {
     /// Serial printed on the card
     #[arg(long)]
     pub serial: Option<String>,
+    /// The credential.
     #[command(flatten)]
     pub oath: OathArgs,
     /// The card shall want a touch for each code
     #[arg(long)]
     pub touch: bool,
+    /// Where the password comes from.
     #[command(flatten)]
     pub password: PasswordArgs,
 }
@@ -222,6 +230,7 @@ pub struct RegisterFob {
     /// How the seed is written
     #[arg(long, value_enum, default_value_t)]
     pub encoding: Encoding,
+    /// The credential.
     #[command(flatten)]
     pub oath: OathArgs,
     /// Model name
@@ -274,7 +283,7 @@ pub struct OathArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct PinArgs {
     /// Read the PIN from standard input
-    #[arg(long, conflicts_with_all = ["pin_fd", "password_stdin"])]
+    #[arg(long, conflicts_with = "pin_fd")]
     pub pin_stdin: bool,
     /// Read the PIN from this open descriptor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=65_535))]
@@ -304,8 +313,10 @@ pub struct PresenceArgs {
     /// Ask for the PIN at once rather than when the key wants one
     #[arg(long)]
     pub pin: bool,
+    /// Where the PIN comes from.
     #[command(flatten)]
     pub pin_from: PinArgs,
+    /// Where the password comes from.
     #[command(flatten)]
     pub password: PasswordArgs,
 }
@@ -318,6 +329,7 @@ pub struct TestArgs {
     /// The code a fob shows now; asked for when left out
     #[arg(long)]
     pub code: Option<String>,
+    /// The device.
     #[command(flatten)]
     pub at: PresenceArgs,
 }
@@ -362,6 +374,7 @@ pub struct RevokeArgs {
     /// Ask nothing; with --reset, this stands for typing the word
     #[arg(long, short)]
     pub yes: bool,
+    /// The device.
     #[command(flatten)]
     pub at: PresenceArgs,
 }
@@ -374,6 +387,7 @@ pub struct DischargeArgs {
     /// A fob was collected and destroyed
     #[arg(long)]
     pub collected: bool,
+    /// The device.
     #[command(flatten)]
     pub at: PresenceArgs,
 }

@@ -191,7 +191,10 @@ fn ended(
                 .remove("message")
                 .and_then(|v| String::try_from(v).ok())
                 .unwrap_or_default();
-            details.insert("outcome".to_owned(), OwnedVariant::from(zbus::Str::from_static("refused")));
+            details.insert(
+                "outcome".to_owned(),
+                OwnedVariant::from(zbus::Str::from_static("refused")),
+            );
             Err(Failure::Refused {
                 message: with_tries(message, &details),
                 name,

@@ -41,7 +41,9 @@ fn pages(dir: &Path, command: &Command, section: &str) -> Result<(), Failure> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let path = dir.join(format!("{name}.{section}"));
     let mut page = Vec::new();
-    let man = clap_mangen::Man::new(command.clone()).section(section).manual("Claviger");
+    let man = clap_mangen::Man::new(command.clone())
+        .section(section)
+        .manual("Claviger");
     man.render(&mut page).map_err(|e| unwritable(&path, &e))?;
     fs::write(&path, &page).map_err(|e| unwritable(&path, &e))?;
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {

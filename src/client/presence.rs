@@ -23,6 +23,11 @@ impl Presence {
     /// # Errors
     /// As [`lookup::device_path`], [`secret::pin`].
     pub fn gather(args: &PresenceArgs) -> Result<Self, Failure> {
+        if args.pin_from.pin_stdin && args.password.password_stdin {
+            return Err(Failure::usage(
+                "standard input holds either the PIN or the password: give the other by descriptor",
+            ));
+        }
         let wants_pin = args.pin || secret::is_piped(args.pin_from);
         Ok(Self {
             device: args.device.as_deref().map(lookup::device_path).transpose()?,
