@@ -6,7 +6,13 @@ use proptest::test_runner::{Config, RngSeed};
 use super::*;
 
 fn command(length: usize) -> Command {
-    Command::new(0x00, 0x01, 0x02, 0x03, (0..length).map(|at| at as u8).collect())
+    Command::new(
+        0x00,
+        0x01,
+        0x02,
+        0x03,
+        (0..length).map(|at| u8::try_from(at % 256).unwrap()).collect(),
+    )
 }
 
 fn frames(command: &Command, encoding: Encoding) -> Vec<Vec<u8>> {
@@ -89,8 +95,11 @@ fn select_by_name() {
     }
 }
 
+/// Data and status word, or why there are none.
+type End = Result<(Vec<u8>, u16), ApduError>;
+
 /// Runs an exchange against canned answers; returns what was sent and how it ended.
-fn play(command: &Command, fetch: FetchRest, answers: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(Vec<u8>, u16), ApduError>) {
+fn play(command: &Command, fetch: FetchRest, answers: &[&[u8]]) -> (Vec<Vec<u8>>, End) {
     let (mut exchange, first) = Exchange::start(command, Encoding::Short, fetch).unwrap();
     let mut sent = vec![first.to_vec()];
     for answer in answers {

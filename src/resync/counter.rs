@@ -54,7 +54,7 @@ fn search(generator: &Generator, next_counter: u64, codes: &[Code], look_ahead: 
     };
     let matches: Vec<u8> = (next_counter..end).map(compare).collect();
     let (mut found, mut counter) = (0_u32, 0_u64);
-    for (start, window) in (next_counter..).zip(matches.windows(codes.len())) {
+    for (start, window) in (next_counter..end).zip(matches.windows(codes.len())) {
         let all = window
             .iter()
             .enumerate()

@@ -160,6 +160,4 @@ fn saturate(ms: i128) -> i64 {
 }
 
 #[cfg(test)]
-mod fob;
-#[cfg(test)]
 mod tests;
