@@ -120,5 +120,7 @@ pub struct Deadlines {
 }
 
 pub mod ctap_hid;
+#[cfg(test)]
+mod fake;
 pub mod fido;
 pub mod oath;

@@ -19,6 +19,7 @@ fn commands_without_parameters_are_one_byte() {
     assert_eq!(get_info::request(), [0x04]);
     assert_eq!(reset::request(), [0x07]);
     assert_eq!(selection::request(), [0x0B]);
+    assert_eq!(get_assertion::next_request(), [0x08]);
 }
 
 #[test]
