@@ -120,6 +120,8 @@ pub struct Deadlines {
 }
 
 pub mod ctap_hid;
+#[cfg(test)]
+mod fake;
 pub mod fido;
 pub mod identify;
 pub mod oath;

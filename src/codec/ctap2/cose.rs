@@ -95,7 +95,7 @@ pub(super) fn sec1_point(map: &Map) -> Result<[u8; 65], CoseError> {
 }
 
 /// An EC2 key on P-256 with the given algorithm, as a COSE map.
-pub(super) fn from_public_key(key: &p256::PublicKey, alg: i64) -> Map {
+pub(crate) fn from_public_key(key: &p256::PublicKey, alg: i64) -> Map {
     let point = key.to_sec1_point(false);
     let coordinates = point.as_bytes().get(1..).unwrap_or_default();
     let (x, y) = coordinates.split_at(coordinates.len() / 2);

@@ -48,6 +48,13 @@ impl Request<'_> {
     }
 }
 
+/// Asks for the next of several discoverable credentials' assertions (authenticatorGetNextAssertion, CTAP 2.1 section 6.3);
+/// its answer is a [`Response`] too.
+#[must_use]
+pub fn next_request() -> Vec<u8> {
+    vec![Command::GetNextAssertion as u8]
+}
+
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {

@@ -2,11 +2,14 @@
 
 use super::{FidoContext, FidoSession, Patience};
 use crate::codec::ctap2::cose::ES256;
-use crate::codec::ctap2::credential_management::{self as management, Dialect, Metadata, Subcommand};
+use crate::codec::ctap2::credential_management::{self as management, Dialect, Metadata, StoredCredential, Subcommand};
 use crate::codec::ctap2::get_info::GetInfo;
 use crate::codec::ctap2::pin_protocol::PinUvAuthToken;
 use crate::codec::ctap2::{get_assertion, make_credential, sha256};
 use crate::device::DeviceError;
+
+/// More than any key on sale holds; an enumeration is not followed further.
+const MOST_CREDENTIALS: u64 = 1000;
 
 /// What credential to make: ES256, the algorithm every FIDO2 key has.
 pub struct MakeCredential<'a> {
@@ -146,6 +149,40 @@ impl FidoSession<'_> {
         let response = self.manage(Subcommand::DeleteCredential { credential_id }, token, context)?;
         self.info = None;
         management::parse_deleted(&response).map_err(|e| self.judge(e))
+    }
+
+    /// The discoverable credentials the key holds for a relying party, none included. `token` needs
+    /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] when the key has no credential management; [`DeviceError::Protocol`] when it announces more
+    /// credentials than any key holds.
+    pub fn stored_credentials(
+        &mut self,
+        rp_id: &str,
+        token: &PinUvAuthToken,
+        context: &mut FidoContext<'_>,
+    ) -> Result<Vec<StoredCredential>, DeviceError> {
+        let rp_id_hash = sha256(rp_id.as_bytes());
+        let begin = Subcommand::EnumerateCredentialsBegin {
+            rp_id_hash: &rp_id_hash,
+        };
+        let response = self.manage(begin, token, context)?;
+        let first = match StoredCredential::parse(&response).map_err(|e| self.judge(e)) {
+            Ok(first) => first,
+            Err(DeviceError::NoCredential) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let total = first.total.unwrap_or(1);
+        if total > MOST_CREDENTIALS {
+            return Err(DeviceError::Protocol("more credentials announced than a key can hold"));
+        }
+        let mut found = vec![first];
+        for _ in 1..total {
+            let response = self.manage(Subcommand::EnumerateCredentialsNext, token, context)?;
+            found.push(StoredCredential::parse(&response).map_err(|e| self.judge(e))?);
+        }
+        Ok(found)
     }
 
     fn manage(
