@@ -20,7 +20,7 @@ pub struct Applet {
     pub version: [u8; 3],
     /// Eight random bytes that change with every reset: salt of the password and source of the device id.
     pub salt: Vec<u8>,
-    /// Present when a password is set: what [`validate`] must answer.
+    /// Present when a password is set: what [`super::validate`] must answer.
     pub challenge: Option<Vec<u8>>,
 }
 
