@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
 use super::*;
+use crate::codec::iso7816::Command;
+use crate::codec::oath::OathParameters;
 
 fn name(text: &str) -> CredentialName {
     CredentialName::new(text).unwrap()
