@@ -247,6 +247,11 @@ impl FidoProfile {
         crate::crypto::from_hex(&self.aaguid)?.try_into().ok()
     }
 
+    /// Whether it still speaks the previews of CTAP 2.1, as keys of that time do beside the final commands.
+    pub fn is_preview(&self) -> bool {
+        self.versions.iter().any(|version| version == "FIDO_2_1_PRE")
+    }
+
     /// Whether it speaks the final CTAP 2.1.
     pub fn is_2_1(&self) -> bool {
         self.versions.iter().any(|version| version == "FIDO_2_1")

@@ -13,6 +13,7 @@ import os
 import queue
 import select
 import shutil
+import signal
 import stat
 import struct
 import sys
@@ -248,6 +249,9 @@ class Bed:
 
 
 def main():
+    # A Ctrl-C reaches the whole process group; the end of stdin is what ends us, in order.
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.SIG_IGN)
     loop = GLib.MainLoop()
     bed = Bed()
     bed.say(0x81, 0, json.dumps({"dir": bed.root}).encode())

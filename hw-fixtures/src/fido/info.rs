@@ -60,7 +60,7 @@ impl Authenticator {
             ("credMgmt", only(modern && profile.credential_management, true)),
             (
                 "credentialMgmtPreview",
-                only(!modern && profile.credential_management, true),
+                only(profile.is_preview() && profile.credential_management, true),
             ),
             ("authnrCfg", only(profile.config, true)),
             ("setMinPINLength", only(profile.config, true)),

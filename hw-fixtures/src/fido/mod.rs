@@ -221,7 +221,7 @@ impl Authenticator {
             0x0a if self.profile.credential_management && self.profile.is_2_1() => {
                 self.manage_credentials(&params, moment.now)
             }
-            0x41 if self.profile.credential_management && !self.profile.is_2_1() => {
+            0x41 if self.profile.credential_management && self.profile.is_preview() => {
                 self.manage_credentials(&params, moment.now)
             }
             0x0b if self.profile.is_2_1() => moment.touched().map(|()| None),

@@ -201,7 +201,10 @@ impl Drop for Testbed {
         *self.shared.input.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.wait();
-        let _ = std::fs::remove_dir_all(&self.scratch);
+        for left in [&self.scratch, &self.root] {
+            // The bridge removes its own unless something killed it.
+            let _ = std::fs::remove_dir_all(left);
+        }
     }
 }
 
