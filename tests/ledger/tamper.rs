@@ -309,3 +309,47 @@ async fn a_cut_journal_is_not_written_on() {
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     assert_eq!(ledger.journal(0, 100).await.unwrap().len(), 12);
 }
+
+#[tokio::test]
+async fn a_large_ledger_is_verified_in_shares() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    let mut tokens = Vec::new();
+    for _ in 0..9 {
+        let batch: Vec<_> = (0..1000).map(|number| fob(&format!("S-{number}"))).collect();
+        let mutations = batch.iter().map(|token| insert(token, None)).collect();
+        ledger.commit(event(1), mutations).await.unwrap();
+        tokens.extend(batch.iter().map(|token| token.id));
+    }
+    let report = ledger.verify().await.unwrap();
+    assert_eq!(
+        (report.findings.as_slice(), report.tokens, report.entries),
+        ([].as_slice(), 9000, 9)
+    );
+    ledger.close().await;
+    let edited: Vec<_> = tokens.iter().step_by(700).copied().collect();
+    for token in &edited {
+        let edit = format!("UPDATE tokens SET offset_ms = 1 WHERE id = '{token}'");
+        by_hand(dir.path(), &edit).await.unwrap();
+    }
+    let deleted = tokens[1];
+    let edit = format!("DELETE FROM personal WHERE token = '{deleted}'; DELETE FROM seeds WHERE token = '{deleted}'");
+    by_hand(
+        dir.path(),
+        &format!("{edit}; DELETE FROM tokens WHERE id = '{deleted}'"),
+    )
+    .await
+    .unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    let report = ledger.verify().await.unwrap();
+    let mut found: Vec<_> = report.findings.iter().filter_map(|finding| finding.token).collect();
+    found.sort();
+    let mut due = [edited, vec![deleted]].concat();
+    due.sort();
+    assert_eq!(found, due, "each once");
+    // A flood of findings is cut, not gathered without end.
+    ledger.close().await;
+    by_hand(dir.path(), "UPDATE tokens SET model = 'other'").await.unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    assert_eq!(ledger.verify().await.unwrap().findings.len(), 1000);
+}
