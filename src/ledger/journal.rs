@@ -285,3 +285,28 @@ fn write(value: &Value, text: &mut String) -> Result<(), LedgerError> {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_value_has_one_text() {
+        let value = json!({"b": [1, -2, {"z": null, "a": true}], "a": "é\n\"", "B": {}, "aa": u64::MAX});
+        let text = canonical(&value).unwrap();
+        assert_eq!(
+            text,
+            "{\"B\":{},\"a\":\"é\\n\\\"\",\"aa\":18446744073709551615,\"b\":[1,-2,{\"a\":true,\"z\":null}]}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn a_fraction_is_refused() {
+        for value in [json!(1.5), json!({"a": [0.0]}), json!(1e300)] {
+            assert!(matches!(canonical(&value), Err(LedgerError::Storage(_))), "{value}");
+        }
+    }
+}

@@ -258,3 +258,58 @@ fn write_new(path: &Path, key: &[u8]) -> io::Result<()> {
     written?;
     File::open(parent)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(first: u8) -> Keys {
+        let mut key = [7; KEY_LEN];
+        key[0] = first;
+        Keys::derive(&key).unwrap()
+    }
+
+    #[test]
+    fn a_seed_opens_for_its_token_its_key_and_its_version_only() {
+        let (token, other) = (TokenId::generate(), TokenId::generate());
+        let seed = Secret::new(b"twenty bytes of seed".to_vec());
+        let sealed = |change: fn(&mut Sealed)| {
+            let mut sealed = keys(1).seal(token, &seed).unwrap();
+            change(&mut sealed);
+            sealed
+        };
+        let plain = sealed(|_| ());
+        assert_eq!(keys(1).open(token, &plain).unwrap().expose(), seed.expose());
+        assert!(keys(1).open(other, &plain).is_none());
+        assert!(keys(2).open(token, &plain).is_none());
+        assert!(keys(1).open(token, &sealed(|sealed| sealed.key_version = 2)).is_none());
+        assert!(keys(1).open(token, &sealed(|sealed| sealed.nonce[23] ^= 1)).is_none());
+        assert!(keys(1).open(token, &sealed(|sealed| sealed.bytes[0] ^= 1)).is_none());
+        assert!(keys(1).open(token, &sealed(|sealed| sealed.nonce.clear())).is_none());
+        assert!(
+            keys(1)
+                .open(token, &sealed(|sealed| sealed.bytes.truncate(15)))
+                .is_none()
+        );
+        let again = sealed(|_| ());
+        assert_ne!(
+            (again.nonce, again.bytes),
+            (plain.nonce, plain.bytes),
+            "a fresh nonce every time"
+        );
+    }
+
+    #[test]
+    fn subkeys_are_those_of_the_standard_and_differ() {
+        // HKDF-SHA-256 with salt "claviger ledger 1" over 32 bytes of 7: computed with Python's hmac module after RFC 5869.
+        let keys = keys(7);
+        assert_eq!(super::super::journal::hex(&keys.id), "8dbb5f39a934a776");
+        assert_ne!(keys.journal, keys.personal);
+        assert_ne!(keys.journal_mac(&[b"a"]), keys.tag("a", &[]));
+        assert_ne!(
+            keys.tag("a", &[b"bc", b""]),
+            keys.tag("a", &[b"b", b"c"]),
+            "parts do not run together"
+        );
+    }
+}

@@ -343,13 +343,18 @@ fn prepare_file(path: &Path) -> std::io::Result<()> {
 }
 
 async fn migrate(conn: &mut SqliteConnection, place: &Place) -> Result<(), LedgerError> {
+    let unlike = |version| LedgerError::Damaged(format!("migration {version} does not fit what is there"));
     MIGRATIONS
         .run_direct(None, conn, false)
         .await
         .map_err(|error| match error {
             MigrateError::VersionMissing(_) => LedgerError::Newer,
-            MigrateError::VersionMismatch(version) | MigrateError::Dirty(version) => {
-                LedgerError::Damaged(format!("migration {version} is not the one this program knows"))
+            MigrateError::VersionMismatch(version) | MigrateError::Dirty(version) => unlike(version),
+            // SQLITE_ERROR: the statement itself is at odds with the tables, as when the list of migrations was cut.
+            MigrateError::ExecuteMigration(sqlx::Error::Database(why), version)
+                if why.code().is_some_and(|code| code == "1") =>
+            {
+                unlike(version)
             }
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => place.fault(&error),
             other => LedgerError::Storage(other.to_string()),

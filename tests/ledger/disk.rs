@@ -192,10 +192,15 @@ async fn a_reader_delays_the_wiping_but_not_the_answer() {
         .await
         .unwrap();
     let needles = [sealed];
+    let begun = Instant::now();
     ledger
         .commit(event(4), vec![Mutation::DestroySeed { token: token.id }])
         .await
         .unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "answered without waiting for the reader"
+    );
     assert!(
         !lingering(dir.path(), &needles).is_empty(),
         "the reader's snapshot still has it"

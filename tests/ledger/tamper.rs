@@ -5,6 +5,9 @@ use std::path::Path;
 
 use claviger::ledger::{Binding, Intent, Ledger, Mutation, TokenRecord, VerifyReport};
 use claviger::types::{RevokeReason, TokenState, UnixMillis};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::desk::{by_hand, event, fob, insert, intent, key, obligation, open, stranger};
@@ -308,4 +311,114 @@ async fn a_cut_journal_is_not_written_on() {
     let report = ledger.verify().await.unwrap();
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     assert_eq!(ledger.journal(0, 100).await.unwrap().len(), 12);
+}
+
+/// The chain recomputed from `docs/journal.md` alone, with none of the daemon's code.
+#[tokio::test]
+async fn the_chain_is_the_documented_one() {
+    let dir = tempfile::tempdir().unwrap();
+    furnish(dir.path()).await;
+    let key = std::fs::read(dir.path().join("claviger.key")).unwrap();
+    let subkey = |info: &str| {
+        let mut okm = [0; 64];
+        Hkdf::<Sha256>::new(Some(b"claviger ledger 1"), &key)
+            .expand(info.as_bytes(), &mut okm)
+            .unwrap();
+        okm
+    };
+    let hmac = |key: &[u8], parts: &[&[u8]]| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(&parts.concat());
+        mac.finalize().into_bytes().to_vec()
+    };
+    let (journal, personal) = (subkey("journal"), subkey("personal"));
+    let mut conn = stranger(dir.path()).await;
+    let id: Vec<u8> = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'ledger_id'")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let mut last = hmac(&journal, &[b"opening", &16_u64.to_be_bytes(), &id]);
+    let entries: Vec<(i64, String, Vec<u8>)> = sqlx::query_as("SELECT seq, payload, mac FROM journal ORDER BY seq")
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    for (seq, payload, mac) in &entries {
+        assert!(payload.len() > 100);
+        last = hmac(
+            &journal,
+            &[&last, &(payload.len() as u64).to_be_bytes(), payload.as_bytes()],
+        );
+        assert_eq!(last, *mac, "entry {seq}");
+    }
+    let head: Vec<u8> = sqlx::query_scalar("SELECT mac FROM head")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(
+        head,
+        hmac(&journal, &[b"head", &(entries.len() as u64).to_be_bytes(), &last])
+    );
+
+    let salt: Vec<u8> = sqlx::query_scalar("SELECT salt FROM personal WHERE serial = 'S-1'")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let person = r#"{"label":null,"serial":"S-1","subject":"ada"}"#;
+    let sized = |part: &[u8]| [&(part.len() as u64).to_be_bytes(), part].concat();
+    let tag = hmac(
+        &personal,
+        &[&sized(b"personal"), &sized(&salt), &sized(person.as_bytes())],
+    );
+    let first: serde_json::Value = serde_json::from_str(&entries[0].1).unwrap();
+    assert_eq!(first["mutations"][0]["personal"], data_encoding::HEXLOWER.encode(&tag));
+    assert!(
+        entries
+            .iter()
+            .all(|(_, payload, _)| !payload.contains("ada") && !payload.contains("S-1")),
+        "nobody is named"
+    );
+}
+
+#[tokio::test]
+async fn a_large_ledger_is_verified_in_shares() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    let mut tokens = Vec::new();
+    for _ in 0..9 {
+        let batch: Vec<_> = (0..1000).map(|number| fob(&format!("S-{number}"))).collect();
+        let mutations = batch.iter().map(|token| insert(token, None)).collect();
+        ledger.commit(event(1), mutations).await.unwrap();
+        tokens.extend(batch.iter().map(|token| token.id));
+    }
+    let report = ledger.verify().await.unwrap();
+    assert_eq!(
+        (report.findings.as_slice(), report.tokens, report.entries),
+        ([].as_slice(), 9000, 9)
+    );
+    ledger.close().await;
+    let edited: Vec<_> = tokens.iter().step_by(700).copied().collect();
+    for token in &edited {
+        let edit = format!("UPDATE tokens SET offset_ms = 1 WHERE id = '{token}'");
+        by_hand(dir.path(), &edit).await.unwrap();
+    }
+    let deleted = tokens[1];
+    let edit = format!("DELETE FROM personal WHERE token = '{deleted}'; DELETE FROM seeds WHERE token = '{deleted}'");
+    by_hand(
+        dir.path(),
+        &format!("{edit}; DELETE FROM tokens WHERE id = '{deleted}'"),
+    )
+    .await
+    .unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    let report = ledger.verify().await.unwrap();
+    let mut found: Vec<_> = report.findings.iter().filter_map(|finding| finding.token).collect();
+    found.sort();
+    let mut due = [edited, vec![deleted]].concat();
+    due.sort();
+    assert_eq!(found, due, "each once");
+    // A flood of findings is cut, not gathered without end.
+    ledger.close().await;
+    by_hand(dir.path(), "UPDATE tokens SET model = 'other'").await.unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    assert_eq!(ledger.verify().await.unwrap().findings.len(), 1000);
 }
