@@ -127,7 +127,9 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("limit", "u") => 10_u32.into(),
             (_, "t") => 0_u64.into(),
             ("codes", "as") => vec!["123456", "654321"].into(),
-            ("device", "o") => ObjectPath::try_from(format!("{DEVICES_PATH}/1")).expect("a path").into(),
+            ("device", "o") => ObjectPath::try_from(format!("{DEVICES_PATH}/1"))
+                .expect("a path")
+                .into(),
             (_, "h") => Variant::Fd(Fd::from(descriptor(b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"))),
             ("options" | "filter", "a{sv}") => extra.take().unwrap_or_default().into(),
             (name, signature) => panic!("no example for argument {name} of type {signature}: add one"),

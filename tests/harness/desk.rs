@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, Served, Status, Verbs};
+use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::Grant;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
@@ -147,7 +147,9 @@ pub fn device(id: u64) -> DeviceView {
 impl Verbs for FakeVerbs {
     fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
         let verb = match &request {
-            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => Verb::Register,
+            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => {
+                Verb::Register
+            }
             Request::Test { .. } => Verb::Test,
             Request::Resync { .. } => Verb::Resync,
             Request::Suspend(_) => Verb::Suspend,
@@ -241,7 +243,9 @@ impl World {
         limits: Limits,
     ) -> Self {
         let verbs = FakeVerbs::new();
-        let served = bus::serve(&daemon, verbs.clone(), Arc::new(guard), limits).await.expect("objects");
+        let served = bus::serve(&daemon, verbs.clone(), Arc::new(guard), limits)
+            .await
+            .expect("objects");
         bus::own_name(&daemon).await.expect("the name");
         served.set_ready(true).await.expect("ready");
         let client = bus.connect().await;
