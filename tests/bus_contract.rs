@@ -3,7 +3,6 @@ mod harness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use claviger::bus::DeviceEvent;
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
 use claviger::contract::{BUS_NAME, DEVICES_PATH, ROOT_PATH, TOKENS_PATH};
 use claviger::guard::action::{self, Rule};
@@ -83,6 +82,8 @@ async fn introspection_equals_the_contract() {
         let ours: Vec<&Interface> = live.iter().filter(|i| i.name.starts_with("org.claviger.")).collect();
         assert_eq!(ours.len(), 1, "{path} has one interface of ours");
         assert_eq!(*ours[0], contract[*name], "{name} at {path}");
+        let silent = ours[0].documentation.iter().find(|(_, text)| text.is_empty());
+        assert_eq!(silent, None, "a member of {name} without documentation");
         // What else is there must be known to the guard's table as open.
         for standard in live.iter().filter(|i| !i.name.starts_with("org.claviger.")) {
             for method in &standard.methods {
@@ -247,8 +248,8 @@ async fn nobody_sees_a_person_or_a_serial_without_being_admitted() {
     let mut changed = device(1);
     changed.place = format!("reader ACME CCID [Main] ({SERIAL}) 01 00");
     changed.state = "busy";
-    world.verbs.events.send(DeviceEvent::Arrived(device(2))).expect("heard");
-    world.verbs.events.send(DeviceEvent::Changed(changed)).expect("heard");
+    world.verbs.plug(device(2));
+    world.verbs.plug(changed);
     let step = world.verbs.step();
     step.finish(Outcome::Done(Details {
         oath_name: Some("someone".to_owned()),
@@ -270,6 +271,10 @@ async fn nobody_sees_a_person_or_a_serial_without_being_admitted() {
             let body: zbus::Structure<'_> = body.deserialize().expect("a body");
             let about = format!("{:?} {member} {body:?}\n", header.interface());
             heard.push_str(&about);
+            if !second_shown && about.contains("devices/2") {
+                second_shown = true;
+                world.verbs.unplug(2);
+            }
             if member == "InterfacesRemoved" && about.contains("devices/2") {
                 break;
             }

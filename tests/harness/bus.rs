@@ -53,7 +53,7 @@ impl PrivateBus {
         Self {
             child,
             address: address.trim().to_owned(),
-            dir: dir,
+            dir,
         }
     }
 

@@ -121,6 +121,30 @@ impl FakeVerbs {
         self.started.lock().unwrap().last().expect("an operation").2.clone()
     }
 
+    /// Plugs a device in, or changes it.
+    pub fn plug(&self, view: DeviceView) {
+        let id = view.id;
+        let mut devices = self.devices.lock().unwrap();
+        let known = devices.iter().position(|device| device.id == id);
+        let event = match known {
+            Some(place) => {
+                devices[place] = view;
+                DeviceEvent::Changed(id)
+            }
+            None => {
+                devices.push(view);
+                DeviceEvent::Arrived(id)
+            }
+        };
+        self.events.send(event).expect("heard");
+    }
+
+    /// Unplugs a device.
+    pub fn unplug(&self, id: u64) {
+        self.devices.lock().unwrap().retain(|device| device.id != DeviceId(id));
+        self.events.send(DeviceEvent::Left(DeviceId(id))).expect("heard");
+    }
+
     /// Takes the latest request.
     pub fn take_request(&self) -> (Grant, Request) {
         let (grant, request, _) = self.started.lock().unwrap().pop().expect("an operation");
@@ -182,6 +206,10 @@ impl Verbs for FakeVerbs {
 
     fn devices(&self) -> Vec<DeviceView> {
         self.devices.lock().unwrap().clone()
+    }
+
+    fn device(&self, id: DeviceId) -> Option<DeviceView> {
+        self.devices().into_iter().find(|view| view.id == id)
     }
 
     fn device_events(&self) -> broadcast::Receiver<DeviceEvent> {
