@@ -28,18 +28,30 @@ type Dict = HashMap<String, OwnedVariant>;
 async fn begin(client: &Connection) -> zbus::Result<OwnedObjectPath> {
     let body = (NOBODYS_TOKEN, HashMap::<String, OwnedVariant>::new());
     let reply = client
-        .call_method(Some(BUS_NAME), TOKENS_PATH, Some("org.claviger.Tokens1"), "Suspend", &body)
+        .call_method(
+            Some(BUS_NAME),
+            TOKENS_PATH,
+            Some("org.claviger.Tokens1"),
+            "Suspend",
+            &body,
+        )
         .await?;
     reply.body().deserialize()
 }
 
 async fn owner_call(client: &Connection, path: &str, method: &str) -> zbus::Result<zbus::Message> {
-    within(method, client.call_method(Some(BUS_NAME), path, Some(OPERATION), method, &())).await
+    within(
+        method,
+        client.call_method(Some(BUS_NAME), path, Some(OPERATION), method, &()),
+    )
+    .await
 }
 
 async fn signals(client: &Connection) -> MessageStream {
     let rule = MatchRule::builder().msg_type(Type::Signal).build().expect("a rule");
-    MessageStream::for_match_rule(rule, client, None).await.expect("a stream")
+    MessageStream::for_match_rule(rule, client, None)
+        .await
+        .expect("a stream")
 }
 
 /// The next signal of an operation: its name, outcome or phase, and its dictionary.
@@ -172,7 +184,10 @@ async fn a_caller_that_leaves_cancels_and_takes_its_objects_along() {
     assert!(!step.cancel_flag().is_cancelled());
     leaver.close().await.expect("left");
     until("cancelling", || step.cancel_flag().is_cancelled()).await;
-    assert!(introspect(&world.client, &path).await.contains(OPERATION), "it is shown until it is over");
+    assert!(
+        introspect(&world.client, &path).await.contains(OPERATION),
+        "it is shown until it is over"
+    );
     step.finish(Outcome::Cancelled);
     within("the object going", async {
         while introspect(&world.client, &path).await.contains(OPERATION) {
@@ -220,7 +235,9 @@ async fn a_verb_that_vanishes_is_told_as_a_fault_of_ours() {
     };
     assert_eq!(outcome, "refused");
     assert_eq!(text(&details, "error"), ErrorName::Internal.as_str());
-    owner_call(&world.client, &path, "Result").await.expect("readable as well");
+    owner_call(&world.client, &path, "Result")
+        .await
+        .expect("readable as well");
 }
 
 #[tokio::test(flavor = "multi_thread")]

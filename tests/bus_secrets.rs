@@ -54,7 +54,9 @@ async fn pipes_files_and_memfds_are_read_to_their_end() {
 
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all("pässwörd".as_bytes()).expect("written");
-    register(&world, file.into()).await.expect("a file whose offset is at its end");
+    register(&world, file.into())
+        .await
+        .expect("a file whose offset is at its end");
     assert_eq!(pin(&world), "pässwörd".as_bytes());
 
     let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
@@ -63,7 +65,9 @@ async fn pipes_files_and_memfds_are_read_to_their_end() {
     register(&world, memfd).await.expect("a memfd");
     assert_eq!(pin(&world), b"123456");
 
-    register(&world, descriptor(&[b'7'; 4096])).await.expect("as much as may be");
+    register(&world, descriptor(&[b'7'; 4096]))
+        .await
+        .expect("as much as may be");
     assert_eq!(pin(&world).len(), 4096);
 }
 
@@ -76,7 +80,10 @@ async fn a_descriptor_that_never_ends_is_given_up() {
     let text = unreadable(&world, reader.into()).await;
     let took = begun.elapsed();
     assert!(text.contains("2 s") && text.contains("close"), "{text}");
-    assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(2)..Duration::from_secs(4)).contains(&took),
+        "{took:?}"
+    );
     drop(writer);
 }
 
@@ -128,7 +135,9 @@ async fn options_take_descriptors_and_nothing_else_for_secrets() {
     let call = async |value: Variant<'_>| {
         let options = HashMap::from([("pin", value)]);
         let body = (NOBODYS_TOKEN, options);
-        let call = world.client.call_method(Some(BUS_NAME), TOKENS_PATH, Some(TOKENS), "Test", &body);
+        let call = world
+            .client
+            .call_method(Some(BUS_NAME), TOKENS_PATH, Some(TOKENS), "Test", &body);
         within("an answer", call).await
     };
     let (name, text) = refused(call(Variant::from("1234")).await);
@@ -147,8 +156,16 @@ async fn a_raw_seed_keeps_a_last_byte_that_is_a_line_feed() {
     let mut seed = [7_u8; 20];
     seed[19] = b'\n';
     let options = HashMap::from([("encoding", Variant::from("raw"))]);
-    let body = ("alice", "123", Fd::from(descriptor(&seed)), vec!["123456", "654321"], options);
-    let call = world.client.call_method(Some(BUS_NAME), TOKENS_PATH, Some(TOKENS), "RegisterFob", &body);
+    let body = (
+        "alice",
+        "123",
+        Fd::from(descriptor(&seed)),
+        vec!["123456", "654321"],
+        options,
+    );
+    let call = world
+        .client
+        .call_method(Some(BUS_NAME), TOKENS_PATH, Some(TOKENS), "RegisterFob", &body);
     within("an answer", call).await.expect("taken");
     match world.verbs.take_request().1 {
         Request::RegisterFob { seed: read, .. } => assert_eq!(read.expose(), seed),

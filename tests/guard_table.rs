@@ -30,7 +30,11 @@ fn rows_find_their_object_where_the_contract_has_it() {
     let contract = contract();
     for row in TABLE.iter().filter(|row| ours(row.interface)) {
         let interface = &contract[row.interface];
-        let method: &Method = interface.methods.iter().find(|m| m.name == row.member).expect("a method");
+        let method: &Method = interface
+            .methods
+            .iter()
+            .find(|m| m.name == row.member)
+            .expect("a method");
         let first = method.input.first().map(|(name, _)| name.as_str());
         match row.rule {
             Rule::Guarded { scope, .. } => {
@@ -41,7 +45,11 @@ fn rows_find_their_object_where_the_contract_has_it() {
                     Scope::NewFob => row.member == "RegisterFob",
                     Scope::Whole => !matches!(first, Some("token" | "obligation" | "device")),
                 };
-                assert!(sound, "{}.{} looks for its object in the wrong place", row.interface, row.member);
+                assert!(
+                    sound,
+                    "{}.{} looks for its object in the wrong place",
+                    row.interface, row.member
+                );
             }
             Rule::Owner => assert_eq!(row.interface, "org.claviger.Operation1"),
             Rule::Open => panic!("{}.{} is open to all", row.interface, row.member),

@@ -62,7 +62,12 @@ impl Devices {
         self.catch_up().await;
         loop {
             match events.recv().await {
-                Ok(DeviceEvent::Arrived(view) | DeviceEvent::Changed(view)) => self.show(&view).await,
+                Ok(DeviceEvent::Arrived(id) | DeviceEvent::Changed(id)) => {
+                    // None: it has left meanwhile, and the event that says so is on its way.
+                    if let Some(view) = self.desk.verbs.device(id) {
+                        self.show(&view).await;
+                    }
+                }
                 Ok(DeviceEvent::Left(id)) => self.hide(id).await,
                 Err(RecvError::Lagged(_)) => self.catch_up().await,
                 Err(RecvError::Closed) => return,

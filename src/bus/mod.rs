@@ -64,6 +64,9 @@ pub trait Verbs: Send + Sync + 'static {
     /// The devices plugged in now.
     fn devices(&self) -> Vec<DeviceView>;
 
+    /// One of them, if it is still plugged in.
+    fn device(&self, id: DeviceId) -> Option<DeviceView>;
+
     /// What happens to devices. Subscribe before reading [`Verbs::devices`]; hearing of a device twice is fine.
     fn device_events(&self) -> broadcast::Receiver<DeviceEvent>;
 
@@ -97,13 +100,13 @@ pub struct DeviceView {
     pub state: &'static str,
 }
 
-/// What happened to a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What happened to a device. What it is now is asked for when the event is handled, so that a late reader shows no past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceEvent {
     /// Plugged in.
-    Arrived(DeviceView),
+    Arrived(DeviceId),
     /// Place, faces or state are different now.
-    Changed(DeviceView),
+    Changed(DeviceId),
     /// Unplugged.
     Left(DeviceId),
 }

@@ -14,7 +14,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct PrivateBus {
     child: Child,
     address: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl PrivateBus {
@@ -53,13 +53,29 @@ impl PrivateBus {
         Self {
             child,
             address: address.trim().to_owned(),
-            _dir: dir,
+            dir,
         }
     }
 
     /// Where it listens, for `DBUS_SESSION_BUS_ADDRESS` or `DBUS_SYSTEM_BUS_ADDRESS`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// A directory that lives as long as the bus.
+    pub fn directory(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Lets other users reach the socket.
+    pub fn open_to_others(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        for (path, mode) in [
+            (self.dir.path().to_owned(), 0o755),
+            (self.dir.path().join("bus"), 0o777),
+        ] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("opened");
+        }
     }
 
     /// A new connection.

@@ -30,6 +30,8 @@ pub struct Interface {
     pub signals: BTreeMap<String, Vec<Arg>>,
     /// Name to type, access and EmitsChangedSignal (`true` when not annotated).
     pub properties: BTreeMap<String, (String, String, String)>,
+    /// The comment before each member, its white space evened out.
+    pub documentation: BTreeMap<String, String>,
 }
 
 impl Interface {
@@ -38,8 +40,18 @@ impl Interface {
             name: attribute(node, "name"),
             ..Self::default()
         };
-        for child in node.children().filter(Node::is_element) {
+        let mut comment = String::new();
+        for child in node.children() {
+            if child.is_comment() {
+                comment = words(child.text().unwrap_or_default());
+            }
+            if !child.is_element() {
+                continue;
+            }
             let name = attribute(child, "name");
+            interface
+                .documentation
+                .insert(name.clone(), std::mem::take(&mut comment));
             match child.tag_name().name() {
                 "method" => {
                     interface.methods.insert(Method {
@@ -64,6 +76,10 @@ impl Interface {
         }
         interface
     }
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn attribute(node: Node<'_, '_>, name: &str) -> String {
@@ -127,7 +143,9 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("limit", "u") => 10_u32.into(),
             (_, "t") => 0_u64.into(),
             ("codes", "as") => vec!["123456", "654321"].into(),
-            ("device", "o") => ObjectPath::try_from(format!("{DEVICES_PATH}/1")).expect("a path").into(),
+            ("device", "o") => ObjectPath::try_from(format!("{DEVICES_PATH}/1"))
+                .expect("a path")
+                .into(),
             (_, "h") => Variant::Fd(Fd::from(descriptor(b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"))),
             ("options" | "filter", "a{sv}") => extra.take().unwrap_or_default().into(),
             (name, signature) => panic!("no example for argument {name} of type {signature}: add one"),

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, Served, Status, Verbs};
+use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::Grant;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
@@ -121,6 +121,30 @@ impl FakeVerbs {
         self.started.lock().unwrap().last().expect("an operation").2.clone()
     }
 
+    /// Plugs a device in, or changes it.
+    pub fn plug(&self, view: DeviceView) {
+        let id = view.id;
+        let mut devices = self.devices.lock().unwrap();
+        let known = devices.iter().position(|device| device.id == id);
+        let event = match known {
+            Some(place) => {
+                devices[place] = view;
+                DeviceEvent::Changed(id)
+            }
+            None => {
+                devices.push(view);
+                DeviceEvent::Arrived(id)
+            }
+        };
+        self.events.send(event).expect("heard");
+    }
+
+    /// Unplugs a device.
+    pub fn unplug(&self, id: u64) {
+        self.devices.lock().unwrap().retain(|device| device.id != DeviceId(id));
+        self.events.send(DeviceEvent::Left(DeviceId(id))).expect("heard");
+    }
+
     /// Takes the latest request.
     pub fn take_request(&self) -> (Grant, Request) {
         let (grant, request, _) = self.started.lock().unwrap().pop().expect("an operation");
@@ -147,7 +171,9 @@ pub fn device(id: u64) -> DeviceView {
 impl Verbs for FakeVerbs {
     fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
         let verb = match &request {
-            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => Verb::Register,
+            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => {
+                Verb::Register
+            }
             Request::Test { .. } => Verb::Test,
             Request::Resync { .. } => Verb::Resync,
             Request::Suspend(_) => Verb::Suspend,
@@ -180,6 +206,10 @@ impl Verbs for FakeVerbs {
 
     fn devices(&self) -> Vec<DeviceView> {
         self.devices.lock().unwrap().clone()
+    }
+
+    fn device(&self, id: DeviceId) -> Option<DeviceView> {
+        self.devices().into_iter().find(|view| view.id == id)
     }
 
     fn device_events(&self) -> broadcast::Receiver<DeviceEvent> {
@@ -241,7 +271,9 @@ impl World {
         limits: Limits,
     ) -> Self {
         let verbs = FakeVerbs::new();
-        let served = bus::serve(&daemon, verbs.clone(), Arc::new(guard), limits).await.expect("objects");
+        let served = bus::serve(&daemon, verbs.clone(), Arc::new(guard), limits)
+            .await
+            .expect("objects");
         bus::own_name(&daemon).await.expect("the name");
         served.set_ready(true).await.expect("ready");
         let client = bus.connect().await;

@@ -117,7 +117,11 @@ impl Authority {
         flags: u32,
         cancellation: String,
     ) -> zbus::fdo::Result<(Answer,)> {
-        let name = subject.1.get("name").and_then(|v| <&str>::try_from(v).ok()).unwrap_or_default();
+        let name = subject
+            .1
+            .get("name")
+            .and_then(|v| <&str>::try_from(v).ok())
+            .unwrap_or_default();
         self.heard.questions.lock().unwrap().push(Question {
             kind: subject.0.clone(),
             name: name.to_owned(),
