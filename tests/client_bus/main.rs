@@ -1,0 +1,6 @@
+//! The client `claviger` as shipped, against a service that plays the contract's part on a private bus.
+
+mod fake;
+mod operations;
+mod reading;
+mod terminal;
