@@ -76,6 +76,7 @@ struct State {
     denied: bool,
     intact: bool,
     pin_missing: bool,
+    starting: bool,
 }
 
 /// The running fake.
@@ -151,6 +152,23 @@ impl Fake {
 
     pub fn take_pin_away(&self) {
         self.state.lock().unwrap().pin_missing = true;
+    }
+
+    /// Ready or not; tells it on the bus.
+    pub async fn set_ready(&self, ready: bool) {
+        self.state.lock().unwrap().starting = !ready;
+        let manager = self
+            .connection
+            .object_server()
+            .interface::<_, Manager>(ROOT)
+            .await
+            .unwrap();
+        manager
+            .get()
+            .await
+            .ready_changed(manager.signal_emitter())
+            .await
+            .unwrap();
     }
 
     /// Calls of mutating methods so far: member and arguments.
@@ -287,7 +305,7 @@ impl Manager {
     }
     #[zbus(property)]
     fn ready(&self) -> bool {
-        true
+        !self.0.lock().unwrap().starting
     }
     fn status(&self, _options: Dict) -> Dict {
         dict(&[

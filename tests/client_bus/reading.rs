@@ -131,6 +131,24 @@ async fn nobody_there_and_not_allowed_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_starting_is_waited_for() {
+    let fake = Fake::start().await;
+    fake.set_ready(false).await;
+    let mut child = fake
+        .client(&["devices", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), child.wait()).await;
+    assert!(early.is_err(), "it does not answer while the daemon is starting");
+    fake.set_ready(true).await;
+    let status = tokio::time::timeout(std::time::Duration::from_secs(5), child.wait())
+        .await
+        .expect("it goes on");
+    assert_eq!(status.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
 async fn watch_tells_what_comes_and_goes() {
     let fake = Fake::start().await;
     let mut child = fake
