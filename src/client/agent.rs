@@ -31,7 +31,9 @@ impl Agent {
         // The agent closes its end when it is registered. CLOEXEC on ours alone: the other must survive the exec.
         let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).ok()?;
         fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).ok()?;
-        let child = Command::new("pkttyagent")
+        // setpriv execs the agent, which then ends with us however we end.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "pkttyagent"])
             .arg("--process")
             .arg(std::process::id().to_string())
             .arg("--fallback")

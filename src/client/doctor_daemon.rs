@@ -49,7 +49,7 @@ pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
     }
     match manager.status(&no_options()).await.map_err(Failure::from) {
         Ok(status) => {
-            checks.extend(status_checks(&status));
+            checks.extend(status_checks(&status, mode == "session"));
             (checks, mode, record(&status))
         }
         Err(failure @ Failure::Denied(_)) => {
@@ -73,7 +73,7 @@ fn journal() -> String {
 }
 
 /// The daemon's own view (`Manager1.Status`).
-fn status_checks(status: &Record) -> Vec<Check> {
+fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
     let flag = |key: &str| status.get(key).and_then(|value| value.downcast_ref::<bool>().ok());
     let count = |key: &str| {
         status
@@ -114,7 +114,7 @@ fn status_checks(status: &Record) -> Vec<Check> {
         let finding = format!("{} obligation(s) are open", count("open-obligations"));
         checks.push(Check::warn("obligations", finding, "claviger obligations"));
     }
-    if flag("virtual-link") == Some(true) {
+    if flag("virtual-link") == Some(true) && !own_bus {
         let finding = "the virtual link is on: simulated tokens can be plugged in";
         checks.push(Check::warn(
             "virtual link",

@@ -142,6 +142,7 @@ async fn cancel(operation: &Operation1Proxy<'_>, reason: Reason) -> Result<(), F
         Err(Failure::Refused { name, .. }) if name == ErrorName::TooLate.as_str() => render::warn(
             "it is past the point where it can be cancelled; waiting for its end (Ctrl-C again leaves it alone)",
         ),
+        Err(Failure::Unreachable(_)) => return Err(lost()),
         Err(other) => return Err(other),
     }
     Ok(())
@@ -152,6 +153,7 @@ async fn result_now(operation: &Operation1Proxy<'_>) -> Result<Option<(String, R
     match operation.result().await.map_err(Failure::from) {
         Ok(result) => Ok(Some(result)),
         Err(Failure::Refused { name, .. }) if name == ErrorName::NotCompleted.as_str() => Ok(None),
+        Err(Failure::Unreachable(_)) => Err(lost()),
         Err(other) => Err(other),
     }
 }

@@ -161,9 +161,12 @@ mod tests {
     #[test]
     fn a_touch_names_key_port_and_seconds() {
         let record: Record = [
-            ("kind".to_owned(), OwnedVariant::from("touch")),
-            ("name".to_owned(), OwnedVariant::from("YubiKey 5\u{1b}[2J")),
-            ("place".to_owned(), OwnedVariant::from("USB port 1-4")),
+            ("kind".to_owned(), OwnedVariant::from(zbus::Str::from("touch"))),
+            (
+                "name".to_owned(),
+                OwnedVariant::from(zbus::Str::from("YubiKey 5\u{1b}[2J")),
+            ),
+            ("place".to_owned(), OwnedVariant::from(zbus::Str::from("USB port 1-4"))),
             ("until-ms".to_owned(), OwnedVariant::from(28_000i64)),
         ]
         .into();

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use zbus::fdo::{DBusProxy, ManagedObjects, ObjectManagerProxy};
 use zbus::names::{BusName, OwnedUniqueName, WellKnownName};
 use zbus::proxy::CacheProperties;
@@ -18,6 +19,9 @@ use crate::contract::{BUS_NAME, ROOT_PATH};
 
 /// How long a call may take when `--timeout` does not say: polkit may be asking a person for a password meanwhile.
 const CALL_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How long a daemon that is starting is waited for.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +93,7 @@ impl Session {
         let connection = bus.connect(timeout).await?;
         let daemon = find_daemon(&connection).await?;
         let agent = if bus == Bus::System { Agent::start().await } else { None };
-        Ok(Self {
+        let session = Self {
             connection,
             daemon,
             output: Output {
@@ -98,7 +102,30 @@ impl Session {
             },
             timeout,
             _agent: agent,
-        })
+        };
+        session.await_ready().await?;
+        Ok(session)
+    }
+
+    /// A daemon that the bus has just started is still looking at the devices. Waits a little for the end of that; one that
+    /// takes longer says so itself.
+    async fn await_ready(&self) -> Result<(), Failure> {
+        let builder = Manager1Proxy::builder(&self.connection).destination(self.destination());
+        let manager = builder.cache_properties(CacheProperties::Lazily).build().await?;
+        // Subscribed first, asked second.
+        let mut changes = manager.receive_ready_changed().await;
+        if self.manager().await?.ready().await? {
+            return Ok(());
+        }
+        let became_ready = async {
+            while let Some(change) = changes.next().await {
+                if change.get().await.unwrap_or(true) {
+                    break;
+                }
+            }
+        };
+        drop(tokio::time::timeout(READY_TIMEOUT, became_ready).await);
+        Ok(())
     }
 
     fn destination(&self) -> BusName<'static> {
