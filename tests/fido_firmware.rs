@@ -100,7 +100,7 @@ impl<'k> Host<'k> {
             user_name: "somebody",
             resident: true,
             client_data_hash: &sha256(b"register"),
-            token: Some(&token),
+            pin_uv_auth_token: Some(&token),
             exclude,
         };
         self.run(|s, c| s.make_credential(&wanted, c))
@@ -115,7 +115,7 @@ impl<'k> Host<'k> {
             client_data_hash: &sha256(b"test"),
             allow: &[credential_id.to_vec()],
             user_presence: true,
-            token: token.as_ref(),
+            pin_uv_auth_token: token.as_ref(),
         };
         self.run(|s, c| s.get_assertion(&wanted, c))
     }

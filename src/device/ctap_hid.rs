@@ -211,6 +211,10 @@ impl CtapTransport for HidChannel {
         if cancel.is_cancelled() {
             return Err(DeviceError::Cancelled);
         }
+        // A command that nobody would wait for must not be given.
+        if time_left(deadline).is_zero() {
+            return Err(DeviceError::Deadline);
+        }
         let ends = Ends::new(deadline, self.patience, cancel);
         if self.desynchronised {
             // INIT on an allocated channel aborts what runs there and keeps the channel (CTAP 2.1 section 11.2.9.1.3).

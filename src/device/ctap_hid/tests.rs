@@ -237,6 +237,13 @@ fn a_success_that_crossed_the_cancel_is_not_forgotten() {
 }
 
 #[test]
+fn past_the_deadline_nothing_is_sent() {
+    let (mut channel, written) = channel(|_| answer(&[0]));
+    assert_eq!(exchange(&mut channel, Duration::ZERO), Err(DeviceError::Deadline));
+    assert_eq!(written.count(Command::Cbor), 0);
+}
+
+#[test]
 fn an_unplugged_key_is_gone_at_once() {
     let (mut channel, _) = channel(|_| vec![Step::Report(keep_alive(2)), Step::Fail(LinkError::Gone)]);
     let begun = Instant::now();

@@ -26,7 +26,7 @@ pub struct MakeCredential<'a> {
     /// SHA-256 of the client data.
     pub client_data_hash: &'a [u8; 32],
     /// From [`FidoSession::pin_uv_token`]; needed when a PIN is set.
-    pub token: Option<&'a PinUvAuthToken>,
+    pub pin_uv_auth_token: Option<&'a PinUvAuthToken>,
     /// Credential ids that must not be on the key already.
     pub exclude: &'a [Vec<u8>],
 }
@@ -42,12 +42,12 @@ pub struct GetAssertion<'a> {
     /// Whether somebody must touch the key.
     pub user_presence: bool,
     /// From [`FidoSession::pin_uv_token`]; without it the person is not verified.
-    pub token: Option<&'a PinUvAuthToken>,
+    pub pin_uv_auth_token: Option<&'a PinUvAuthToken>,
 }
 
 impl FidoSession<'_> {
     /// Makes a credential. What came back has been checked against the request: RP ID hash, presence, verification when a
-    /// token was given, algorithm. The attestation statement has not been judged.
+    /// `pinUvAuthToken` was given, algorithm. The attestation statement has not been judged.
     ///
     /// # Errors
     /// [`DeviceError::CredentialExcluded`], [`DeviceError::PinRequired`], [`DeviceError::StorageFull`] and the others.
@@ -57,8 +57,8 @@ impl FidoSession<'_> {
         context: &mut FidoContext<'_>,
     ) -> Result<make_credential::Response, DeviceError> {
         let auth = wanted
-            .token
-            .map(|token| token.authenticate(wanted.client_data_hash))
+            .pin_uv_auth_token
+            .map(|proof| proof.authenticate(wanted.client_data_hash))
             .transpose()?;
         let request = make_credential::Request {
             client_data_hash: wanted.client_data_hash,
@@ -81,7 +81,7 @@ impl FidoSession<'_> {
         if !data.flags.user_present() {
             return Err(DeviceError::Protocol("the credential was made without a touch"));
         }
-        if wanted.token.is_some() && !data.flags.user_verified() {
+        if wanted.pin_uv_auth_token.is_some() && !data.flags.user_verified() {
             return Err(DeviceError::Protocol(
                 "the credential was made without user verification",
             ));
@@ -107,8 +107,8 @@ impl FidoSession<'_> {
         context: &mut FidoContext<'_>,
     ) -> Result<get_assertion::Response, DeviceError> {
         let auth = wanted
-            .token
-            .map(|token| token.authenticate(wanted.client_data_hash))
+            .pin_uv_auth_token
+            .map(|proof| proof.authenticate(wanted.client_data_hash))
             .transpose()?;
         let request = get_assertion::Request {
             rp_id: wanted.rp_id,
@@ -121,21 +121,21 @@ impl FidoSession<'_> {
         get_assertion::Response::parse(&response).map_err(|e| self.judge(e))
     }
 
-    /// How many discoverable credentials the key holds and has room for. `token` needs
+    /// How many discoverable credentials the key holds and has room for. `pin_uv_auth_token` needs
     /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
     ///
     /// # Errors
     /// [`DeviceError::Unsupported`] when the key has no credential management.
     pub fn credential_metadata(
         &mut self,
-        token: &PinUvAuthToken,
+        pin_uv_auth_token: &PinUvAuthToken,
         context: &mut FidoContext<'_>,
     ) -> Result<Metadata, DeviceError> {
-        let response = self.manage(Subcommand::GetMetadata, token, context)?;
+        let response = self.manage(Subcommand::GetMetadata, pin_uv_auth_token, context)?;
         Metadata::parse(&response).map_err(|e| self.judge(e))
     }
 
-    /// Deletes a discoverable credential. `token` needs
+    /// Deletes a discoverable credential. `pin_uv_auth_token` needs
     /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
     ///
     /// # Errors
@@ -143,15 +143,19 @@ impl FidoSession<'_> {
     pub fn delete_credential(
         &mut self,
         credential_id: &[u8],
-        token: &PinUvAuthToken,
+        pin_uv_auth_token: &PinUvAuthToken,
         context: &mut FidoContext<'_>,
     ) -> Result<(), DeviceError> {
-        let response = self.manage(Subcommand::DeleteCredential { credential_id }, token, context)?;
+        let response = self.manage(
+            Subcommand::DeleteCredential { credential_id },
+            pin_uv_auth_token,
+            context,
+        )?;
         self.info = None;
         management::parse_deleted(&response).map_err(|e| self.judge(e))
     }
 
-    /// The discoverable credentials the key holds for a relying party, none included. `token` needs
+    /// The discoverable credentials the key holds for a relying party, none included. `pin_uv_auth_token` needs
     /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
     ///
     /// # Errors
@@ -160,14 +164,14 @@ impl FidoSession<'_> {
     pub fn stored_credentials(
         &mut self,
         rp_id: &str,
-        token: &PinUvAuthToken,
+        pin_uv_auth_token: &PinUvAuthToken,
         context: &mut FidoContext<'_>,
     ) -> Result<Vec<StoredCredential>, DeviceError> {
         let rp_id_hash = sha256(rp_id.as_bytes());
         let begin = Subcommand::EnumerateCredentialsBegin {
             rp_id_hash: &rp_id_hash,
         };
-        let response = self.manage(begin, token, context)?;
+        let response = self.manage(begin, pin_uv_auth_token, context)?;
         let first = match StoredCredential::parse(&response).map_err(|e| self.judge(e)) {
             Ok(first) => first,
             Err(DeviceError::NoCredential) => return Ok(Vec::new()),
@@ -179,7 +183,7 @@ impl FidoSession<'_> {
         }
         let mut found = vec![first];
         for _ in 1..total {
-            let response = self.manage(Subcommand::EnumerateCredentialsNext, token, context)?;
+            let response = self.manage(Subcommand::EnumerateCredentialsNext, pin_uv_auth_token, context)?;
             found.push(StoredCredential::parse(&response).map_err(|e| self.judge(e))?);
         }
         Ok(found)
@@ -188,11 +192,11 @@ impl FidoSession<'_> {
     fn manage(
         &mut self,
         subcommand: Subcommand<'_>,
-        token: &PinUvAuthToken,
+        pin_uv_auth_token: &PinUvAuthToken,
         context: &mut FidoContext<'_>,
     ) -> Result<Vec<u8>, DeviceError> {
         let dialect = dialect(&self.get_info(context)?).ok_or(DeviceError::Unsupported("credential management"))?;
-        let request = management::request(dialect, subcommand, token)?;
+        let request = management::request(dialect, subcommand, pin_uv_auth_token)?;
         self.exchange(&request, Patience::Exchange, context)
     }
 }

@@ -47,7 +47,7 @@ impl FidoSession<'_> {
     /// Changes the PIN; the current one counts as a try. Both are normalised to NFC by the client.
     ///
     /// # Errors
-    /// As [`FidoSession::set_pin`] and [`FidoSession::pin_uv_auth_token`].
+    /// As [`FidoSession::set_pin`] and [`FidoSession::pin_uv_token`].
     pub fn change_pin(
         &mut self,
         current: &Secret,

@@ -290,8 +290,16 @@ fn touches_get_their_own_deadline_and_none_outlives_the_operation() {
     let begun = Instant::now();
     let (result, touches) = key.run(|s, c| s.select(c));
     assert_eq!((result, touches), (Ok(()), 2));
-    let allowed: Vec<u64> = key.deadlines.iter().map(|deadline| (*deadline - begun).as_secs()).collect();
-    assert_eq!(allowed, [1, 10], "one exchange; a touch of 20 s, cut at the operation's end");
+    let allowed: Vec<u64> = key
+        .deadlines
+        .iter()
+        .map(|deadline| (*deadline - begun).as_secs())
+        .collect();
+    assert_eq!(
+        allowed,
+        [1, 10],
+        "one exchange; a touch of 20 s, cut at the operation's end"
+    );
 }
 
 #[test]
@@ -341,7 +349,7 @@ fn a_credential_is_checked_against_what_was_asked_for() {
             user_name: "u",
             resident: false,
             client_data_hash: &[0; 32],
-            token: Some(&token()),
+            pin_uv_auth_token: Some(&token()),
             exclude: &[],
         };
         FakeKey::new(move |_| answer.clone())

@@ -1,8 +1,11 @@
 //! The test vector `none.ES256` of WebAuthn Level 3 (section “Test Vectors”), and what breaks when it is bent.
 
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{DerSignature, SigningKey};
+
 use super::super::assertion::{self, AssertionError, Counter, Expected};
 use super::super::auth_data::AuthData;
-use super::super::cose::{CoseError, CoseKey};
+use super::super::cose::{CoseError, CoseKey, ES256, from_public_key};
 use super::super::{MAX_CREDENTIAL_ID, ResponseError, get_assertion, make_credential, sha256};
 use super::{hex, unhex};
 use crate::codec::cbor::{self, Map, Value};
@@ -131,6 +134,40 @@ fn the_assertion_verifies_and_every_bent_copy_of_it_is_refused() {
         let mut cut = good.clone();
         cut.signature.truncate(length);
         assert_eq!(refused(&cut, &expected), bad_signature, "signature of {length} bytes");
+    }
+}
+
+/// The vector's key keeps no counter; this one, with the secret 1, does.
+#[test]
+fn a_counter_must_rise() {
+    let secret = p256::SecretKey::from_slice(&[&[0; 31][..], &[1]].concat()).unwrap();
+    let key = CoseKey::from_value(&from_public_key(&secret.public_key(), ES256).into(), Vec::new()).unwrap();
+    let hash = sha256(b"client data");
+    let mut data = unhex(ASSERTION);
+    data[36] = 7;
+    let signature: DerSignature = SigningKey::from(&secret).sign(&[data.as_slice(), &hash].concat());
+    let mut signed = response(None, &data);
+    signed.signature = signature.as_bytes().to_vec();
+    for (last_sign_count, counter) in [
+        (0, Counter::Advanced),
+        (6, Counter::Advanced),
+        (7, Counter::MaybeCloned),
+        (8, Counter::MaybeCloned),
+    ] {
+        let expected = Expected {
+            rp_id: RP_ID,
+            credential_id: &[],
+            public_key: &key,
+            client_data_hash: &hash,
+            user_verification: false,
+            last_sign_count,
+        };
+        let verified = assertion::verify(&signed, &expected).unwrap();
+        assert_eq!(
+            (verified.counter, verified.sign_count),
+            (counter, 7),
+            "after {last_sign_count}"
+        );
     }
 }
 
