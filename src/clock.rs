@@ -24,7 +24,10 @@ impl Clock for HostClock {
 const MAX_ERROR_US: libc::c_long = 1_000_000;
 
 /// Asks the kernel (`adjtimex(2)`, modes 0: read only, no privilege needed).
-#[allow(unsafe_code, reason = "no safe binding of adjtimex is maintained; one call, one plain struct")]
+#[allow(
+    unsafe_code,
+    reason = "no safe binding of adjtimex is maintained; one call, one plain struct"
+)]
 fn kernel_says_synchronised() -> bool {
     // SAFETY: `timex` is a plain C struct for which all zeroes is a valid value; `modes` 0 only reads.
     let (state, time) = unsafe {
@@ -32,10 +35,7 @@ fn kernel_says_synchronised() -> bool {
         let state = libc::adjtimex(&raw mut time);
         (state, time)
     };
-    state != -1
-        && state != libc::TIME_ERROR
-        && time.status & libc::STA_UNSYNC == 0
-        && time.maxerror < MAX_ERROR_US
+    state != -1 && state != libc::TIME_ERROR && time.status & libc::STA_UNSYNC == 0 && time.maxerror < MAX_ERROR_US
 }
 
 #[cfg(test)]

@@ -38,8 +38,13 @@ const KEY_FILE: &str = "sealing.key";
 
 /// Registers, tests, resyncs and revokes hardware security tokens, over D-Bus.
 #[derive(Debug, Parser)]
-#[command(name = "clavigerd", version, about, after_help = "\
-Exit status: 0 after an orderly end; 1 when something it needs failed; 2 for wrong arguments; 78 for a wrong configuration.")]
+#[command(
+    name = "clavigerd",
+    version,
+    about,
+    after_help = "\
+Exit status: 0 after an orderly end; 1 when something it needs failed; 2 for wrong arguments; 78 for a wrong configuration."
+)]
 pub struct Arguments {
     /// Configuration file [default: /etc/claviger/clavigerd.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -143,7 +148,10 @@ fn start_log(config: &Config) -> Result<(), StartError> {
         let layer = tracing_journald::layer().map_err(|error| StartError::Log(error.to_string()))?;
         registry.with(layer).try_init()
     } else {
-        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .with_ansi(false);
         registry.with(layer).try_init()
     };
     started.map_err(|error| StartError::Log(error.to_string()))
@@ -159,21 +167,35 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let guard = Arc::new(match config.mode {
         Mode::System => Guard::system(&connection, PolkitDeadlines::default())
             .await
-            .map_err(|source| StartError::Bus { mode: config.mode.as_str(), source })?,
+            .map_err(|source| StartError::Bus {
+                mode: config.mode.as_str(),
+                source,
+            })?,
         Mode::Session => Guard::session(&connection).await?,
     });
     let devices = watch_devices(&config)?;
     let lifecycle = Lifecycle::new(
         Arc::clone(&ledger),
         devices.clone(),
-        Arc::new(HostClock { trusted: config.clock.kept_from_outside }),
+        Arc::new(HostClock {
+            trusted: config.clock.kept_from_outside,
+        }),
         settings(&config),
     );
-    let lost = |source| StartError::Bus { mode: config.mode.as_str(), source };
+    let lost = |source| StartError::Bus {
+        mode: config.mode.as_str(),
+        source,
+    };
     let verbs = verbs::House::new(Arc::clone(&lifecycle));
-    let served = bus::serve(&connection, verbs, guard, limits(&config)).await.map_err(lost)?;
+    let served = bus::serve(&connection, verbs, guard, limits(&config))
+        .await
+        .map_err(lost)?;
     bus::own_name(&connection).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), mode = config.mode.as_str(), "started");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        mode = config.mode.as_str(),
+        "started"
+    );
 
     let ended = tokio::select! {
         ended = run(&config, &connection, &lifecycle, &devices, &served) => ended,
@@ -203,7 +225,10 @@ async fn run(
     devices: &Registry,
     served: &bus::Served,
 ) -> Result<(), StartError> {
-    let lost = |source| StartError::Bus { mode: config.mode.as_str(), source };
+    let lost = |source| StartError::Bus {
+        mode: config.mode.as_str(),
+        source,
+    };
     let driver = zbus::fdo::DBusProxy::new(connection).await.map_err(lost)?;
     let mut names_lost = driver.receive_name_lost().await.map_err(lost)?;
 
@@ -230,7 +255,13 @@ async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, StartError> {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|at| PathBuf::from(at).join(CREDENTIAL));
     let key = match credential.filter(|path| path.exists()) {
         Some(path) => KeySource::Credential(path),
-        None => KeySource::File(config.state.key_file.clone().unwrap_or_else(|| directory.join(KEY_FILE))),
+        None => KeySource::File(
+            config
+                .state
+                .key_file
+                .clone()
+                .unwrap_or_else(|| directory.join(KEY_FILE)),
+        ),
     };
     Ok(Arc::new(SqliteLedger::open(OpenOptions { directory, key }).await?))
 }
@@ -240,7 +271,10 @@ async fn connect(mode: Mode) -> Result<Connection, StartError> {
         Mode::System => zbus::connection::Builder::system(),
         Mode::Session => zbus::connection::Builder::session(),
     };
-    builder.build().await.map_err(|source| StartError::Bus { mode: mode.as_str(), source })
+    builder.build().await.map_err(|source| StartError::Bus {
+        mode: mode.as_str(),
+        source,
+    })
 }
 
 fn watch_devices(config: &Config) -> Result<Registry, StartError> {
@@ -266,7 +300,10 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn limits(config: &Config) -> bus::Limits {
-    bus::Limits { linger: Duration::from_millis(config.operations.keep), ..bus::Limits::default() }
+    bus::Limits {
+        linger: Duration::from_millis(config.operations.keep),
+        ..bus::Limits::default()
+    }
 }
 
 /// Tells systemd; without systemd nobody listens.

@@ -36,8 +36,8 @@ use crate::grant::Grant;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
-use crate::lifecycle::{Refusal, Request};
 pub use crate::lifecycle::{Description, Status};
+use crate::lifecycle::{Refusal, Request};
 use crate::types::{DeviceId, ObligationId, Reality};
 
 /// What the objects need of the daemon behind them.

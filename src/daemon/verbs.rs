@@ -54,7 +54,16 @@ impl Verbs for House {
     }
 
     fn devices(&self) -> Vec<DeviceView> {
-        self.lifecycle.devices().devices().iter().map(|handle| view(handle.info())).collect()
+        self.lifecycle
+            .devices()
+            .devices()
+            .iter()
+            .map(|handle| view(handle.info()))
+            .collect()
+    }
+
+    fn device(&self, id: DeviceId) -> Option<DeviceView> {
+        self.lifecycle.devices().get(id).map(|handle| view(handle.info()))
     }
 
     fn device_events(&self) -> broadcast::Receiver<bus::DeviceEvent> {
@@ -74,13 +83,9 @@ async fn translate(devices: Registry, out: broadcast::Sender<bus::DeviceEvent>) 
     let mut events = devices.subscribe();
     loop {
         let event = match events.recv().await {
+            Ok(worker::DeviceEvent::Arrived(id)) => Some(bus::DeviceEvent::Arrived(id)),
+            Ok(worker::DeviceEvent::Changed(id)) => Some(bus::DeviceEvent::Changed(id)),
             Ok(worker::DeviceEvent::Left(id)) => Some(bus::DeviceEvent::Left(id)),
-            Ok(worker::DeviceEvent::Arrived(id)) => {
-                devices.get(id).map(|handle| bus::DeviceEvent::Arrived(view(handle.info())))
-            }
-            Ok(worker::DeviceEvent::Changed(id)) => {
-                devices.get(id).map(|handle| bus::DeviceEvent::Changed(view(handle.info())))
-            }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "device events were missed");
                 None

@@ -194,7 +194,7 @@ impl Key<'_, '_> {
             client_data_hash,
             allow: std::slice::from_ref(&credential.id),
             user_presence,
-            token,
+            pin_uv_auth_token: token,
         };
         match self.session.get_assertion(&wanted, &mut self.context) {
             Err(DeviceError::NoCredential) => Err(Refusal::NotTheSameDevice),

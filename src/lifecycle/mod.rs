@@ -152,7 +152,11 @@ impl Lifecycle {
     /// The device plugged in now that an obligation is about, when that is known.
     #[must_use]
     pub fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {
-        self.debtors.lock().unwrap_or_else(PoisonError::into_inner).get(&obligation).copied()
+        self.debtors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&obligation)
+            .copied()
     }
 
     /// Starts an operation in the background and returns it at once.

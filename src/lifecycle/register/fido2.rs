@@ -196,7 +196,7 @@ impl Work {
                 user_name: &self.user_name,
                 resident,
                 client_data_hash: &client_data_hash,
-                token: token.as_ref(),
+                pin_uv_auth_token: token.as_ref(),
                 exclude: &self.exclude,
             },
             &mut key.context,

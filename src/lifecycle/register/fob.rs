@@ -79,7 +79,11 @@ pub async fn register(
         seed: Some(seed),
         unique: Some(format!("fob:{serial}")),
     };
-    let detail = facts([("kind", json!(TokenKind::Fob)), ("offset_s", json!(offset_s)), ("unsynchronised", json!(unsynchronised))]);
+    let detail = facts([
+        ("kind", json!(TokenKind::Fob)),
+        ("offset_s", json!(offset_s)),
+        ("unsynchronised", json!(unsynchronised)),
+    ]);
     act.commit("token.registered", Some(id), detail, vec![insert]).await?;
     Ok(Outcome::Done(Details {
         token: Some(id),
