@@ -72,6 +72,7 @@ pub async fn register(
     };
     let detail = facts([
         ("kind", json!(TokenKind::Fob)),
+        ("state", json!(state)),
         ("offset_s", json!(offset_s)),
         ("unsynchronised", json!(unsynchronised)),
     ]);
