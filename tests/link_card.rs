@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -114,10 +115,16 @@ impl Pcscd {
         };
         let mut own = stream.try_clone().expect("socket");
         let (heard, commands) = mpsc::channel();
+        let resets = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&resets);
         let thread = thread::spawn(move || {
             while let Ok(message) = receive(&mut own) {
                 let answer = match message.as_slice() {
                     [0x04] => ATR.to_vec(),
+                    [0x02] => {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        continue;
+                    }
                     [_] => continue,
                     command => {
                         let _ = heard.send(command.to_vec());
@@ -136,6 +143,7 @@ impl Pcscd {
         TestCard {
             stream,
             commands,
+            resets,
             thread,
         }
     }
@@ -158,6 +166,7 @@ fn receive(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 struct TestCard {
     stream: TcpStream,
     commands: mpsc::Receiver<Vec<u8>>,
+    resets: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
 
@@ -294,6 +303,8 @@ fn cards_come_and_go_and_are_held_alone() {
     );
     let _ = exclusive.disconnect(pcsc::Disposition::LeaveCard);
 
+    assert_eq!(card.resets.load(Ordering::SeqCst), 0, "we leave a card as it is");
+
     // The card goes while it works.
     let mut link = world.open(&face, SOON).expect("open");
     while card.commands.try_recv().is_ok() {}
@@ -319,7 +330,7 @@ fn another_programs_reset_between_operations_does_no_harm() {
         return;
     };
     pcscd.start();
-    let _card = pcscd.insert();
+    let card = pcscd.insert();
     let world = Watched::start();
     world.service(true);
     let face = loop {
@@ -336,6 +347,7 @@ fn another_programs_reset_between_operations_does_no_harm() {
     let mut link = world.open(&face, SOON).expect("open");
     assert_eq!(link.transmit(&[0, 1, 0, 0]), Ok(vec![0x90, 0x00]));
     drop(link);
+    assert_eq!(card.resets.load(Ordering::SeqCst), 1);
     let _ = stays.disconnect(pcsc::Disposition::LeaveCard);
 }
 

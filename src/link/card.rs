@@ -179,6 +179,8 @@ struct Told {
     key: String,
     /// pcscd's count of insertions and removals in this reader.
     count: u32,
+    /// Another program had the reader for itself, so that it could not be asked where on the USB it is.
+    unasked: bool,
 }
 
 impl<'a> Readers<'a> {
@@ -256,21 +258,27 @@ impl<'a> Readers<'a> {
             let atr = state.atr().to_vec();
             // A mute card cannot be used and often becomes a good one when it is turned round.
             let usable = seen.contains(State::PRESENT) && !seen.contains(State::MUTE);
-            let same = self.told.get(&name).is_some_and(|told| told.count == count);
+            let exclusive = seen.contains(State::EXCLUSIVE);
+            let same = self.told.get_mut(&name).is_some_and(|told| {
+                // Asked once more when the reader is free, so that a key is not shown as two devices for ever.
+                let ask_now = told.unasked && !exclusive && std::mem::take(&mut told.unasked);
+                told.count == count && !(ask_now && usb_address(&name).is_some())
+            });
             if !usable || !same {
                 self.left(&name);
             }
             if usable && !same {
-                self.arrived(name, count, &atr);
+                self.arrived(name, count, &atr, exclusive);
             }
         }
     }
 
-    fn arrived(&mut self, name: CString, count: u32, atr: &[u8]) {
+    fn arrived(&mut self, name: CString, count: u32, atr: &[u8], exclusive: bool) {
         let number = next_attachment();
         let reader = clean(&name.to_string_lossy(), 128);
         let key = format!("card:{reader}#{number}");
-        let body = usb_address(&name).map_or_else(|| key.clone(), |(bus, device)| usb_body(bus, device));
+        let address = usb_address(&name);
+        let body = address.map_or_else(|| key.clone(), |(bus, device)| usb_body(bus, device));
         let face = Face {
             key: key.clone(),
             kind: FaceKind::Card,
@@ -285,7 +293,8 @@ impl<'a> Readers<'a> {
                 reader: name.to_string_lossy().into_owned(),
             },
         };
-        self.told.insert(name, Told { key, count });
+        let unasked = exclusive && address.is_none();
+        self.told.insert(name, Told { key, count, unasked });
         (self.sink)(LinkEvent::Arrived(face));
     }
 
