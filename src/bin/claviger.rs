@@ -1,2 +1,7 @@
-//! d
-fn main() {}
+//! The command-line client.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    claviger::client::run(Vec::new)
+}

@@ -188,6 +188,7 @@ impl From<&Refusal> for Failure {
             Refusal::Locked => E::Locked,
             Refusal::Cancelled => E::Cancelled,
             Refusal::Stopping => E::NotReady,
+            Refusal::Internal(_) => E::Internal,
         };
         Self::new(name, refusal.to_string())
     }

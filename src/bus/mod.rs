@@ -36,8 +36,9 @@ use crate::grant::Grant;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
+pub use crate::lifecycle::{Description, Status};
 use crate::lifecycle::{Refusal, Request};
-use crate::types::{DeviceId, ObligationId, Reality, TokenId};
+use crate::types::{DeviceId, ObligationId, Reality};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -108,42 +109,6 @@ pub enum DeviceEvent {
     Changed(DeviceId),
     /// Unplugged.
     Left(DeviceId),
-}
-
-/// What a device says of itself.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Description {
-    /// Serial, when it tells one.
-    pub serial: Option<String>,
-    /// getInfo with pin-retries.
-    pub fido: Option<serde_json::Value>,
-    /// The OATH applet.
-    pub oath: Option<serde_json::Value>,
-    /// The token it is the body of, when that is known.
-    pub token: Option<TokenId>,
-}
-
-/// State of the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
-    /// pcscd answers.
-    pub card_service: bool,
-    /// The host clock is disciplined.
-    pub clock_synchronised: bool,
-    /// Devices plugged in.
-    pub devices: u32,
-    /// Of these, quarantined.
-    pub unresponsive: u32,
-    /// Simulated tokens may come in.
-    pub virtual_link: bool,
-    /// The store, in words.
-    pub ledger: String,
-    /// Last journal entry and its MAC.
-    pub journal_head: Option<String>,
-    /// Operations that are not over.
-    pub open_operations: u32,
-    /// Obligations that stand.
-    pub open_obligations: u32,
 }
 
 /// What every object stands on.

@@ -316,6 +316,7 @@ fn facts(details: &Details) -> Dict {
         oath_name,
         offset_s,
         shift_s,
+        unsettled,
     } = details;
     let mut told = Dict::new();
     told.put_some("token", token.map(|id| id.to_string()));
@@ -325,6 +326,9 @@ fn facts(details: &Details) -> Dict {
     told.put_some("oath-name", oath_name.clone());
     told.put_some("offset-s", *offset_s);
     told.put_some("shift-s", *shift_s);
+    if let Some(refusal) = unsettled {
+        told.extend(Failure::from(refusal.as_ref()).details());
+    }
     told
 }
 

@@ -202,6 +202,7 @@ fn cursor(cursor: String) -> Result<Option<String>, BusError> {
 const fn duty(duty: &Duty) -> &'static str {
     match duty {
         Duty::DeleteCredential { .. } => "delete-credential",
+        Duty::DeleteOrphan { .. } => "delete-orphan",
         Duty::ResetKey { .. } => "reset-key",
         Duty::DeleteOath { .. } => "delete-oath",
         Duty::CollectFob => "collect-fob",

@@ -1,1 +1,95 @@
-//! The command-line client: one file per verb.
+//! The command-line client. It sees the contract and the types, nothing of the daemon.
+//!
+//! [`arguments`] is the command line; [`session`] the connection; [`follow`] runs an operation to its end and [`progress`]
+//! tells about it; [`render`] shows results; [`secret`] brings PINs and seeds to the daemon. The other modules are verbs, a
+//! file each.
+
+pub mod agent;
+pub mod arguments;
+pub mod failure;
+pub mod follow;
+pub mod lookup;
+pub mod presence;
+pub mod progress;
+pub mod render;
+pub mod second_opinion;
+pub mod secret;
+pub mod session;
+
+mod audit;
+mod devices;
+mod discharge;
+mod doctor;
+mod doctor_compare;
+mod doctor_daemon;
+mod doctor_host;
+mod generate;
+mod obligations;
+mod register;
+mod resync;
+mod revoke;
+mod show;
+mod standing;
+mod test;
+mod tokens;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Cli, Verb};
+use failure::Failure;
+use render::Output;
+use session::Session;
+
+/// Runs the client on the process's arguments and gives its exit code ([`arguments::exit`]).
+///
+/// `more_pages` are commands other than this one that `generate` shall write pages and completions for: the daemon's.
+pub fn run(more_pages: impl FnOnce() -> Vec<clap::Command>) -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output {
+        json: cli.global.json,
+        quiet: cli.global.quiet,
+    };
+    let done = match cli.verb {
+        // These two need neither bus nor runtime.
+        Verb::Generate { what } => generate::run(&what, more_pages()),
+        Verb::SecondOpinion(args) => second_opinion::run(&args),
+        _ => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(verb(cli)),
+            Err(error) => Err(Failure::local(format!("cannot start: {error}"))),
+        },
+    };
+    let code = done.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit_code()
+    });
+    ExitCode::from(code)
+}
+
+async fn verb(cli: Cli) -> Result<u8, Failure> {
+    if let Verb::Doctor(args) = &cli.verb {
+        // The doctor works without a daemon: it is asked when there is none.
+        return doctor::run(&cli.global, args).await;
+    }
+    let session = Session::open(&cli.global).await?;
+    let session = &session;
+    match cli.verb {
+        Verb::Devices => devices::run(session).await,
+        Verb::Tokens(args) => tokens::run(session, &args).await,
+        Verb::Show { what } => show::run(session, &what).await,
+        Verb::Register { kind } => register::run(session, &kind).await,
+        Verb::Test(args) => test::run(session, &args).await,
+        Verb::Resync(args) => resync::run(session, &args).await,
+        Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
+        Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,
+        Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,
+        Verb::Revoke(args) => revoke::run(session, &args).await,
+        Verb::Discharge(args) => discharge::run(session, &args).await,
+        Verb::Obligations => obligations::run(session).await,
+        Verb::Watch => watch::run(session).await,
+        Verb::Audit { what } => audit::run(session, &what).await,
+        Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) => Ok(arguments::exit::DONE),
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod options;
+pub mod proxy;
 
 /// Well-known bus name.
 pub const BUS_NAME: &str = "org.claviger.Claviger1";

@@ -23,7 +23,7 @@ use self::action::Rule;
 pub use self::caller::CallerWatch;
 use self::polkit::Polkit;
 pub use self::polkit::PolkitDeadlines;
-use crate::grant::{Action, Caller, Grant, Object, Origin};
+use crate::grant::{Action, Caller, Grant, Object, Origin, Tier};
 use crate::types::CaseId;
 
 /// Checks that one uid may have open at once: each may be a dialog on somebody's screen. Counted by uid, so that opening
@@ -127,6 +127,12 @@ impl Mode {
 enum Door {
     System(Box<Polkit>),
     Session { uid: u32 },
+}
+
+/// Authority for what the daemon does by itself. Its origin says why, and stands in the journal like any caller's.
+#[must_use]
+pub fn standing(action: Action, object: Object, tier: Tier, why: &str) -> Grant {
+    Grant::mint(Origin::Standing(why.to_owned()), action, object, None, tier, None)
 }
 
 /// The guard at the door.

@@ -39,6 +39,10 @@ impl EmptyLedger {
 
 #[async_trait]
 impl Ledger for EmptyLedger {
+    fn head(&self) -> Result<(u64, String), LedgerError> {
+        Ok((0, String::new()))
+    }
+
     async fn commit(&self, _: Event, _: Vec<Mutation>) -> Result<u64, LedgerError> {
         self.touch();
         Ok(1)

@@ -1,0 +1,453 @@
+//! The command line: one definition for parsing, `--help`, the man page and shell completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::types::{RevokeReason, TokenKind, TokenState};
+
+/// Exit codes. They are part of the interface and documented in `--help` and the man page.
+pub mod exit {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// The daemon, the ledger or the device said no.
+    pub const REFUSED: u8 = 1;
+    /// The arguments are wrong (clap's own code).
+    pub const USAGE: u8 = 2;
+    /// Access denied.
+    pub const DENIED: u8 = 3;
+    /// The daemon cannot be reached.
+    pub const UNREACHABLE: u8 = 4;
+    /// Cancelled.
+    pub const CANCELLED: u8 = 5;
+    /// Done as far as it can be now; an obligation remains.
+    pub const OBLIGED: u8 = 6;
+    /// `doctor` or `audit verify` found something.
+    pub const FINDINGS: u8 = 7;
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  refused by the daemon, the ledger or the device (the sentence says why)
+  2  wrong arguments
+  3  access denied
+  4  clavigerd cannot be reached
+  5  cancelled
+  6  done, but an obligation remains (see “claviger obligations”)
+  7  “doctor” or “audit verify” found something
+
+DEVICE is the number that “claviger devices” shows, or an object path. TOKEN is the id that “claviger tokens” shows, or \
+its beginning or end, at least 6 hexadecimal digits, as long as only one token is meant.
+
+PINs, passwords and seeds are asked for on the terminal without echo, or read from standard input or a descriptor; they \
+are never arguments.";
+
+/// The client of clavigerd: registers, tests, resyncs and revokes hardware tokens.
+#[derive(Debug, Parser)]
+#[command(name = "claviger", version, after_help = AFTER_HELP, propagate_version = true)]
+pub struct Cli {
+    /// Arguments of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Arguments that every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Bus to find the daemon on: “system”, “session” or a D-Bus address [default: $CLAVIGER_BUS, else system]
+    #[arg(long, global = true, value_name = "BUS")]
+    pub bus: Option<String>,
+    /// Write JSON to standard output: one object, or one a line where there are many
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Write no progress; what a person must do is still told
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Give up after so many seconds; a running operation is cancelled
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List the devices that are plugged in now
+    Devices,
+    /// List the tokens in the ledger
+    Tokens(TokensArgs),
+    /// Show one device or one token
+    Show {
+        /// A device number or path, or a token id
+        #[arg(value_name = "DEVICE|TOKEN")]
+        what: String,
+    },
+    /// Register a token for a person
+    Register {
+        /// What to register.
+        #[command(subcommand)]
+        kind: RegisterKind,
+    },
+    /// Test a token
+    Test(TestArgs),
+    /// Correct what is believed about a fob's clock, by two consecutive codes
+    Resync(ResyncArgs),
+    /// Take a token out of use for a while
+    Suspend(TokenOnly),
+    /// Put a suspended or lost token back in use
+    Resume(TokenOnly),
+    /// Note that a token is lost; it stops being accepted at once
+    Lost(TokenOnly),
+    /// Revoke a token, for good
+    Revoke(RevokeArgs),
+    /// Settle an obligation on the device that is plugged in now
+    Discharge(DischargeArgs),
+    /// List what is still owed to devices of revoked tokens
+    Obligations,
+    /// Tell when devices come and go, until interrupted
+    Watch,
+    /// Read or verify the journal
+    Audit {
+        /// Which.
+        #[command(subcommand)]
+        what: AuditVerb,
+    },
+    /// Name what is missing on this host, with the command that mends it
+    Doctor(DoctorArgs),
+    /// Write man pages or shell completions
+    #[command(hide = true)]
+    Generate {
+        /// Which.
+        #[command(subcommand)]
+        what: GenerateWhat,
+    },
+    /// Read a key through the second engine; started by “doctor --second-opinion” in a process of its own
+    #[command(hide = true, name = "second-opinion")]
+    SecondOpinion(SecondOpinionArgs),
+}
+
+/// Filters of `tokens`.
+#[derive(Debug, Args)]
+pub struct TokensArgs {
+    /// Only tokens of this kind
+    #[arg(long, value_parser = names(TokenKind::ALL.iter().map(|k| k.as_str())))]
+    pub kind: Option<String>,
+    /// Only tokens in this state
+    #[arg(long, value_parser = names(TokenState::ALL.iter().map(|s| s.as_str())))]
+    pub state: Option<String>,
+    /// Only tokens of this person
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only tokens with this serial
+    #[arg(long)]
+    pub serial: Option<String>,
+}
+
+/// What `register` registers.
+#[derive(Debug, Subcommand)]
+pub enum RegisterKind {
+    /// A FIDO2 key: its PIN is set (when it has none) or verified, a credential is made and tested
+    Fido2(RegisterFido2),
+    /// An OATH card: a seed is made, put on the card, and computed back from it
+    OathCard(RegisterOathCard),
+    /// A display fob, from its serial, its seed and two codes read off it one after the other
+    Fob(RegisterFob),
+}
+
+/// `register fido2`.
+#[derive(Debug, Args)]
+pub struct RegisterFido2 {
+    /// Who the key is for
+    pub subject: String,
+    /// The key; needed when more than one is plugged in
+    #[arg(long, short)]
+    pub device: Option<String>,
+    /// Free text
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Serial, when the key does not tell it
+    #[arg(long)]
+    pub serial: Option<String>,
+    /// Relying party id; the daemon's own when left out
+    #[arg(long)]
+    pub rp_id: Option<String>,
+    /// Name shown on the key for the account; SUBJECT when left out
+    #[arg(long)]
+    pub user_name: Option<String>,
+    /// Whether the credential shall be discoverable; the key decides when left out
+    #[arg(long, value_name = "BOOL")]
+    pub discoverable: Option<bool>,
+    /// Where the PIN comes from.
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+/// `register oath-card`.
+#[derive(Debug, Args)]
+pub struct RegisterOathCard {
+    /// Who the card is for
+    pub subject: String,
+    /// The card's device; needed when more than one is plugged in
+    #[arg(long, short)]
+    pub device: Option<String>,
+    /// Free text
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Serial printed on the card
+    #[arg(long)]
+    pub serial: Option<String>,
+    /// The credential.
+    #[command(flatten)]
+    pub oath: OathArgs,
+    /// The card shall want a touch for each code
+    #[arg(long)]
+    pub touch: bool,
+    /// Where the password comes from.
+    #[command(flatten)]
+    pub password: PasswordArgs,
+}
+
+/// `register fob`.
+#[derive(Debug, Args)]
+pub struct RegisterFob {
+    /// Who the fob is for
+    pub subject: String,
+    /// Two codes read off the display one after the other; asked for when left out
+    #[arg(value_name = "CODE", num_args = 0..=3)]
+    pub codes: Vec<String>,
+    /// Serial on its back
+    #[arg(long)]
+    pub serial: String,
+    /// File with the seed; asked for without echo when left out
+    #[arg(long, value_hint = ValueHint::FilePath, conflicts_with = "seed_stdin")]
+    pub seed_file: Option<PathBuf>,
+    /// Read the seed from standard input
+    #[arg(long)]
+    pub seed_stdin: bool,
+    /// How the seed is written
+    #[arg(long, value_enum, default_value_t)]
+    pub encoding: Encoding,
+    /// The credential.
+    #[command(flatten)]
+    pub oath: OathArgs,
+    /// Model name
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Free text
+    #[arg(long)]
+    pub label: Option<String>,
+}
+
+/// How a seed is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Encoding {
+    /// RFC 4648 section 6
+    #[default]
+    Base32,
+    /// Hexadecimal digits
+    Hex,
+    /// The bytes themselves
+    Raw,
+}
+
+impl Encoding {
+    /// The name on the bus.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Base32 => "base32",
+            Self::Hex => "hex",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// Parameters of an OATH credential.
+#[derive(Debug, Args)]
+pub struct OathArgs {
+    /// Hash: SHA1, SHA256 or SHA512
+    #[arg(long, ignore_case = true, value_parser = names(["SHA1", "SHA256", "SHA512"]))]
+    pub algorithm: Option<String>,
+    /// Digits of a code
+    #[arg(long, value_parser = clap::value_parser!(u32).range(6..=8))]
+    pub digits: Option<u32>,
+    /// Time step in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub period: Option<u32>,
+}
+
+/// Where a PIN comes from when not from the terminal.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct PinArgs {
+    /// Read the PIN from standard input
+    #[arg(long, conflicts_with = "pin_fd")]
+    pub pin_stdin: bool,
+    /// Read the PIN from this open descriptor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    pub pin_fd: Option<u32>,
+}
+
+/// Where a card's password comes from.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct PasswordArgs {
+    /// The applet has a password: ask for it
+    #[arg(long)]
+    pub password: bool,
+    /// Read the applet's password from standard input
+    #[arg(long, conflicts_with = "password_fd")]
+    pub password_stdin: bool,
+    /// Read the applet's password from this open descriptor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    pub password_fd: Option<u32>,
+}
+
+/// Device and secrets of a verb that may have to talk to a token's device.
+#[derive(Debug, Args)]
+pub struct PresenceArgs {
+    /// The device, when more than one could be meant
+    #[arg(long, short)]
+    pub device: Option<String>,
+    /// Ask for the PIN at once rather than when the key wants one
+    #[arg(long)]
+    pub pin: bool,
+    /// Where the PIN comes from.
+    #[command(flatten)]
+    pub pin_from: PinArgs,
+    /// Where the password comes from.
+    #[command(flatten)]
+    pub password: PasswordArgs,
+}
+
+/// `test`.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The token
+    pub token: String,
+    /// The code a fob shows now; asked for when left out
+    #[arg(long)]
+    pub code: Option<String>,
+    /// The device.
+    #[command(flatten)]
+    pub at: PresenceArgs,
+}
+
+/// `resync`.
+#[derive(Debug, Args)]
+pub struct ResyncArgs {
+    /// The fob
+    pub token: String,
+    /// Two (or three) consecutive codes; asked for when left out
+    #[arg(value_name = "CODE", num_args = 0..=3)]
+    pub codes: Vec<String>,
+    /// Accept an offset that no clock drifts to
+    #[arg(long)]
+    pub beyond_bound: bool,
+    /// Measure although the clock of the host is not synchronised; noted in the journal
+    #[arg(long)]
+    pub unsynchronised: bool,
+}
+
+/// Verbs that need a token alone.
+#[derive(Debug, Args)]
+pub struct TokenOnly {
+    /// The token
+    pub token: String,
+}
+
+/// `revoke`.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// The token
+    pub token: String,
+    /// Why
+    #[arg(long, short, value_parser = names(RevokeReason::ALL.iter().map(|r| r.as_str())))]
+    pub reason: String,
+    /// Reset the whole key instead of deleting our credential; takes every other passkey on it with it
+    #[arg(long, conflicts_with = "absent")]
+    pub reset: bool,
+    /// Do not look for the device; an obligation remains
+    #[arg(long)]
+    pub absent: bool,
+    /// Ask nothing; with --reset, this stands for typing the word
+    #[arg(long, short)]
+    pub yes: bool,
+    /// The device.
+    #[command(flatten)]
+    pub at: PresenceArgs,
+}
+
+/// `discharge`.
+#[derive(Debug, Args)]
+pub struct DischargeArgs {
+    /// The obligation's id, or its beginning or end
+    pub obligation: String,
+    /// A fob was collected and destroyed
+    #[arg(long)]
+    pub collected: bool,
+    /// The device.
+    #[command(flatten)]
+    pub at: PresenceArgs,
+}
+
+/// `audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Recompute the journal's chain and replay it against the ledger
+    Verify,
+    /// Show the journal
+    Log {
+        /// Entries after this number
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many; all when left out
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Read this key through a second, independent engine as well, and compare
+    #[arg(long, value_name = "DEVICE")]
+    pub second_opinion: Option<String>,
+}
+
+/// `generate`.
+#[derive(Debug, Subcommand)]
+pub enum GenerateWhat {
+    /// Man pages
+    Man {
+        /// Directory to write to
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Completions for bash, zsh and fish
+    Completions {
+        /// Directory to write to
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+/// `second-opinion`.
+#[derive(Debug, Args)]
+pub struct SecondOpinionArgs {
+    /// USB vendor
+    #[arg(long)]
+    pub vendor: u16,
+    /// USB product
+    #[arg(long)]
+    pub product: u16,
+    /// Where it is plugged in, as the daemon says it
+    #[arg(long, default_value = "")]
+    pub place: String,
+}
+
+/// A value that must be one of these names; completions offer them.
+fn names(names: impl IntoIterator<Item = &'static str>) -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(names)
+}

@@ -1,0 +1,172 @@
+//! Proxies: the interfaces of `dbus/*.xml` as a client calls them. Types and order of arguments are the contract's; the
+//! documentation of each member is in those files.
+//!
+//! Guarded methods carry `ALLOW_INTERACTIVE_AUTHORIZATION`, so that polkit may ask the person in front of the client.
+
+use std::collections::HashMap;
+
+use zbus::{Fd, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
+
+/// An `options a{sv}` argument; keys are in [`crate::contract::options`].
+pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
+
+/// An `a{sv}` that came from the daemon.
+pub type Record = HashMap<String, OwnedVariant>;
+
+/// `org.claviger.Manager1`: the daemon as a whole.
+#[zbus::proxy(
+    interface = "org.claviger.Manager1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1"
+)]
+pub trait Manager1 {
+    /// Version of the interface.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn api_version(&self) -> zbus::Result<u32>;
+    /// Version of the program.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> zbus::Result<String>;
+    /// `system` or `session`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn mode(&self) -> zbus::Result<String>;
+    /// Whether recovery is over and every device present was looked at.
+    #[zbus(property)]
+    fn ready(&self) -> zbus::Result<bool>;
+    /// State of the host as the daemon sees it.
+    #[zbus(allow_interactive_auth)]
+    fn status(&self, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Recomputes the journal's chain and replays it against the rows.
+    #[zbus(allow_interactive_auth)]
+    fn verify_journal(&self, options: &Options<'_>) -> zbus::Result<(bool, Record)>;
+    /// Journal entries after `after`.
+    #[zbus(allow_interactive_auth)]
+    fn read_journal(&self, after: u64, limit: u32, options: &Options<'_>) -> zbus::Result<Vec<Record>>;
+    /// A device that may owe something was plugged in.
+    #[zbus(signal)]
+    fn obligation_seen(&self, device: ObjectPath<'_>, obligation: &str) -> zbus::Result<()>;
+}
+
+/// `org.claviger.Device1`: hardware that is plugged in now.
+#[zbus::proxy(interface = "org.claviger.Device1", default_service = "org.claviger.Claviger1")]
+pub trait Device1 {
+    /// Product name as the device tells it.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> zbus::Result<String>;
+    /// Where a person finds it.
+    #[zbus(property)]
+    fn place(&self) -> zbus::Result<String>;
+    /// USB idVendor, 0 when unknown.
+    #[zbus(property)]
+    fn vendor_id(&self) -> zbus::Result<u16>;
+    /// USB idProduct, 0 when unknown.
+    #[zbus(property)]
+    fn product_id(&self) -> zbus::Result<u16>;
+    /// Ways in: `hid`, `card`.
+    #[zbus(property)]
+    fn faces(&self) -> zbus::Result<Vec<String>>;
+    /// `hardware` or `virtual`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn reality(&self) -> zbus::Result<String>;
+    /// `ready`, `busy` or `unresponsive`.
+    #[zbus(property)]
+    fn state(&self) -> zbus::Result<String>;
+    /// Asks the device what it is and what it can do.
+    #[zbus(allow_interactive_auth)]
+    fn describe(&self, options: &Options<'_>) -> zbus::Result<Record>;
+}
+
+/// `org.claviger.Tokens1`: the ledger of tokens handed out.
+#[zbus::proxy(
+    interface = "org.claviger.Tokens1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/tokens"
+)]
+pub trait Tokens1 {
+    /// One token.
+    #[zbus(allow_interactive_auth)]
+    fn get(&self, token: &str, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Tokens by filter, a page at a time.
+    #[zbus(allow_interactive_auth)]
+    fn find(&self, filter: &Options<'_>, cursor: &str, limit: u32) -> zbus::Result<(Vec<Record>, String)>;
+    /// What is still owed to devices of revoked tokens.
+    #[zbus(allow_interactive_auth)]
+    fn obligations(&self, cursor: &str, limit: u32, options: &Options<'_>) -> zbus::Result<(Vec<Record>, String)>;
+    /// Registers a FIDO2 key.
+    #[zbus(allow_interactive_auth)]
+    fn register_fido2(
+        &self,
+        device: &ObjectPath<'_>,
+        subject: &str,
+        pin: Fd<'_>,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    /// Registers an OATH card.
+    #[zbus(allow_interactive_auth)]
+    fn register_oath_card(
+        &self,
+        device: &ObjectPath<'_>,
+        subject: &str,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    /// Registers a display fob.
+    #[zbus(allow_interactive_auth)]
+    fn register_fob(
+        &self,
+        subject: &str,
+        serial: &str,
+        seed: Fd<'_>,
+        codes: &[&str],
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    /// Tests a token.
+    #[zbus(allow_interactive_auth)]
+    fn test(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Corrects what is believed about a fob's clock.
+    #[zbus(allow_interactive_auth)]
+    fn resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Takes a token out of use for a while.
+    #[zbus(allow_interactive_auth)]
+    fn suspend(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Notes that a token is lost.
+    #[zbus(allow_interactive_auth)]
+    fn report_lost(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Puts a suspended or lost token back in use.
+    #[zbus(allow_interactive_auth)]
+    fn resume(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Revokes a token, for good.
+    #[zbus(allow_interactive_auth)]
+    fn revoke(&self, token: &str, reason: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Settles an obligation.
+    #[zbus(allow_interactive_auth)]
+    fn discharge(&self, obligation: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+}
+
+/// `org.claviger.Operation1`: one run of one verb.
+#[zbus::proxy(interface = "org.claviger.Operation1", default_service = "org.claviger.Claviger1")]
+pub trait Operation1 {
+    /// Which verb.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn verb(&self) -> zbus::Result<String>;
+    /// What it is doing.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn phase(&self) -> zbus::Result<String>;
+    /// Percent, 0 to 100.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn progress(&self) -> zbus::Result<u32>;
+    /// Whether `Cancel` still has an effect.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn cancellable(&self) -> zbus::Result<bool>;
+    /// What a person must do now; empty when nothing.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn user_action(&self) -> zbus::Result<Record>;
+    /// Ends the operation if it has not passed its point of no return.
+    fn cancel(&self) -> zbus::Result<()>;
+    /// The result again, for a minute after `Completed`.
+    fn result(&self) -> zbus::Result<(String, Record)>;
+    /// Phase, progress or what a person must do has changed.
+    #[zbus(signal)]
+    fn progressed(&self, phase: &str, progress: u32, user_action: Record) -> zbus::Result<()>;
+    /// It is over.
+    #[zbus(signal)]
+    fn completed(&self, outcome: &str, details: Record) -> zbus::Result<()>;
+}

@@ -1,0 +1,7 @@
+//! The client `claviger` as shipped, against a service that plays the contract's part on a private bus.
+
+mod example;
+mod fake;
+mod operations;
+mod reading;
+mod terminal;
