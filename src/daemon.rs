@@ -1,1 +1,314 @@
-//! Composition root.
+//! The composition root: the only file that chooses concretes. Reads the configuration, opens the ledger, takes the bus,
+//! serves, and ends in order.
+//!
+//! *Started* is when the bus name is owned: reading is answered from then on. *Ready* is when what the last run left open has
+//! been brought to an end and every device present has been looked at: only then anything is changed, and only then systemd is
+//! told.
+
+mod verbs;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use futures_util::StreamExt;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use zbus::Connection;
+
+use crate::bus::{self, NameError};
+use crate::clock::HostClock;
+use crate::config::{Config, ConfigError, LogTarget, Mode};
+use crate::device::registry::{self, DeviceConfig, Registry};
+use crate::grant::{Action, Object, Tier};
+use crate::guard::{Guard, ModeError, PolkitDeadlines, standing};
+use crate::ledger::{KeySource, Ledger, LedgerError, OpenOptions, SqliteLedger};
+use crate::lifecycle::{Lifecycle, Refusal, Settings};
+use crate::link::LinkError;
+
+/// Name of the systemd credential with the sealing key.
+const CREDENTIAL: &str = "claviger.key";
+/// Name of the key file in the state directory, where there is no credential.
+const KEY_FILE: &str = "sealing.key";
+
+/// Registers, tests, resyncs and revokes hardware security tokens, over D-Bus.
+#[derive(Debug, Parser)]
+#[command(
+    name = "clavigerd",
+    version,
+    about,
+    after_help = "\
+Exit status: 0 after an orderly end; 1 when something it needs failed; 2 for wrong arguments; 78 for a wrong configuration."
+)]
+pub struct Arguments {
+    /// Configuration file [default: /etc/claviger/clavigerd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which bus, and who is admitted; overrides the configuration
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Read the configuration, say whether it is valid, and exit
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Log.
+    #[error("cannot write the log: {0}")]
+    Log(String),
+    /// Threads.
+    #[error("cannot start threads: {0}")]
+    Runtime(std::io::Error),
+    /// Ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Bus.
+    #[error("cannot reach the {mode} bus: {source}")]
+    Bus {
+        /// Which.
+        mode: &'static str,
+        /// Why.
+        source: zbus::Error,
+    },
+    /// Name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Mode.
+    #[error(transparent)]
+    Mode(#[from] ModeError),
+    /// Links.
+    #[error("cannot look for devices: {0}")]
+    Link(#[from] LinkError),
+    /// Recovery.
+    #[error("cannot bring to an end what the last run left open: {0}")]
+    Recovery(Refusal),
+    /// The bus went away while we served.
+    #[error("the bus closed the connection")]
+    BusLost,
+    /// Somebody took the name.
+    #[error("the bus took the name away from us")]
+    NameLost,
+}
+
+/// What `main` does. Everything that goes wrong is told in one sentence on standard error.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("clavigerd: {error}");
+            // sysexits(3) EX_CONFIG: systemd need not try again.
+            ExitCode::from(if matches!(error, StartError::Config(_)) { 78 } else { 1 })
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), StartError> {
+    let mut config = Config::load(arguments.config.as_deref())?;
+    config.mode = arguments.mode.unwrap_or(config.mode);
+    if arguments.check {
+        println!("the configuration is valid");
+        return Ok(());
+    }
+    // Whatever we create is ours alone.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("clavigerd")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let served = runtime.block_on(serve(config));
+    // A lane that is stuck in the kernel must not keep us from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+fn start_log(config: &Config) -> Result<(), StartError> {
+    let filter = EnvFilter::try_new(&config.log.filter).map_err(|error| StartError::Log(error.to_string()))?;
+    let journald = match config.log.target {
+        LogTarget::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
+        LogTarget::Journald => true,
+        LogTarget::Stderr => false,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = if journald {
+        let layer = tracing_journald::layer().map_err(|error| StartError::Log(error.to_string()))?;
+        registry.with(layer).try_init()
+    } else {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .with_ansi(false);
+        registry.with(layer).try_init()
+    };
+    started.map_err(|error| StartError::Log(error.to_string()))
+}
+
+async fn serve(config: Config) -> Result<(), StartError> {
+    // Signals first: one that comes while we start is an orderly end too.
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+
+    let ledger = open_ledger(&config).await?;
+    let connection = connect(config.mode).await?;
+    let guard = Arc::new(match config.mode {
+        Mode::System => Guard::system(&connection, PolkitDeadlines::default())
+            .await
+            .map_err(|source| StartError::Bus {
+                mode: config.mode.as_str(),
+                source,
+            })?,
+        Mode::Session => Guard::session(&connection).await?,
+    });
+    let devices = watch_devices(&config)?;
+    let lifecycle = Lifecycle::new(
+        Arc::clone(&ledger),
+        devices.clone(),
+        Arc::new(HostClock {
+            trusted: config.clock.kept_from_outside,
+        }),
+        settings(&config),
+    );
+    let lost = |source| StartError::Bus {
+        mode: config.mode.as_str(),
+        source,
+    };
+    let verbs = verbs::House::new(Arc::clone(&lifecycle));
+    let served = bus::serve(&connection, verbs, guard, limits(&config))
+        .await
+        .map_err(lost)?;
+    bus::own_name(&connection).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        mode = config.mode.as_str(),
+        "started"
+    );
+
+    let ended = tokio::select! {
+        ended = run(&config, &connection, &lifecycle, &devices, &served) => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    // Whether the bus still hears it does not matter now.
+    let _ = served.set_ready(false).await;
+    let grace = Duration::from_millis(config.operations.stop_grace);
+    lifecycle.stop(grace).await;
+    devices.shutdown(grace).await;
+    if let Ok((seq, mac)) = ledger.head() {
+        tracing::info!(seq, mac, "journal head");
+    }
+    ledger.close().await;
+    ended
+}
+
+/// From started to ready, and then until the bus is lost.
+async fn run(
+    config: &Config,
+    connection: &Connection,
+    lifecycle: &Arc<Lifecycle>,
+    devices: &Registry,
+    served: &bus::Served,
+) -> Result<(), StartError> {
+    let lost = |source| StartError::Bus {
+        mode: config.mode.as_str(),
+        source,
+    };
+    let driver = zbus::fdo::DBusProxy::new(connection).await.map_err(lost)?;
+    let mut names_lost = driver.receive_name_lost().await.map_err(lost)?;
+
+    let standing = standing(Action::Revoke, Object::Whole, Tier::Revoke, "the daemon was restarted");
+    lifecycle.recover(&standing).await.map_err(StartError::Recovery)?;
+    devices.settled().await;
+    served.set_ready(true).await.map_err(lost)?;
+    notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
+    // The head in the log is a witness outside the ledger: a ledger that is put back whole no longer agrees with it.
+    if let Ok((seq, mac)) = lifecycle.ledger().head() {
+        tracing::info!(seq, mac, "ready; journal head");
+    }
+    let prompts = tokio::spawn(Arc::clone(lifecycle).watch_obligations());
+    let end = match names_lost.next().await {
+        Some(_) => StartError::NameLost,
+        None => StartError::BusLost,
+    };
+    prompts.abort();
+    Err(end)
+}
+
+async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, StartError> {
+    let directory = config.state.directory.clone();
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|at| PathBuf::from(at).join(CREDENTIAL));
+    let key = match credential.filter(|path| path.exists()) {
+        Some(path) => KeySource::Credential(path),
+        None => KeySource::File(
+            config
+                .state
+                .key_file
+                .clone()
+                .unwrap_or_else(|| directory.join(KEY_FILE)),
+        ),
+    };
+    Ok(Arc::new(SqliteLedger::open(OpenOptions { directory, key }).await?))
+}
+
+async fn connect(mode: Mode) -> Result<Connection, StartError> {
+    let builder = match mode {
+        Mode::System => zbus::connection::Builder::system(),
+        Mode::Session => zbus::connection::Builder::session(),
+    };
+    builder.build().await.map_err(|source| StartError::Bus {
+        mode: mode.as_str(),
+        source,
+    })
+}
+
+fn watch_devices(config: &Config) -> Result<Registry, StartError> {
+    let device_config = DeviceConfig {
+        deadlines: config.deadlines.into(),
+        virtual_socket: config.virtual_link.socket.clone(),
+        hid: config.devices.hid,
+        cards: config.devices.cards,
+        max_quarantined: config.devices.max_quarantined,
+    };
+    let sources = registry::sources(&device_config)?;
+    Ok(Registry::start(&device_config, sources))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        deadlines: config.deadlines.into(),
+        rp_id: config.fido2.rp_id.clone(),
+        keep: Duration::from_millis(config.operations.keep),
+        virtual_link: config.virtual_link.socket.is_some(),
+        ledger_place: config.state.directory.display().to_string(),
+    }
+}
+
+fn limits(config: &Config) -> bus::Limits {
+    bus::Limits {
+        linger: Duration::from_millis(config.operations.keep),
+        ..bus::Limits::default()
+    }
+}
+
+/// Tells systemd; without systemd nobody listens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be told");
+    }
+}

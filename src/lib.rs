@@ -16,7 +16,9 @@
 
 pub mod bus;
 pub mod client;
+pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod contract;
 pub mod daemon;
 pub mod device;

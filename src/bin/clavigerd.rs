@@ -1,2 +1,5 @@
-//! d
-fn main() {}
+//! The daemon.
+
+fn main() -> std::process::ExitCode {
+    claviger::daemon::main()
+}

@@ -1,1 +1,234 @@
-//! Thin D-Bus objects.
+//! Thin D-Bus objects: they measure what comes in, have the guard admit it, hand it to the verbs and show how it goes.
+//!
+//! What holds for all of them:
+//! - Properties, broadcast signals, object paths and introspection carry neither person nor serial: `GetManagedObjects` reads
+//!   properties without a caller to ask about. What names a person or a serial is answered by guarded methods alone.
+//! - Every method takes `&self`, for `&mut self` would hold the object's lock while a person types a password.
+//! - Syntax is checked before polkit is asked (no dialog for a call that cannot succeed); whether something *exists* is looked
+//!   up after, so that those who may not look learn nothing.
+
+mod device;
+mod error;
+mod manager;
+mod operation;
+mod secret_fd;
+mod tokens;
+mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinHandle;
+use zbus::Connection;
+use zbus::fdo::{ObjectManager, RequestNameFlags, RequestNameReply};
+
+use self::device::Devices;
+pub use self::error::{BusError, Failure};
+use self::manager::Manager;
+pub use self::operation::Limits;
+use self::operation::Operations;
+use self::tokens::Tokens;
+use crate::contract::error::ErrorName;
+use crate::contract::{BUS_NAME, ROOT_PATH, TOKENS_PATH};
+use crate::grant::Grant;
+use crate::guard::Guard;
+use crate::ledger::Ledger;
+use crate::lifecycle::operation::Operation;
+pub use crate::lifecycle::{Description, Status};
+use crate::lifecycle::{Refusal, Request};
+use crate::types::{DeviceId, ObligationId, Reality};
+
+/// What the objects need of the daemon behind them.
+#[async_trait]
+pub trait Verbs: Send + Sync + 'static {
+    /// Starts a verb in the background and returns at once. The verb checks the grant where it uses it.
+    ///
+    /// # Errors
+    /// What is known before anything is done.
+    fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal>;
+
+    /// Asks a device what it is. Ends by its own deadline.
+    ///
+    /// # Errors
+    /// The device's, or [`Refusal::UnknownDevice`].
+    async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal>;
+
+    /// State of the host.
+    async fn status(&self) -> Status;
+
+    /// The memory.
+    fn ledger(&self) -> &Arc<dyn Ledger>;
+
+    /// The devices plugged in now.
+    fn devices(&self) -> Vec<DeviceView>;
+
+    /// One of them, if it is still plugged in.
+    fn device(&self, id: DeviceId) -> Option<DeviceView>;
+
+    /// What happens to devices. Subscribe before reading [`Verbs::devices`]; hearing of a device twice is fine.
+    fn device_events(&self) -> broadcast::Receiver<DeviceEvent>;
+
+    /// Devices that may owe something, when they are plugged in.
+    fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)>;
+
+    /// The device plugged in now that an obligation is about, when that is known.
+    fn device_of(&self, obligation: ObligationId) -> Option<DeviceId>;
+}
+
+/// A device as the bus shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceView {
+    /// Its id.
+    pub id: DeviceId,
+    /// Product name.
+    pub name: String,
+    /// Where a person finds it.
+    pub place: String,
+    /// USB idVendor, 0 when unknown.
+    pub vendor: u16,
+    /// USB idProduct, 0 when unknown.
+    pub product: u16,
+    /// Its serial: never shown, only cut out of name and place.
+    pub serial: Option<String>,
+    /// Matter or not.
+    pub reality: Reality,
+    /// Ways in: `hid`, `card`.
+    pub faces: Vec<String>,
+    /// `ready`, `busy`, `unresponsive`.
+    pub state: &'static str,
+}
+
+/// What happened to a device. What it is now is asked for when the event is handled, so that a late reader shows no past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// Plugged in.
+    Arrived(DeviceId),
+    /// Place, faces or state are different now.
+    Changed(DeviceId),
+    /// Unplugged.
+    Left(DeviceId),
+}
+
+/// What every object stands on.
+pub(crate) struct Desk {
+    verbs: Arc<dyn Verbs>,
+    guard: Arc<Guard>,
+    operations: Operations,
+    file_reads: Arc<Semaphore>,
+    ready: AtomicBool,
+}
+
+impl Desk {
+    /// Refuses what changes something while the daemon is starting or stopping. Asked after admission.
+    fn require_ready(&self) -> Result<(), BusError> {
+        if self.ready.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(BusError::new(
+                ErrorName::NotReady,
+                "the daemon is starting or stopping: wait until the property “Ready” is true",
+            ))
+        }
+    }
+}
+
+/// The objects, while they are served. Dropping it ends the tasks that keep them up to date.
+pub struct Served {
+    connection: Connection,
+    desk: Arc<Desk>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Served {
+    /// Tells everybody whether recovery is over; while it is not, nothing that changes something is begun.
+    ///
+    /// # Errors
+    /// The bus is gone.
+    pub async fn set_ready(&self, ready: bool) -> zbus::Result<()> {
+        self.desk.ready.store(ready, Ordering::SeqCst);
+        let manager = self
+            .connection
+            .object_server()
+            .interface::<_, Manager>(ROOT_PATH)
+            .await?;
+        manager.get().await.ready_changed(manager.signal_emitter()).await
+    }
+
+    /// Operations that are not over.
+    #[must_use]
+    pub fn open_operations(&self) -> usize {
+        self.desk.operations.open()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Exports all objects: the ObjectManager first, so that whatever comes after is announced. `Ready` is false until
+/// [`Served::set_ready`]. The name is not owned yet: [`own_name`] is the last step of starting.
+///
+/// # Errors
+/// The bus is gone.
+pub async fn serve(
+    connection: &Connection,
+    verbs: Arc<dyn Verbs>,
+    guard: Arc<Guard>,
+    limits: Limits,
+) -> zbus::Result<Served> {
+    let desk = Arc::new(Desk {
+        verbs: Arc::clone(&verbs),
+        guard: Arc::clone(&guard),
+        operations: Operations::new(connection, guard, limits),
+        file_reads: secret_fd::file_places(),
+        ready: AtomicBool::new(false),
+    });
+    let server = connection.object_server();
+    server.at(ROOT_PATH, ObjectManager).await?;
+    server.at(ROOT_PATH, Manager::new(Arc::clone(&desk))).await?;
+    server.at(TOKENS_PATH, Tokens::new(Arc::clone(&desk))).await?;
+    let devices = Devices::new(connection, Arc::clone(&desk));
+    let events = verbs.device_events();
+    let obligations = verbs.obligations_seen();
+    let tasks = vec![
+        tokio::spawn(devices.follow(events)),
+        tokio::spawn(manager::tell_obligations(connection.clone(), obligations)),
+    ];
+    Ok(Served {
+        connection: connection.clone(),
+        desk,
+        tasks,
+    })
+}
+
+/// Why the name is not ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Somebody has it.
+    #[error("another clavigerd owns {BUS_NAME} on this bus: only one may run")]
+    Taken,
+    /// The bus does not let us.
+    #[error("the bus does not let this user own {BUS_NAME} ({0}): is org.claviger.Claviger1.conf installed?")]
+    Refused(String),
+}
+
+/// Owns the well-known name, or says who else does. Never waits in a queue for it.
+///
+/// # Errors
+/// [`NameError`].
+pub async fn own_name(connection: &Connection) -> Result<(), NameError> {
+    match connection
+        .request_name_with_flags(BUS_NAME, RequestNameFlags::DO_NOT_QUEUE)
+        .await
+    {
+        Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(()),
+        Ok(RequestNameReply::Exists | RequestNameReply::InQueue) | Err(zbus::Error::NameTaken) => Err(NameError::Taken),
+        Err(error) => Err(NameError::Refused(error.to_string())),
+    }
+}

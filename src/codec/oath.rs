@@ -1,1 +1,310 @@
-//! (to be written)
+//! One-time passwords: HOTP (RFC 4226) and TOTP (RFC 6238) values, and the arithmetic between steps and time.
+//!
+//! The HMACs come from `totp-rs`; with a step of one second its “time” is the moving factor itself, so the same call gives
+//! HOTP and TOTP. What is left to do here is to make digits of them. Which step a code may come
+//! from is decided in [`crate::resync`].
+
+use std::cell::Cell;
+use std::fmt;
+
+use subtle::{Choice, ConstantTimeEq};
+use totp_rs::{Algorithm, Builder, Totp};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::types::{OathAlgorithm, Secret, UnixMillis};
+
+/// Fewest digits of a code (RFC 4226 section 5.3, R4).
+pub const MIN_DIGITS: u8 = 6;
+/// Most digits of a code. RFC 4226 goes no further: the truncated value has 31 bits.
+pub const MAX_DIGITS: u8 = 8;
+/// Longest time step in seconds that we take for real: one day.
+pub const MAX_PERIOD_S: u32 = 86_400;
+/// Longest seed in bytes: the longest HMAC block (SHA-512). Longer keys are hashed first (RFC 2104), no maker ships one.
+pub const MAX_SEED_LEN: usize = 128;
+/// Longest text that is looked at as a code; people type spaces and hyphens into it.
+const MAX_CODE_TEXT: usize = 32;
+const CODE_BUFFER: usize = MAX_DIGITS as usize;
+
+/// Why there is no code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OathError {
+    /// Digits outside 6 to 8.
+    #[error("a code has 6 to 8 digits, not {0}")]
+    Digits(u8),
+    /// Period of 0 or beyond a day.
+    #[error("a time step lasts 1 to 86400 seconds, not {0}")]
+    Period(u32),
+    /// Empty or overlong seed.
+    #[error("a seed has 1 to 128 bytes, not {0}")]
+    SeedLength(usize),
+    /// Text that is not a code. The text itself is not repeated: it may be somebody's password.
+    #[error("a code consists of 6 to 8 digits")]
+    Malformed,
+}
+
+/// What makes the codes of one credential, apart from its seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OathParameters {
+    algorithm: OathAlgorithm,
+    digits: u8,
+    period_s: u32,
+}
+
+impl OathParameters {
+    /// Checked parameters.
+    ///
+    /// # Errors
+    /// [`OathError::Digits`] unless 6 to 8; [`OathError::Period`] unless 1 to 86,400 s.
+    pub const fn new(algorithm: OathAlgorithm, digits: u8, period_s: u32) -> Result<Self, OathError> {
+        if digits < MIN_DIGITS || digits > MAX_DIGITS {
+            return Err(OathError::Digits(digits));
+        }
+        if period_s == 0 || period_s > MAX_PERIOD_S {
+            return Err(OathError::Period(period_s));
+        }
+        Ok(Self {
+            algorithm,
+            digits,
+            period_s,
+        })
+    }
+
+    /// Hash.
+    #[must_use]
+    pub const fn algorithm(&self) -> OathAlgorithm {
+        self.algorithm
+    }
+
+    /// Length of a code, 6 to 8.
+    #[must_use]
+    pub const fn digits(&self) -> u8 {
+        self.digits
+    }
+
+    /// Time step in seconds; without meaning for HOTP.
+    #[must_use]
+    pub const fn period_s(&self) -> u32 {
+        self.period_s
+    }
+
+    /// Time step in milliseconds.
+    #[must_use]
+    pub const fn period_ms(&self) -> i64 {
+        self.period_s as i64 * 1000
+    }
+
+    /// The step that contains `time`; steps before 1970 count as step 0.
+    #[must_use]
+    pub fn step_at(&self, time: UnixMillis) -> u64 {
+        u64::try_from(time.0.div_euclid(self.period_ms())).unwrap_or(0)
+    }
+
+    /// First instant of a step, saturating.
+    #[must_use]
+    pub fn start_of(&self, step: u64) -> UnixMillis {
+        UnixMillis(i64::try_from(step).unwrap_or(i64::MAX).saturating_mul(self.period_ms()))
+    }
+
+    /// Middle of a step, saturating: the best single guess at the time a code of it was on display.
+    #[must_use]
+    pub fn middle_of(&self, step: u64) -> UnixMillis {
+        self.start_of(step).plus_ms(self.period_ms() / 2)
+    }
+}
+
+impl Default for OathParameters {
+    /// What nearly every fob does: SHA-1, six digits, 30 seconds.
+    fn default() -> Self {
+        Self {
+            algorithm: OathAlgorithm::Sha1,
+            digits: 6,
+            period_s: 30,
+        }
+    }
+}
+
+/// A one-time password: 6 to 8 digits of fixed length. Compared in constant time, wiped when dropped, never printed by
+/// `Debug`.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Code {
+    /// ASCII digits, unused places zero.
+    text: [u8; CODE_BUFFER],
+    length: u8,
+}
+
+impl Code {
+    /// Reads what a person typed. Spaces and hyphens between the digits are ignored, for displays show groups.
+    ///
+    /// # Errors
+    /// [`OathError::Malformed`] when anything else is in it, or it has fewer than 6 or more than 8 digits.
+    pub fn parse(typed: &str) -> Result<Self, OathError> {
+        if typed.len() > MAX_CODE_TEXT {
+            return Err(OathError::Malformed);
+        }
+        let mut code = Self::blank();
+        for byte in typed.bytes().filter(|byte| !matches!(byte, b' ' | b'-')) {
+            if !byte.is_ascii_digit() {
+                return Err(OathError::Malformed);
+            }
+            code.push(byte)?;
+        }
+        if code.length < MIN_DIGITS {
+            return Err(OathError::Malformed);
+        }
+        Ok(code)
+    }
+
+    /// The code of a dynamically truncated HMAC (RFC 4226 section 5.3): `value` modulo 10^`digits`; the sign bit is ignored.
+    ///
+    /// # Errors
+    /// [`OathError::Digits`] unless 6 to 8.
+    pub fn from_truncated(value: u32, digits: u8) -> Result<Self, OathError> {
+        if !(MIN_DIGITS..=MAX_DIGITS).contains(&digits) {
+            return Err(OathError::Digits(digits));
+        }
+        let mut code = Self::blank();
+        code.fill(value, digits);
+        Ok(code)
+    }
+
+    /// The digits. For a display or a card; never for a log.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.text
+            .get(..usize::from(self.length))
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// Number of digits.
+    #[must_use]
+    pub const fn digits(&self) -> u8 {
+        self.length
+    }
+
+    const fn blank() -> Self {
+        Self {
+            text: [0; CODE_BUFFER],
+            length: 0,
+        }
+    }
+
+    /// Writes the last `digits` decimal digits of the 31 bits, leading zeros included. By hand: it is done for every step
+    /// of a search, where formatting would add a quarter to the time of the HMAC.
+    fn fill(&mut self, value: u32, digits: u8) {
+        let mut rest = value & 0x7FFF_FFFF;
+        for place in self.text.iter_mut().take(usize::from(digits)).rev() {
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+        }
+        self.length = digits;
+    }
+
+    fn push(&mut self, digit: u8) -> Result<(), OathError> {
+        *self
+            .text
+            .get_mut(usize::from(self.length))
+            .ok_or(OathError::Malformed)? = digit;
+        self.length += 1;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code({} digits)", self.length)
+    }
+}
+
+impl ConstantTimeEq for Code {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.text.ct_eq(&other.text) & self.length.ct_eq(&other.length)
+    }
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for Code {}
+
+/// Makes the codes of one credential and counts how many it made, so that a test can see that a search did the same work
+/// whatever it found.
+pub struct Generator {
+    totp: Totp,
+    parameters: OathParameters,
+    computed: Cell<u64>,
+}
+
+impl Generator {
+    /// Takes a copy of the seed, wiped when the generator is dropped. Seeds shorter than RFC 4226 asks for (128 bits) are
+    /// taken: whoever owns such fobs cannot change them.
+    ///
+    /// # Errors
+    /// [`OathError::SeedLength`] unless 1 to 128 bytes.
+    pub fn new(seed: &Secret, parameters: OathParameters) -> Result<Self, OathError> {
+        if seed.is_empty() || seed.len() > MAX_SEED_LEN {
+            return Err(OathError::SeedLength(seed.len()));
+        }
+        let totp = Builder::new()
+            .with_algorithm(match parameters.algorithm {
+                OathAlgorithm::Sha1 => Algorithm::SHA1,
+                OathAlgorithm::Sha256 => Algorithm::SHA256,
+                OathAlgorithm::Sha512 => Algorithm::SHA512,
+            })
+            .with_digits(parameters.digits)
+            .with_step_duration(1)
+            .with_secret(seed.expose().to_vec())
+            // `build` would refuse seeds under 128 bits; digits and step are checked above.
+            .build_noncompliant();
+        Ok(Self {
+            totp,
+            parameters,
+            computed: Cell::new(0),
+        })
+    }
+
+    /// The code of a step (TOTP) or counter (HOTP).
+    #[must_use]
+    pub fn code(&self, step: u64) -> Code {
+        self.computed.set(self.computed.get().saturating_add(1));
+        let hmac = self.totp.sign(step);
+        let mut code = Code::blank();
+        code.fill(truncate(hmac.as_ref()), self.parameters.digits);
+        code
+    }
+
+    /// What the codes are made with.
+    #[must_use]
+    pub const fn parameters(&self) -> &OathParameters {
+        &self.parameters
+    }
+
+    /// Number of HMACs so far.
+    #[must_use]
+    pub fn computed(&self) -> u64 {
+        self.computed.get()
+    }
+}
+
+/// Dynamic truncation (RFC 4226 section 5.3): four bytes from where the last nibble points. An HMAC has at least 20 bytes, so
+/// they are always there.
+fn truncate(hmac: &[u8]) -> u32 {
+    let offset = usize::from(hmac.last().copied().unwrap_or(0) & 0x0F);
+    let window = hmac.get(offset..).and_then(|rest| rest.first_chunk::<4>());
+    u32::from_be_bytes(window.copied().unwrap_or_default())
+}
+
+/// One code of one step (TOTP) or counter (HOTP).
+///
+/// # Errors
+/// [`OathError::SeedLength`].
+pub fn code_at_step(seed: &Secret, parameters: &OathParameters, step: u64) -> Result<Code, OathError> {
+    Ok(Generator::new(seed, *parameters)?.code(step))
+}
+
+#[cfg(test)]
+#[path = "oath_tests.rs"]
+mod tests;

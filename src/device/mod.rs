@@ -119,5 +119,12 @@ pub struct Deadlines {
     pub grace: Duration,
 }
 
+pub mod ctap_hid;
+#[cfg(test)]
+mod fake;
 pub mod fido;
+pub mod identify;
 pub mod oath;
+pub mod registry;
+pub mod session;
+pub mod worker;

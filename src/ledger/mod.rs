@@ -5,6 +5,13 @@
 //! nothing. The journal holds the mutations themselves (personal data and secrets only as keyed tags), so that
 //! [`Ledger::verify`] can replay it against the rows.
 
+mod journal;
+mod lock;
+mod replay;
+mod seal;
+mod sqlite;
+mod verify;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +20,9 @@ use crate::grant::{Action, Authority};
 use crate::types::{
     OathAlgorithm, ObligationId, OperationId, Reality, RevokeReason, Secret, TokenId, TokenKind, TokenState, UnixMillis,
 };
+
+pub use seal::{KEY_LEN, KeySource};
+pub use sqlite::{OpenOptions, SqliteLedger};
 
 /// Why the ledger did not do it. Nothing was written when one of these comes back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -192,17 +202,23 @@ pub enum Duty {
         /// COSE_Key, base64url.
         public_key: String,
     },
-    /// Delete an OATH credential; proof: the card answers `challenge` with `response` (computed before the seed was
-    /// destroyed, so that the proof outlives the seed).
+    /// Delete a credential whose id we never learned, because we were stopped while the key made it; proof: the key lists
+    /// it under the random user id that was minted for that one registration.
+    DeleteOrphan {
+        /// Relying party id.
+        rp_id: String,
+        /// User id, hex.
+        user_id: String,
+    },
+    /// Delete an OATH credential; proof: the card computes the right codes for challenges that were chosen at random and
+    /// computed here before the seed was destroyed, so that the proof outlives the seed.
     DeleteOath {
         /// Credential name.
         name: String,
         /// Applet's device id.
         device_id: String,
-        /// Challenge, hex.
-        challenge: String,
-        /// Full HMAC the card must answer, hex.
-        response: String,
+        /// Random challenges with the codes the card must answer; each code is one chance in 10^digits.
+        proofs: Vec<(u64, String)>,
     },
     /// A fob with no interface: collect and destroy it; discharged by a person's word.
     CollectFob,
@@ -219,7 +235,7 @@ pub struct Intent {
     pub token: Option<TokenId>,
     /// How far it got; names are the verb's own. Recovery after a restart decides by it.
     pub phase: String,
-    /// What recovery needs to know, no secrets.
+    /// What recovery needs to know, no secrets. May name a person: the chain holds a keyed tag of it only. Whole numbers only.
     pub detail: serde_json::Value,
     /// When it began.
     pub started: UnixMillis,
@@ -249,7 +265,16 @@ pub enum Mutation {
         /// Live tokens must differ in this (“fob:SERIAL”, “fido2:CREDENTIAL”); stored as a keyed tag, freed by revocation.
         unique: Option<String>,
     },
-    /// Moves a token to another state, if it is in one of `from`.
+    /// Changes nothing, but fails the commit unless the token is in one of these states. It is what makes “accepted” and
+    /// “revoked” exclude each other.
+    Require {
+        /// The token.
+        token: TokenId,
+        /// States that will do.
+        states: &'static [TokenState],
+    },
+    /// Moves a token to another state, if it is in one of `from`. Revocation is final (it is never moved from there) and frees
+    /// what [`Mutation::Insert`] holds as `unique`.
     Transition {
         /// The token.
         token: TokenId,
@@ -260,7 +285,7 @@ pub enum Mutation {
         /// For revocation.
         reason: Option<RevokeReason>,
     },
-    /// Replaces the binding.
+    /// Replaces the binding. A revoked token may lose its binding so, but holds nothing as `unique`.
     Bind {
         /// The token.
         token: TokenId,
@@ -290,7 +315,8 @@ pub enum Mutation {
         /// When.
         seen: UnixMillis,
     },
-    /// Notes that it proved itself without a moving factor of ours (an OATH card computes from the host's time).
+    /// Notes that it proved itself without a moving factor of ours (an OATH card computes from the host's time) and clears
+    /// the failures.
     Seen {
         /// The token.
         token: TokenId,
@@ -302,21 +328,23 @@ pub enum Mutation {
         /// The token.
         token: TokenId,
     },
-    /// Overwrites and deletes the sealed seed.
+    /// Overwrites and deletes the sealed seed; a token without one is as good as one whose seed is destroyed. When the commit
+    /// is answered, the sealed bytes are out of the files, unless a reader that was in the middle of a long query keeps the
+    /// write-ahead log from being emptied: then they are as soon as it has ended.
     DestroySeed {
         /// The token.
         token: TokenId,
     },
     /// Adds an obligation.
     Oblige(Obligation),
-    /// Discharges one, if it is open.
+    /// Discharges one, if it is open; else [`LedgerError::Stale`].
     Discharge {
         /// Which.
         id: ObligationId,
         /// When.
         at: UnixMillis,
     },
-    /// Opens an intent.
+    /// Opens an intent; [`LedgerError::Stale`] if the operation has one already.
     Begin(Intent),
     /// Moves an open intent to a new phase.
     Phase {
@@ -327,7 +355,7 @@ pub enum Mutation {
         /// New detail, or as before.
         detail: Option<serde_json::Value>,
     },
-    /// Closes an open intent.
+    /// Closes an open intent: its row goes, and with it the only copy of its detail.
     End {
         /// Which.
         operation: OperationId,
@@ -347,7 +375,8 @@ pub struct Event {
     pub token: Option<TokenId>,
     /// When, host clock.
     pub at: UnixMillis,
-    /// More, never personal, never secret.
+    /// More, never personal, never secret. Whole numbers only (a drift in ms, a rate in parts per billion): a number with a
+    /// fraction is refused.
     pub detail: BTreeMap<&'static str, serde_json::Value>,
 }
 
@@ -482,6 +511,13 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Storage; what is wrong in the content is a [`Finding`], not an error.
     async fn verify(&self) -> Result<VerifyReport, LedgerError>;
+
+    /// The head of the chain: number of the last entry and its MAC in hex. Kept elsewhere it is a witness against a ledger that
+    /// was put back whole.
+    ///
+    /// # Errors
+    /// Storage.
+    fn head(&self) -> Result<(u64, String), LedgerError>;
 
     /// Checkpoints and closes. Calls after it fail.
     async fn close(&self);

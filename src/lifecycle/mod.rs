@@ -1,230 +1,317 @@
 //! The verbs: register, test, resync, suspend, lost, resume, revoke, discharge. One file each.
 //!
-//! A verb gets a [`Grant`](crate::grant::Grant), talks to one device through its lane and to the ledger through the trait,
-//! and tells what it does through its [`Step`](operation::Step). It knows neither bus nor polkit nor a concrete store.
+//! A verb gets a [`Grant`], talks to one device through its lane and to the ledger through the trait, and tells what it
+//! does through its [`Step`](operation::Step). It knows neither bus nor polkit nor a concrete store.
+//!
+//! What every verb keeps to: the grant is consumed in the first line; an intent is durable before the first deed on
+//! hardware; from the declared point of no return on, only waiting for people can be cancelled; whatever ends an act early,
+//! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
+mod act;
+mod card;
+mod describe;
+mod key;
+mod locate;
 pub mod operation;
+mod prompt;
+mod recover;
+mod refusal;
+mod register;
+mod request;
+mod reset;
+mod resync;
+mod revoke;
+mod settle;
+mod suspend;
+mod test;
 
-use crate::device::DeviceError;
-use crate::grant::GrantMismatch;
-use crate::ledger::LedgerError;
-use crate::types::{DeviceId, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId, TokenKind};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
-/// obligation stands.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// The device said no, or went away.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The ledger said no.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The grant was for something else: a fault of ours, never of the caller.
-    #[error(transparent)]
-    Grant(#[from] GrantMismatch),
-    /// No device with this path.
-    #[error("there is no such device; it may have been unplugged")]
-    UnknownDevice,
-    /// No token with this id.
-    #[error("there is no token with this id")]
-    UnknownToken,
-    /// No such obligation, or it was discharged.
-    #[error("there is no such open obligation")]
-    UnknownObligation,
-    /// The verb does not go with this kind of token.
-    #[error("a {kind} token cannot be {verb}")]
-    WrongKind {
-        /// Kind of the token.
-        kind: TokenKind,
-        /// Past participle of the verb.
-        verb: &'static str,
-    },
-    /// A value is not acceptable.
-    #[error("{0}")]
-    Invalid(String),
-    /// The token's device is not plugged in.
-    #[error("the token's device is not plugged in")]
-    DeviceAbsent,
-    /// More than one device could be meant.
-    #[error("more than one plugged-in device could be meant: name one")]
-    Ambiguous,
-    /// The device is not the body of this token.
-    #[error("this device is not the body of that token")]
-    NotTheSameDevice,
-    /// The code is wrong, used already, or out of the window; which of these is not told.
-    #[error("the code was not accepted")]
-    CodeRejected,
-    /// The clock is further off than one code can settle: resync with two.
-    #[error("one code is not enough for a token unseen for so long: resync it with two codes")]
-    NeedsResync,
-    /// No clock drifts that far.
-    #[error("the codes fit an offset of {offset_s} s, which is more than a clock drifts; see “beyond-bound”")]
-    OffsetImplausible {
-        /// The offset they fit.
-        offset_s: i64,
-    },
-    /// The host clock is not synchronised.
-    #[error("the clock of this host is not synchronised, so drift cannot be measured against it")]
-    ClockUnsynchronised,
-    /// An assertion did not verify. The text says which check.
-    #[error("the key's answer did not verify: {0}")]
-    Unverified(&'static str),
-    /// The signature counter went back: a copy of the key may exist.
-    #[error("the key's signature counter went back: a copy of it may exist")]
-    CounterWentBack,
-    /// Too many wrong codes in a row.
-    #[error("too many wrong codes: the token is locked until it is resynced or resumed")]
-    Locked,
-    /// Cancelled before the point of no return.
-    #[error("cancelled")]
-    Cancelled,
-    /// The daemon is stopping.
-    #[error("the daemon is stopping")]
-    Stopping,
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, watch};
+
+pub use self::describe::Description;
+pub use self::refusal::Refusal;
+pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+
+use self::act::Act;
+use self::operation::{Operation, Outcome, Step};
+use crate::device::Deadlines;
+use crate::device::registry::Registry;
+use crate::grant::Grant;
+use crate::ledger::Ledger;
+use crate::types::{Clock, DeviceId, ObligationId, OperationId};
+
+/// Figures the verbs work by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long devices and people may take.
+    pub deadlines: Deadlines,
+    /// Relying party id when the client names none.
+    pub rp_id: String,
+    /// How long a result stays readable.
+    pub keep: Duration,
+    /// Whether the virtual link is configured.
+    pub virtual_link: bool,
+    /// Path of the ledger, for status.
+    pub ledger_place: String,
 }
 
-/// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
-pub enum Request {
-    /// Register a FIDO2 key.
-    RegisterFido2 {
-        /// The device.
-        device: DeviceId,
-        /// Who it is for.
-        subject: String,
-        /// The PIN to set or verify.
-        pin: Secret,
-        /// More.
-        options: Fido2Options,
-    },
-    /// Register an OATH card.
-    RegisterOathCard {
-        /// The device.
-        device: DeviceId,
-        /// Who it is for.
-        subject: String,
-        /// More.
-        options: OathOptions,
-    },
-    /// Register a display fob.
-    RegisterFob {
-        /// Who it is for.
-        subject: String,
-        /// Serial on its back.
-        serial: String,
-        /// Its seed, decoded.
-        seed: Secret,
-        /// Codes read off the display, in order.
-        codes: Vec<String>,
-        /// More.
-        options: FobOptions,
-    },
-    /// Test a token.
-    Test {
-        /// The token.
-        token: TokenId,
-        /// Code read off a fob.
-        code: Option<String>,
-        /// Where and with what.
-        at: Presence,
-    },
-    /// Resync a fob.
-    Resync {
-        /// The token.
-        token: TokenId,
-        /// Consecutive codes, in order.
-        codes: Vec<String>,
-        /// Accept an offset no clock drifts to.
-        beyond_bound: bool,
-        /// Measure although the host clock is not synchronised.
-        unsynchronised: bool,
-    },
-    /// Suspend a token.
-    Suspend(TokenId),
-    /// Report it lost.
-    Lost(TokenId),
-    /// Put it back in use.
-    Resume(TokenId),
-    /// Revoke a token.
-    Revoke {
-        /// The token.
-        token: TokenId,
-        /// Why.
-        reason: RevokeReason,
-        /// Where and with what.
-        at: Presence,
-        /// `authenticatorReset`, asked for by name.
-        reset: bool,
-        /// Do not look for the device.
-        absent: bool,
-    },
-    /// Settle an obligation.
-    Discharge {
-        /// Which.
-        obligation: ObligationId,
-        /// Where and with what.
-        at: Presence,
-        /// A fob was collected and destroyed.
-        collected: bool,
-    },
+/// State of the host and the house, for `Manager1.Status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// pcscd answers.
+    pub card_service: bool,
+    /// The host clock is synchronised.
+    pub clock_synchronised: bool,
+    /// Devices plugged in.
+    pub devices: u32,
+    /// Those that do not answer.
+    pub unresponsive: u32,
+    /// Whether the virtual link is configured.
+    pub virtual_link: bool,
+    /// Where the ledger is.
+    pub ledger: String,
+    /// Last journal entry and its MAC, when the head is sound.
+    pub journal_head: Option<String>,
+    /// Operations under way.
+    pub open_operations: u32,
+    /// Obligations not discharged (counted up to 1,000).
+    pub open_obligations: u32,
 }
 
-/// The device to talk to and what opens it.
-#[derive(Default)]
-pub struct Presence {
-    /// The device, when named.
-    pub device: Option<DeviceId>,
-    /// PIN of a FIDO2 key.
-    pub pin: Option<Secret>,
-    /// Password of an OATH card.
-    pub password: Option<Secret>,
+/// The house: ledger, devices and clock, and the operations under way.
+pub struct Lifecycle {
+    ledger: Arc<dyn Ledger>,
+    devices: Registry,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    runtime: Handle,
+    operations: Mutex<HashMap<OperationId, Arc<Operation>>>,
+    running: watch::Sender<usize>,
+    seen: broadcast::Sender<(DeviceId, ObligationId)>,
+    debtors: Mutex<HashMap<ObligationId, DeviceId>>,
+    stopping: watch::Sender<bool>,
 }
 
-/// Options of [`Request::RegisterFido2`].
-#[derive(Default)]
-pub struct Fido2Options {
-    /// Free text.
-    pub label: Option<String>,
-    /// Serial, when the key does not tell it.
-    pub serial: Option<String>,
-    /// Relying party id; the configured one when absent.
-    pub rp_id: Option<String>,
-    /// Name shown on the key for the account; the subject when absent.
-    pub user_name: Option<String>,
-    /// Discoverable credential or not; the key decides when absent.
-    pub discoverable: Option<bool>,
+impl Lifecycle {
+    /// Puts the house together. Call it inside a tokio runtime: lanes use its handle to reach the ledger.
+    #[must_use]
+    pub fn new(ledger: Arc<dyn Ledger>, devices: Registry, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            ledger,
+            devices,
+            clock,
+            settings,
+            runtime: Handle::current(),
+            operations: Mutex::new(HashMap::new()),
+            running: watch::channel(0).0,
+            seen: broadcast::channel(64).0,
+            debtors: Mutex::new(HashMap::new()),
+            stopping: watch::channel(false).0,
+        })
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The devices plugged in.
+    #[must_use]
+    pub fn devices(&self) -> &Registry {
+        &self.devices
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The figures.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// For lanes that wait for the ledger.
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Devices that may owe something, as they are plugged in.
+    #[must_use]
+    pub fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
+        self.seen.subscribe()
+    }
+
+    /// The device plugged in now that an obligation is about, when that is known.
+    #[must_use]
+    pub fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {
+        self.debtors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&obligation)
+            .copied()
+    }
+
+    /// Starts an operation in the background and returns it at once.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]; everything else is the operation's outcome.
+    pub fn start(self: &Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
+        if *self.stopping.borrow() {
+            return Err(Refusal::Stopping);
+        }
+        let owner = grant.caller().map(|caller| caller.name.clone());
+        let (operation, step) = Operation::begin(request.verb(), owner);
+        self.table().insert(operation.id, Arc::clone(&operation));
+        self.running.send_modify(|n| *n += 1);
+        let house = Arc::clone(self);
+        tokio::spawn(async move {
+            let act = Act::new(grant, step.clone(), Arc::clone(&house));
+            // A task of its own, so that even a panic in a verb ends the operation with an outcome.
+            let run = tokio::spawn(run(act, request));
+            let outcome = match run.await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(Refusal::Cancelled | Refusal::Device(crate::device::DeviceError::Cancelled))) => {
+                    Outcome::Cancelled
+                }
+                Ok(Err(refusal)) => Outcome::Refused(refusal),
+                Err(_) => Outcome::Refused(Refusal::Internal("the operation ended unexpectedly")),
+            };
+            house.finish(&step, outcome);
+        });
+        Ok(operation)
+    }
+
+    fn finish(self: &Arc<Self>, step: &Step, outcome: Outcome) {
+        let (verb, id) = (step.verb.as_str(), step.id);
+        match &outcome {
+            Outcome::Refused(refusal) => tracing::info!(%id, verb, %refusal, "operation refused"),
+            Outcome::Cancelled => tracing::info!(%id, verb, "operation cancelled"),
+            Outcome::Done(_) | Outcome::Obliged(_) => tracing::info!(%id, verb, "operation done"),
+        }
+        step.finish(outcome);
+        self.running.send_modify(|n| *n = n.saturating_sub(1));
+        let house = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(house.settings.keep).await;
+            house.table().remove(&id);
+        });
+    }
+
+    /// An operation by id, for as long as its result is kept.
+    #[must_use]
+    pub fn operation(&self, id: OperationId) -> Option<Arc<Operation>> {
+        self.table().get(&id).cloned()
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, Arc<Operation>>> {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// State of host and house.
+    pub async fn status(&self) -> Status {
+        let devices = self.devices.devices();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let unresponsive = devices
+            .iter()
+            .filter(|device| device.info().state == crate::device::worker::DeviceState::Unresponsive)
+            .count();
+        let open = self
+            .ledger
+            .obligations(true, None, 1_000)
+            .await
+            .map_or(0, |page| page.items.len());
+        Status {
+            card_service: self.devices.card_service(),
+            clock_synchronised: self.clock.synchronised(),
+            devices: count(devices.len()),
+            unresponsive: count(unresponsive),
+            virtual_link: self.settings.virtual_link,
+            ledger: self.settings.ledger_place.clone(),
+            journal_head: self.ledger.head().ok().map(|(seq, mac)| format!("{seq}:{mac}")),
+            open_operations: count(*self.running.borrow()),
+            open_obligations: count(open),
+        }
+    }
+
+    /// Refuses new operations, lets those under way end within `grace`, then cancels them and waits as long again.
+    pub async fn stop(&self, grace: Duration) {
+        self.stopping.send_replace(true);
+        let mut running = self.running.subscribe();
+        if tokio::time::timeout(grace, running.wait_for(|n| *n == 0)).await.is_ok() {
+            return;
+        }
+        for operation in self.table().values() {
+            if operation.cancel().is_err() {
+                tracing::debug!(id = %operation.id, "past its point of no return, left to its deadline");
+            }
+        }
+        if tokio::time::timeout(grace, running.wait_for(|n| *n == 0))
+            .await
+            .is_err()
+        {
+            tracing::warn!("operations still under way; the next start will bring them to an end");
+        }
+    }
 }
 
-/// Options of [`Request::RegisterOathCard`].
-#[derive(Default)]
-pub struct OathOptions {
-    /// Free text.
-    pub label: Option<String>,
-    /// Serial printed on the card.
-    pub serial: Option<String>,
-    /// Hash; SHA1 when absent.
-    pub algorithm: Option<OathAlgorithm>,
-    /// Digits; 6 when absent.
-    pub digits: Option<u8>,
-    /// Time step in seconds; 30 when absent.
-    pub period_s: Option<u32>,
-    /// Whether the card shall want a touch for each code.
-    pub touch: bool,
-    /// Password of the applet.
-    pub password: Option<Secret>,
-}
-
-/// Options of [`Request::RegisterFob`].
-#[derive(Default)]
-pub struct FobOptions {
-    /// Free text.
-    pub label: Option<String>,
-    /// Model name.
-    pub model: Option<String>,
-    /// Hash; SHA1 when absent.
-    pub algorithm: Option<OathAlgorithm>,
-    /// Digits; 6 when absent.
-    pub digits: Option<u8>,
-    /// Time step in seconds; 30 when absent.
-    pub period_s: Option<u32>,
+async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
+    match request {
+        Request::RegisterFido2 {
+            device,
+            subject,
+            pin,
+            options,
+        } => register::fido2::register(&act, device, subject, pin, options).await,
+        Request::RegisterOathCard {
+            device,
+            subject,
+            options,
+        } => register::oath_card::register(&act, device, subject, options).await,
+        Request::RegisterFob {
+            subject,
+            serial,
+            seed,
+            codes,
+            options,
+        } => register::fob::register(&act, subject, serial, seed, codes, options).await,
+        Request::Test { token, code, at } => test::test(&act, token, code, at).await,
+        Request::Resync {
+            token,
+            codes,
+            beyond_bound,
+            unsynchronised,
+        } => {
+            resync::resync(
+                &act,
+                token,
+                &codes,
+                resync::Allowances {
+                    beyond_bound,
+                    unsynchronised,
+                },
+            )
+            .await
+        }
+        Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
+        Request::Revoke {
+            token,
+            reason,
+            at,
+            reset,
+            absent,
+        } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
+        Request::Discharge {
+            obligation,
+            at,
+            collected,
+        } => settle::discharge(&act, obligation, at, collected).await,
+    }
 }

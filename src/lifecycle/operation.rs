@@ -147,7 +147,7 @@ pub enum Outcome {
 }
 
 /// Facts about what was done; each is set where it applies.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Details {
     /// The token.
     pub token: Option<TokenId>,
@@ -163,6 +163,8 @@ pub struct Details {
     pub offset_s: Option<i64>,
     /// By how much a resync moved the offset, seconds.
     pub shift_s: Option<i64>,
+    /// Why the device could not be settled now, when an obligation remains.
+    pub unsettled: Option<Box<Refusal>>,
 }
 
 /// What the bus shows of an operation.
@@ -245,12 +247,17 @@ impl Operation {
         self.view.clone()
     }
 
-    /// Asks it to end.
+    /// Asks it to end. After the point of no return only a wait for a person is cut short; what was to be done then becomes
+    /// an obligation.
     ///
     /// # Errors
-    /// [`TooLate`] after its point of no return or its end.
+    /// [`TooLate`] after its point of no return when nobody is waited for, and after its end.
     pub fn cancel(&self) -> Result<(), TooLate> {
-        if self.committed.load(Ordering::SeqCst) || self.view.borrow().outcome.is_some() {
+        let (over, waiting) = {
+            let view = self.view.borrow();
+            (view.outcome.is_some(), view.user_action.is_some())
+        };
+        if over || (self.committed.load(Ordering::SeqCst) && !waiting) {
             return Err(TooLate);
         }
         self.cancel.cancel();

@@ -4,6 +4,14 @@
 //! simulated one. A [`Face`] is one way into a physical device; [`Opener`] turns a face into an open link for the length of
 //! one operation.
 
+pub mod card;
+mod card_service;
+mod descriptor;
+pub mod hid;
+mod holder;
+pub mod virtual_;
+pub mod watch;
+
 use std::time::Duration;
 
 use crate::types::Reality;
@@ -68,8 +76,8 @@ pub struct Face {
     pub key: String,
     /// Reports or APDUs.
     pub kind: FaceKind,
-    /// Faces with the same value belong to one physical device: the USB device's syspath plus attach number, or the
-    /// virtual connection.
+    /// Faces with the same value belong to one physical device: the USB bus and device number, the card in its reader, or
+    /// the virtual connection.
     pub body: String,
     /// Where a person finds it: “USB port 1-4”, “reader ACME 00”, “sim-1”.
     pub place: String,

@@ -1,0 +1,75 @@
+//! `authenticatorGetInfo` (CTAP 2.1 section 6.4).
+
+use ciborium::Value;
+
+use super::{Authenticator, cbor};
+
+impl Authenticator {
+    pub(super) fn info(&self) -> Value {
+        let profile = &self.profile;
+        let modern = profile.is_2_1();
+        let names = |list: &[String]| Value::Array(list.iter().map(|name| Value::from(name.as_str())).collect());
+        let number = |value: usize| cbor::uint(value as u64);
+        let when = |condition: bool, value: Option<Value>| if condition { value } else { None };
+        // Key 9 and up came with CTAP 2.1; keys 7 and 8 are sent by its previews too.
+        let plain_2_0 = profile.versions == ["FIDO_2_0"];
+        let remaining = profile.resident_slots.saturating_sub(self.memory.residents.len());
+        let algorithm = cbor::text_map([("alg", Some(Value::from(-7))), ("type", cbor::text("public-key"))]);
+        cbor::int_map([
+            (0x01, Some(names(&profile.versions))),
+            (0x03, cbor::bytes(&self.aaguid)),
+            (0x04, Some(self.options())),
+            (0x05, cbor::uint(u64::from(profile.max_msg_size))),
+            (
+                0x06,
+                Some(Value::Array(
+                    profile
+                        .pin_protocols
+                        .iter()
+                        .map(|&protocol| Value::from(protocol))
+                        .collect(),
+                )),
+            ),
+            (0x07, when(!plain_2_0, number(profile.max_cred_count))),
+            (0x08, when(!plain_2_0, number(profile.max_cred_id_length))),
+            (0x09, when(!plain_2_0, Some(names(&profile.transports)))),
+            (0x0a, when(modern, Some(Value::Array(vec![algorithm])))),
+            (0x0c, when(modern, Some(Value::from(self.memory.force_pin_change)))),
+            (0x0d, when(modern, cbor::uint(u64::from(self.memory.min_pin_length)))),
+            (
+                0x0e,
+                profile.firmware.and_then(|version| cbor::uint(u64::from(version))),
+            ),
+            (0x10, when(profile.config, cbor::uint(0))),
+            (0x14, when(modern, number(remaining))),
+        ])
+    }
+
+    fn options(&self) -> Value {
+        let profile = &self.profile;
+        let modern = profile.is_2_1();
+        let only = |condition: bool, value: bool| condition.then_some(Value::from(value));
+        cbor::text_map([
+            ("rk", only(true, profile.resident_slots > 0)),
+            ("up", only(true, true)),
+            ("plat", only(true, false)),
+            (
+                "clientPin",
+                only(!profile.pin_protocols.is_empty(), self.memory.pin.is_some()),
+            ),
+            ("credMgmt", only(modern && profile.credential_management, true)),
+            (
+                "credentialMgmtPreview",
+                only(profile.is_preview() && profile.credential_management, true),
+            ),
+            ("authnrCfg", only(profile.config, true)),
+            ("setMinPINLength", only(profile.config, true)),
+            ("alwaysUv", only(profile.config, self.memory.always_uv)),
+            ("pinUvAuthToken", only(modern, true)),
+            (
+                "makeCredUvNotRqd",
+                only(modern, profile.make_cred_uv_not_required && !self.memory.always_uv),
+            ),
+        ])
+    }
+}

@@ -1,0 +1,274 @@
+//! What a model of token is: data files under `profiles/`, embedded, and files of the user's own.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::SimError;
+use crate::oath::Hash;
+
+/// The embedded profiles, by name.
+const EMBEDDED: [(&str, &str); 8] = [
+    ("yubikey-5", include_str!("../profiles/yubikey-5.toml")),
+    ("solo-2", include_str!("../profiles/solo-2.toml")),
+    ("nitrokey-3", include_str!("../profiles/nitrokey-3.toml")),
+    ("fido20", include_str!("../profiles/fido20.toml")),
+    ("oath-card", include_str!("../profiles/oath-card.toml")),
+    ("fob-sha1", include_str!("../profiles/fob-sha1.toml")),
+    ("fob-sha256", include_str!("../profiles/fob-sha256.toml")),
+    ("fob-hotp", include_str!("../profiles/fob-hotp.toml")),
+];
+
+/// A model of token: what every token of it has in common.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Its name in world files and commands.
+    pub name: String,
+    /// The maker, as in the USB string descriptor.
+    pub manufacturer: String,
+    /// The product, as in the USB string descriptor.
+    pub product: String,
+    /// USB vendor id; 0 for what has no USB.
+    #[serde(default)]
+    pub vendor_id: u16,
+    /// USB product id.
+    #[serde(default)]
+    pub product_id: u16,
+    /// Whether the USB descriptor carries a serial number.
+    #[serde(default)]
+    pub usb_serial: bool,
+    /// Whether its card face is read over NFC.
+    #[serde(default)]
+    pub contactless: bool,
+    /// The answer to reset, in hexadecimal; needed by every profile with a card face.
+    #[serde(default)]
+    pub atr: String,
+    /// The FIDO2 authenticator on the HID face.
+    pub fido: Option<FidoProfile>,
+    /// The OATH applet on the card face.
+    pub oath: Option<OathProfile>,
+    /// The display of a fob.
+    pub fob: Option<FobProfile>,
+}
+
+/// How a FIDO2 authenticator proves where a credential was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attestation {
+    /// `packed`, with a certificate of the model's own.
+    Basic,
+    /// `packed`, signed by the new credential itself.
+    #[serde(rename = "self")]
+    SelfSigned,
+    /// `none`.
+    None,
+}
+
+/// What `authenticatorGetInfo` says, and what the authenticator then does (CTAP 2.1 section 6.4).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FidoProfile {
+    /// `FIDO_2_0`, `FIDO_2_1_PRE`, `FIDO_2_1`.
+    pub versions: Vec<String>,
+    /// The model's AAGUID.
+    pub aaguid: String,
+    /// Firmware version as one number; absent in getInfo when `None`.
+    pub firmware: Option<u32>,
+    /// The device version in the CTAPHID INIT answer.
+    #[serde(default = "device_version")]
+    pub device_version: [u8; 3],
+    /// Largest message in bytes.
+    pub max_msg_size: u16,
+    /// PIN/UV auth protocols, preferred first.
+    pub pin_protocols: Vec<u8>,
+    /// Longest credential id accepted in lists, in bytes.
+    #[serde(default = "max_cred_id_length")]
+    pub max_cred_id_length: usize,
+    /// Most entries in an allow or exclude list.
+    #[serde(default = "max_cred_count")]
+    pub max_cred_count: usize,
+    /// Discoverable credentials it can hold; 0 means the `rk` option is false.
+    pub resident_slots: usize,
+    /// `usb`, `nfc`.
+    pub transports: Vec<String>,
+    /// Least PIN length in code points.
+    #[serde(default = "min_pin_length")]
+    pub min_pin_length: u8,
+    /// Attestation of new credentials.
+    pub attestation: Attestation,
+    /// Whether credentials can be listed and deleted: `credMgmt`.
+    #[serde(default)]
+    pub credential_management: bool,
+    /// Whether `authenticatorConfig` works: `authnrCfg`, `setMinPINLength`, `alwaysUv`.
+    #[serde(default)]
+    pub config: bool,
+    /// `makeCredUvNotRqd`: non-discoverable credentials need no PIN.
+    #[serde(default)]
+    pub make_cred_uv_not_required: bool,
+    /// Seconds after power-up within which a reset is obeyed.
+    #[serde(default = "reset_window_s")]
+    pub reset_window_s: u64,
+    /// Seconds a request waits for a touch.
+    #[serde(default = "touch_timeout_s")]
+    pub touch_timeout_s: u64,
+    /// Milliseconds of work before every CBOR answer, spent under keep-alives of status 1.
+    #[serde(default)]
+    pub processing_ms: u64,
+    /// Wrong PINs until only a reset helps.
+    #[serde(default = "pin_retries")]
+    pub pin_retries: u8,
+    /// Whether messages that are not canonical CBOR are refused.
+    #[serde(default)]
+    pub strict_cbor: bool,
+}
+
+/// The dialect of an OATH applet.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OathProfile {
+    /// The version it answers to SELECT; also decides what it can do.
+    pub version: [u8; 3],
+    /// Credentials it can hold.
+    pub slots: usize,
+    /// Seconds CALCULATE waits for a touch.
+    #[serde(default = "oath_touch_timeout_s")]
+    pub touch_timeout_s: u64,
+    /// Whether a touch is demanded over NFC too; makers skip it there.
+    #[serde(default)]
+    pub touch_over_nfc: bool,
+    /// CanoKey's ways: SELECT by A4 with P1=04 only, no RESET, duplicate names answer 6985.
+    #[serde(default)]
+    pub canokey: bool,
+}
+
+/// A display fob's make.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FobProfile {
+    /// The hash.
+    pub hash: Hash,
+    /// 6 or 8.
+    pub digits: u8,
+    /// Step in seconds; absent for a counter fob.
+    pub period_s: Option<u32>,
+}
+
+fn device_version() -> [u8; 3] {
+    [1, 0, 0]
+}
+fn max_cred_id_length() -> usize {
+    128
+}
+fn max_cred_count() -> usize {
+    8
+}
+fn min_pin_length() -> u8 {
+    4
+}
+fn reset_window_s() -> u64 {
+    10
+}
+fn touch_timeout_s() -> u64 {
+    30
+}
+fn pin_retries() -> u8 {
+    8
+}
+fn oath_touch_timeout_s() -> u64 {
+    15
+}
+
+impl Profile {
+    /// The embedded profile called `name`, or the file if `name` is a path with a slash in it.
+    ///
+    /// # Errors
+    /// When there is no such profile, or the file says something it should not.
+    pub fn named(name: &str) -> Result<Self, SimError> {
+        if name.contains('/') {
+            let text = std::fs::read_to_string(Path::new(name)).map_err(SimError::io(format!("reading {name}")))?;
+            return Self::parse(&text, name);
+        }
+        let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = Self::names().collect();
+            return Err(SimError::Invalid(format!(
+                "no profile {name:?}; there are {}",
+                known.join(", ")
+            )));
+        };
+        Self::parse(text, name)
+    }
+
+    /// The names of the embedded profiles.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        EMBEDDED.iter().map(|(name, _)| *name)
+    }
+
+    fn parse(text: &str, name: &str) -> Result<Self, SimError> {
+        let profile: Self =
+            toml::from_str(text).map_err(|error| SimError::Invalid(format!("profile {name}: {error}")))?;
+        if profile.oath.is_some() && profile.atr_bytes().is_empty() {
+            return Err(SimError::Invalid(format!(
+                "profile {name}: a card face needs an `atr` in hexadecimal"
+            )));
+        }
+        if profile.fido.is_some() && profile.aaguid().is_none() {
+            return Err(SimError::Invalid(format!(
+                "profile {name}: `aaguid` must be 32 hexadecimal digits"
+            )));
+        }
+        Ok(profile)
+    }
+
+    /// The answer to reset as bytes.
+    pub fn atr_bytes(&self) -> Vec<u8> {
+        crate::crypto::from_hex(&self.atr).unwrap_or_default()
+    }
+
+    /// The AAGUID as bytes, if this is a FIDO2 profile.
+    pub fn aaguid(&self) -> Option<[u8; 16]> {
+        self.fido.as_ref().and_then(FidoProfile::aaguid_bytes)
+    }
+
+    /// Whether it has a HID face.
+    pub fn has_hid(&self) -> bool {
+        self.fido.is_some() && !self.contactless
+    }
+
+    /// Whether it has a card face.
+    pub fn has_card(&self) -> bool {
+        self.oath.is_some()
+    }
+}
+
+impl FidoProfile {
+    /// The AAGUID as bytes.
+    pub fn aaguid_bytes(&self) -> Option<[u8; 16]> {
+        crate::crypto::from_hex(&self.aaguid)?.try_into().ok()
+    }
+
+    /// Whether it still speaks the previews of CTAP 2.1, as keys of that time do beside the final commands.
+    pub fn is_preview(&self) -> bool {
+        self.versions.iter().any(|version| version == "FIDO_2_1_PRE")
+    }
+
+    /// Whether it speaks the final CTAP 2.1.
+    pub fn is_2_1(&self) -> bool {
+        self.versions.iter().any(|version| version == "FIDO_2_1")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_profile_parses_and_is_called_what_its_file_is() {
+        for name in Profile::names() {
+            let profile = Profile::named(name).unwrap();
+            assert_eq!(profile.name, name);
+            assert!(profile.has_hid() || profile.has_card() || profile.fob.is_some());
+        }
+        assert!(Profile::named("no-such").unwrap_err().to_string().contains("yubikey-5"));
+    }
+}

@@ -1,0 +1,437 @@
+//! One simulated token: its faces, its person, its faults. Fronts come and go; the token and its memory stay.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::entropy::Entropy;
+use crate::fault::{Armed, Direction, Fault, Frame, Passage, Tape};
+use crate::fido::Authenticator;
+use crate::fido::ctaphid::{CtapHid, Report};
+use crate::person::TouchMode;
+use crate::profile::Profile;
+use crate::ykoath::{OathCard, Reply};
+use crate::{Millis, SimError};
+
+/// How a token comes to be.
+#[derive(Clone, Debug)]
+pub struct TokenSetup {
+    /// Its name in commands and in HELLO's place.
+    pub name: String,
+    /// Its serial number, where the profile lets USB tell one.
+    pub serial: Option<String>,
+    /// Fixes its random bytes; `None` draws them from the system.
+    pub seed: Option<u64>,
+    /// How its person behaves.
+    pub touch: TouchMode,
+}
+
+impl TokenSetup {
+    /// A token called `name` with fixed random bytes and a person who touches at once.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            serial: None,
+            seed: Some(1),
+            touch: TouchMode::Auto,
+        }
+    }
+}
+
+/// What a front tells a token.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A report from the host.
+    Report(Report),
+    /// The reader powers the card up and wants its answer to reset.
+    CardPower,
+    /// The reader only asks whether the card is there: its answer to reset, without a reset.
+    CardThere,
+    /// The host lets go of the card.
+    CardRelease,
+    /// A command APDU.
+    Command(Vec<u8>),
+    /// Something changed; look again.
+    Wake,
+    /// The host is gone.
+    HostGone,
+    /// The token is to be pulled out.
+    Unplug,
+}
+
+/// What a token has a front do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Sends a report.
+    Report(Report),
+    /// Sends an answer to reset.
+    Atr(Vec<u8>),
+    /// Sends a response APDU.
+    Response(Vec<u8>),
+    /// Lets so many milliseconds pass.
+    Wait(Millis),
+    /// Hands a late frame from the host to the token after all.
+    Late(Frame),
+    /// Pulls the token out.
+    Unplug,
+}
+
+/// The faces a front shows to its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Faces {
+    /// HID reports.
+    pub hid: bool,
+    /// APDUs.
+    pub card: bool,
+}
+
+struct Body {
+    hid: Option<CtapHid>,
+    card: Option<OathCard>,
+    /// Card responses that a touch set free.
+    freed: Vec<Vec<u8>>,
+    tape: Tape,
+    wakers: Vec<Sender<Event>>,
+}
+
+struct Inner {
+    setup: TokenSetup,
+    profile: Profile,
+    born: Instant,
+    body: Mutex<Body>,
+}
+
+/// A simulated token; clones are the same token.
+#[derive(Clone)]
+pub struct Token(Arc<Inner>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Token({}, {})", self.name(), self.profile().name)
+    }
+}
+
+impl Token {
+    /// A new token of this model.
+    ///
+    /// # Errors
+    /// When the model has neither a HID nor a card face (a fob is a [`crate::fob::Fob`]).
+    pub fn new(profile: &Profile, setup: TokenSetup) -> Result<Self, SimError> {
+        if profile.fido.is_none() && profile.oath.is_none() {
+            return Err(SimError::Invalid(format!(
+                "profile {} has nothing to plug in",
+                profile.name
+            )));
+        }
+        let entropy = |part: &str| match setup.seed {
+            Some(seed) => Entropy::seeded(seed, &format!("{}/{part}", setup.name)),
+            None => Entropy::system(),
+        };
+        let hid = profile
+            .fido
+            .as_ref()
+            .map(|fido| CtapHid::new(Authenticator::new(fido, entropy("fido"), 0), setup.touch));
+        let card = profile
+            .oath
+            .as_ref()
+            .map(|oath| OathCard::new(oath, profile.contactless, entropy("oath"), setup.touch));
+        let body = Body {
+            hid,
+            card,
+            freed: Vec::new(),
+            tape: Tape::new(entropy("faults")),
+            wakers: Vec::new(),
+        };
+        let inner = Inner {
+            profile: profile.clone(),
+            born: Instant::now(),
+            body: Mutex::new(body),
+            setup,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// A new token of an embedded model.
+    ///
+    /// # Errors
+    /// As [`Profile::named`] and [`Token::new`].
+    pub fn of_profile(profile: &str, setup: TokenSetup) -> Result<Self, SimError> {
+        Self::new(&Profile::named(profile)?, setup)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.setup.name
+    }
+
+    /// Its model.
+    pub fn profile(&self) -> &Profile {
+        &self.0.profile
+    }
+
+    /// The serial number USB tells, if this model tells one.
+    pub fn serial(&self) -> Option<String> {
+        if !self.profile().usb_serial {
+            return None;
+        }
+        Some(
+            self.0
+                .setup
+                .serial
+                .clone()
+                .unwrap_or_else(|| format!("SIM-{}", self.name())),
+        )
+    }
+
+    /// Milliseconds of this token's life.
+    pub fn now(&self) -> Millis {
+        Millis::try_from(self.0.born.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    fn body(&self) -> MutexGuard<'_, Body> {
+        // A panic elsewhere does not make the token's memory any worse.
+        self.0.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has every front look at the token again.
+    fn wake(&self) {
+        self.body().wakers.retain(|waker| waker.send(Event::Wake).is_ok());
+    }
+
+    /// Adds a front. The first one brings power; a second one shows another face of a device that already has it.
+    pub(crate) fn attach(&self, waker: Sender<Event>) {
+        self.wake();
+        if self.body().wakers.is_empty() {
+            self.power_up();
+        }
+        self.body().wakers.push(waker);
+    }
+
+    /// Pulls the token out of every front.
+    pub(crate) fn pull(&self) {
+        for waker in self.body().wakers.drain(..) {
+            // A front that is gone already is as unplugged as can be.
+            let _ = waker.send(Event::Unplug);
+        }
+    }
+
+    /// Works on the FIDO2 authenticator directly, to prepare a state or look at one.
+    pub fn with_authenticator<T>(&self, work: impl FnOnce(&mut Authenticator) -> T) -> Option<T> {
+        self.body().hid.as_mut().map(|hid| work(hid.authenticator_mut()))
+    }
+
+    /// Works on the OATH card directly.
+    pub fn with_card<T>(&self, work: impl FnOnce(&mut OathCard) -> T) -> Option<T> {
+        self.body().card.as_mut().map(work)
+    }
+
+    /// Power off and on without a change of front.
+    pub fn power_cycle(&self) {
+        let now = self.now();
+        let mut body = self.body();
+        if let Some(hid) = &mut body.hid {
+            hid.power_cycle(now);
+        }
+        if let Some(card) = &mut body.card {
+            card.power_cycle();
+        }
+    }
+
+    /// What plugging in does to the token: power comes up, frames count from 1.
+    pub(crate) fn power_up(&self) {
+        self.power_cycle();
+        self.body().tape.replug();
+    }
+
+    /// Changes how the person behaves.
+    pub fn set_touch_mode(&self, mode: TouchMode) {
+        let now = self.now();
+        let mut body = self.body();
+        if let Some(hid) = &mut body.hid {
+            hid.set_touch_mode(mode, now);
+        }
+        let response = body.card.as_mut().and_then(|card| card.set_touch_mode(mode));
+        drop(body);
+        self.card_answers(response);
+        self.wake();
+    }
+
+    /// The person touches. Answers whether a request was waiting for it.
+    pub fn touch(&self) -> bool {
+        let now = self.now();
+        let mut body = self.body();
+        let hid = body.hid.as_mut().is_some_and(|hid| hid.touch(now));
+        let response = if hid {
+            None
+        } else {
+            body.card.as_mut().and_then(OathCard::touch)
+        };
+        drop(body);
+        let touched = hid || response.is_some();
+        self.card_answers(response);
+        self.wake();
+        touched
+    }
+
+    /// Waits until a request asks for the person, then touches. Answers false when none asked for so long.
+    pub fn touch_when_asked(&self, patience: std::time::Duration) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            if self.touch() {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Whether a request waits for the person.
+    pub fn wants_touch(&self) -> bool {
+        let body = self.body();
+        body.hid.as_ref().is_some_and(CtapHid::wants_touch) || body.card.as_ref().is_some_and(OathCard::wants_touch)
+    }
+
+    /// How many frames have passed since it was plugged in or recording began, and which way each went.
+    pub fn frames(&self) -> Vec<Direction> {
+        self.body().tape.frames().to_vec()
+    }
+
+    /// Counts frames from 1 again.
+    pub fn record(&self) {
+        self.body().tape.record();
+    }
+
+    /// Arms a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.body().tape.arm(fault);
+    }
+
+    /// Armed faults, and which of them have struck.
+    pub fn faults(&self) -> Vec<Armed> {
+        self.body().tape.armed().to_vec()
+    }
+
+    /// Disarms every fault and ends what they left behind.
+    pub fn clear_faults(&self) {
+        self.body().tape.clear();
+        self.wake();
+    }
+
+    /// When this token wants [`Self::turn`] called again without an event.
+    pub(crate) fn next_tick(&self, faces: Faces) -> Option<Millis> {
+        let body = self.body();
+        let hid = body.hid.as_ref().filter(|_| faces.hid).and_then(CtapHid::next_tick);
+        let card = body.card.as_ref().filter(|_| faces.card).and_then(OathCard::next_tick);
+        let tape = if faces.hid { body.tape.next_tick() } else { None };
+        [hid, card, tape].into_iter().flatten().min()
+    }
+
+    /// Lets an event and the time work on the token; answers what its front has to do.
+    pub(crate) fn turn(&self, event: Event, faces: Faces) -> Vec<Action> {
+        let now = self.now();
+        let mut body = self.body();
+        let mut actions = Vec::new();
+        match event {
+            Event::Report(report) => body.from_host(Frame::Hid(report), now, &mut actions),
+            Event::Command(command) => body.from_host(Frame::Card(command), now, &mut actions),
+            Event::CardPower => {
+                if let Some(card) = &mut body.card {
+                    card.power_cycle();
+                    actions.push(Action::Atr(self.profile().atr_bytes()));
+                }
+            }
+            Event::CardThere => actions.push(Action::Atr(self.profile().atr_bytes())),
+            Event::CardRelease => {
+                if let Some(card) = &mut body.card {
+                    card.power_cycle();
+                }
+            }
+            Event::Wake => {}
+            Event::HostGone | Event::Unplug => actions.push(Action::Unplug),
+        }
+        body.collect(faces, now, &mut actions);
+        actions
+    }
+
+    /// Takes a frame that was held back, past the faults.
+    pub(crate) fn deliver(&self, frame: Frame, faces: Faces) -> Vec<Action> {
+        let now = self.now();
+        let mut body = self.body();
+        let mut actions = Vec::new();
+        body.take_in(frame, now, &mut actions);
+        body.collect(faces, now, &mut actions);
+        actions
+    }
+
+    /// A response that a touch set free goes out by whichever front asks next.
+    fn card_answers(&self, response: Option<Vec<u8>>) {
+        if let Some(response) = response {
+            self.body().freed.push(response);
+        }
+    }
+}
+
+impl Body {
+    fn from_host(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+        match self.tape.pass(Direction::Out, frame, now) {
+            Passage::Deliver(frame) => self.take_in(frame, now, actions),
+            Passage::Late(ms, frame) => actions.extend([Action::Wait(ms), Action::Late(frame)]),
+            Passage::Lost => {}
+            Passage::Unplug => actions.push(Action::Unplug),
+        }
+    }
+
+    fn take_in(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+        match frame {
+            Frame::Hid(report) => {
+                if let Some(hid) = &mut self.hid {
+                    hid.receive(&report, now);
+                }
+            }
+            Frame::Card(command) => {
+                if let Some(Reply::Response(response)) = self.card.as_mut().map(|card| card.command(&command, now)) {
+                    self.to_host(Frame::Card(response), now, actions);
+                }
+            }
+        }
+    }
+
+    /// What the faces have to say by now.
+    fn collect(&mut self, faces: Faces, now: Millis, actions: &mut Vec<Action>) {
+        if faces.hid {
+            if let Some(hid) = &mut self.hid {
+                hid.tick(now);
+            }
+            while let Some(report) = self.hid.as_mut().and_then(CtapHid::pop) {
+                self.to_host(Frame::Hid(report), now, actions);
+            }
+            if let Some(report) = self.tape.tick(now) {
+                actions.push(Action::Report(report));
+            }
+        }
+        if !faces.card {
+            return;
+        }
+        if let Some(response) = self.card.as_mut().and_then(|card| card.tick(now)) {
+            self.to_host(Frame::Card(response), now, actions);
+        }
+        for response in std::mem::take(&mut self.freed) {
+            self.to_host(Frame::Card(response), now, actions);
+        }
+    }
+
+    fn to_host(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+        let send = |frame| match frame {
+            Frame::Hid(report) => Action::Report(report),
+            Frame::Card(response) => Action::Response(response),
+        };
+        match self.tape.pass(Direction::In, frame, now) {
+            Passage::Deliver(frame) => actions.push(send(frame)),
+            Passage::Late(ms, frame) => actions.extend([Action::Wait(ms), send(frame)]),
+            Passage::Lost => {}
+            Passage::Unplug => actions.push(Action::Unplug),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! `org.claviger.Device1`, and how devices come and go on the bus.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use zbus::message::Header;
+use zbus::{Connection, interface};
+
+use super::error::BusError;
+use super::values::{Dict, Options, Put, path_of, printable, without_serial};
+use super::{Desk, DeviceEvent, DeviceView};
+use crate::grant::Object;
+use crate::types::DeviceId;
+
+/// What is shown of a device: never its serial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    name: String,
+    place: String,
+    vendor: u16,
+    product: u16,
+    faces: Vec<String>,
+    reality: &'static str,
+    state: &'static str,
+}
+
+impl From<&DeviceView> for Shown {
+    fn from(view: &DeviceView) -> Self {
+        let serial = view.serial.as_deref();
+        Self {
+            name: without_serial(&view.name, serial),
+            place: without_serial(&view.place, serial),
+            vendor: view.vendor,
+            product: view.product,
+            faces: view.faces.clone(),
+            reality: view.reality.as_str(),
+            state: view.state,
+        }
+    }
+}
+
+/// Keeps the bus's devices the same as the registry's.
+pub(super) struct Devices {
+    connection: Connection,
+    desk: Arc<Desk>,
+    shown: HashMap<DeviceId, Arc<Mutex<Shown>>>,
+}
+
+impl Devices {
+    pub(super) fn new(connection: &Connection, desk: Arc<Desk>) -> Self {
+        Self {
+            connection: connection.clone(),
+            desk,
+            shown: HashMap::new(),
+        }
+    }
+
+    /// Follows the registry until it is gone. What was missed (a flood of events) is made good from the list.
+    pub(super) async fn follow(mut self, mut events: broadcast::Receiver<DeviceEvent>) {
+        self.catch_up().await;
+        loop {
+            match events.recv().await {
+                Ok(DeviceEvent::Arrived(id) | DeviceEvent::Changed(id)) => {
+                    // None: it has left meanwhile, and the event that says so is on its way.
+                    if let Some(view) = self.desk.verbs.device(id) {
+                        self.show(&view).await;
+                    }
+                }
+                Ok(DeviceEvent::Left(id)) => self.hide(id).await,
+                Err(RecvError::Lagged(_)) => self.catch_up().await,
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        let present = self.desk.verbs.devices();
+        let gone: Vec<DeviceId> = self
+            .shown
+            .keys()
+            .filter(|id| present.iter().all(|view| view.id != **id))
+            .copied()
+            .collect();
+        for id in gone {
+            self.hide(id).await;
+        }
+        for view in &present {
+            self.show(view).await;
+        }
+    }
+
+    async fn show(&mut self, view: &DeviceView) {
+        let done = match self.shown.get(&view.id) {
+            Some(cell) => self.change(view, Arc::clone(cell)).await,
+            None => self.add(view).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, device = %view.id, "a device could not be shown on the bus");
+        }
+    }
+
+    async fn add(&mut self, view: &DeviceView) -> zbus::Result<()> {
+        let cell = Arc::new(Mutex::new(Shown::from(view)));
+        let object = DeviceObject {
+            id: view.id,
+            shown: Arc::clone(&cell),
+            desk: Arc::clone(&self.desk),
+        };
+        let path = path_of(view.id).map_err(|error| zbus::Error::Failure(error.to_string()))?;
+        self.connection.object_server().at(path, object).await?;
+        self.shown.insert(view.id, cell);
+        Ok(())
+    }
+
+    /// Changes what is shown and tells which properties are different.
+    async fn change(&self, view: &DeviceView, cell: Arc<Mutex<Shown>>) -> zbus::Result<()> {
+        let new = Shown::from(view);
+        let old = std::mem::replace(&mut *cell.lock().unwrap_or_else(PoisonError::into_inner), new.clone());
+        if old == new {
+            return Ok(());
+        }
+        let path = path_of(view.id).map_err(|error| zbus::Error::Failure(error.to_string()))?;
+        let object = self
+            .connection
+            .object_server()
+            .interface::<_, DeviceObject>(path)
+            .await?;
+        let emitter = object.signal_emitter();
+        let device = object.get().await;
+        if old.place != new.place {
+            device.place_changed(emitter).await?;
+        }
+        if old.faces != new.faces {
+            device.faces_changed(emitter).await?;
+        }
+        if old.state != new.state {
+            device.state_changed(emitter).await?;
+        }
+        if old.vendor != new.vendor {
+            device.vendor_id_changed(emitter).await?;
+        }
+        if old.product != new.product {
+            device.product_id_changed(emitter).await?;
+        }
+        Ok(())
+    }
+
+    async fn hide(&mut self, id: DeviceId) {
+        if self.shown.remove(&id).is_none() {
+            return;
+        }
+        let Ok(path) = path_of(id) else { return };
+        if let Err(error) = self.connection.object_server().remove::<DeviceObject, _>(path).await {
+            tracing::warn!(%error, device = %id, "a device that left could not be taken off the bus");
+        }
+    }
+}
+
+/// Hardware that is plugged in now, on the bus.
+pub(super) struct DeviceObject {
+    id: DeviceId,
+    shown: Arc<Mutex<Shown>>,
+    desk: Arc<Desk>,
+}
+
+impl DeviceObject {
+    fn shown(&self) -> Shown {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[interface(name = "org.claviger.Device1")]
+impl DeviceObject {
+    /// Product name as the device tells it.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> String {
+        self.shown().name
+    }
+
+    /// Where a person finds it: “USB port 1-4”, “reader ACME 00 00”.
+    #[zbus(property)]
+    fn place(&self) -> String {
+        self.shown().place
+    }
+
+    /// USB idVendor, 0 when unknown.
+    #[zbus(property)]
+    fn vendor_id(&self) -> u16 {
+        self.shown().vendor
+    }
+
+    /// USB idProduct, 0 when unknown.
+    #[zbus(property)]
+    fn product_id(&self) -> u16 {
+        self.shown().product
+    }
+
+    /// Ways in: `hid`, `card`.
+    #[zbus(property)]
+    fn faces(&self) -> Vec<String> {
+        self.shown().faces
+    }
+
+    /// `hardware` or `virtual`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn reality(&self) -> String {
+        self.shown().reality.to_owned()
+    }
+
+    /// `ready`, `busy` or `unresponsive` (unplug it and plug it in again).
+    #[zbus(property)]
+    fn state(&self) -> String {
+        self.shown().state.to_owned()
+    }
+
+    /// Asks the device what it is and what it can do, serial included; needs neither touch nor PIN. [inspect]
+    /// description: serial (s), fido (s, JSON of getInfo with pin-retries), oath (s, JSON of the applet), token (s, id of the
+    /// token it is the body of, when that is known).
+    #[zbus(out_args("description"))]
+    async fn describe(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
+        let case = Options::new(options, &[])?.case()?;
+        let grant = self.desk.guard.admit(&header, Object::Device(self.id), case).await?;
+        let said = self.desk.verbs.describe(&grant, self.id).await?;
+        let mut description = Dict::new();
+        description.put_some("serial", said.serial.as_deref().map(printable));
+        description.put_some("fido", said.fido.map(|json| json.to_string()));
+        description.put_some("oath", said.oath.map(|json| json.to_string()));
+        description.put_some("token", said.token.map(|id| id.to_string()));
+        Ok(description)
+    }
+}

@@ -1,0 +1,326 @@
+//! The only map from what went wrong inside to what is said on the bus: a name a tool can switch on and a sentence a help desk
+//! can act on. The matches are exhaustive on purpose: a new way to fail does not compile until it has a name and a sentence.
+
+use zbus::message::Header;
+use zbus::names::ErrorName as WireName;
+use zbus::{DBusError, Message};
+
+use super::values::{Dict, Put};
+use crate::contract::error::{ACCESS_DENIED, ErrorName};
+use crate::device::DeviceError;
+use crate::guard::Denied;
+use crate::ledger::LedgerError;
+use crate::lifecycle::Refusal;
+use crate::lifecycle::operation::TooLate;
+use crate::link::Holder;
+
+/// An error reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct BusError {
+    name: &'static str,
+    message: String,
+}
+
+impl BusError {
+    /// One of our errors with a sentence.
+    pub(super) fn new(name: ErrorName, message: impl Into<String>) -> Self {
+        Self {
+            name: name.as_str(),
+            message: message.into(),
+        }
+    }
+
+    /// A wrong value: which, and what would do.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorName::InvalidArgument, message)
+    }
+
+    /// The error's full name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name
+    }
+}
+
+impl DBusError for BusError {
+    fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
+        Message::error(call, self.name).build(&(self.message.as_str(),))
+    }
+
+    fn name(&self) -> WireName<'_> {
+        WireName::from_static_str_unchecked(self.name)
+    }
+
+    fn description(&self) -> Option<&str> {
+        Some(&self.message)
+    }
+}
+
+impl From<Denied> for BusError {
+    fn from(denied: Denied) -> Self {
+        let name = match denied {
+            Denied::Unmapped
+            | Denied::NoSender
+            | Denied::CallerGone
+            | Denied::NotAuthorized(_)
+            | Denied::NeedsInteraction(_)
+            | Denied::NoAgent(_)
+            | Denied::Dismissed(_)
+            | Denied::PolkitUnreachable(_)
+            | Denied::PolkitTimeout(_)
+            | Denied::NotOurUser { .. }
+            | Denied::NotOwner
+            | Denied::TooManyPending
+            | Denied::Bus(_) => ACCESS_DENIED,
+        };
+        Self {
+            name,
+            message: denied.to_string(),
+        }
+    }
+}
+
+impl From<TooLate> for BusError {
+    fn from(_: TooLate) -> Self {
+        Self::new(
+            ErrorName::TooLate,
+            "the operation has passed its point of no return or is over; wait for Completed",
+        )
+    }
+}
+
+impl From<Refusal> for BusError {
+    fn from(refusal: Refusal) -> Self {
+        Failure::from(&refusal).into()
+    }
+}
+
+impl From<LedgerError> for BusError {
+    fn from(error: LedgerError) -> Self {
+        ledger(&error).into()
+    }
+}
+
+impl From<Failure> for BusError {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.name, failure.message)
+    }
+}
+
+/// A failure with its facts, as `Completed` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What a tool switches on.
+    pub name: ErrorName,
+    /// What the help desk reads.
+    pub message: String,
+    /// Tries left, when that matters and the device told.
+    pub tries_left: Option<u8>,
+    /// Who has the device.
+    pub holder: Option<Holder>,
+}
+
+impl Failure {
+    pub(super) fn new(name: ErrorName, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            message: message.into(),
+            tries_left: None,
+            holder: None,
+        }
+    }
+
+    /// The keys of `Completed`'s details.
+    #[must_use]
+    pub fn details(&self) -> Dict {
+        let mut details = Dict::new();
+        details.put("error", self.name.as_str());
+        details.put("message", self.message.as_str());
+        details.put_some("tries-left", self.tries_left.map(u32::from));
+        if let Some(holder) = &self.holder {
+            details.put("holder", super::values::printable(&holder.program));
+            details.put("holder-pid", holder.pid);
+        }
+        details
+    }
+}
+
+impl From<&Refusal> for Failure {
+    fn from(refusal: &Refusal) -> Self {
+        use ErrorName as E;
+        let name = match refusal {
+            Refusal::Device(error) => return device(error),
+            Refusal::Ledger(error) => return ledger(error),
+            Refusal::Grant(_) => {
+                // Ours, never the caller's: the act asked for is not the act that was granted.
+                tracing::error!("a grant was used for something else than it was minted for");
+                return Self::new(
+                    E::Internal,
+                    "an internal check failed; nothing was done. See the daemon's log",
+                );
+            }
+            Refusal::UnknownDevice => E::UnknownDevice,
+            Refusal::UnknownToken => E::UnknownToken,
+            Refusal::UnknownObligation => E::UnknownObligation,
+            Refusal::WrongKind { .. } => E::WrongKind,
+            Refusal::Invalid(_) => E::InvalidArgument,
+            Refusal::DeviceAbsent => {
+                return Self::new(
+                    E::DeviceAbsent,
+                    "the token's device is not plugged in: plug it in and try again",
+                );
+            }
+            Refusal::Ambiguous => E::DeviceAmbiguous,
+            Refusal::NotTheSameDevice => E::DeviceMismatch,
+            Refusal::CodeRejected => E::CodeRejected,
+            Refusal::NeedsResync => E::NeedsResync,
+            Refusal::OffsetImplausible { .. } => E::OffsetImplausible,
+            Refusal::ClockUnsynchronised => {
+                return Self::new(
+                    E::ClockUnsynchronised,
+                    "the clock of this host is not synchronised, so drift cannot be measured against it: mend the host's time \
+                     service (“timedatectl”), or pass “unsynchronised”",
+                );
+            }
+            Refusal::Unverified(_) => E::VerificationFailed,
+            Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::Locked => E::Locked,
+            Refusal::Cancelled => E::Cancelled,
+            Refusal::Stopping => E::NotReady,
+            Refusal::Internal(_) => E::Internal,
+        };
+        Self::new(name, refusal.to_string())
+    }
+}
+
+fn device(error: &DeviceError) -> Failure {
+    use ErrorName as E;
+    let tries = |left: &Option<u8>| match left {
+        Some(1) => "; one try is left".to_owned(),
+        Some(n) => format!("; {n} tries are left"),
+        None => String::new(),
+    };
+    let (name, message) = match error {
+        DeviceError::Gone => (
+            E::DeviceGone,
+            "the device was removed before the operation was over: plug it in and start again".to_owned(),
+        ),
+        DeviceError::Deadline => (
+            E::DeviceTimeout,
+            "the device did not answer in time: unplug it, plug it in and try again".to_owned(),
+        ),
+        DeviceError::Cancelled => (E::Cancelled, error.to_string()),
+        DeviceError::Unresponsive => (E::DeviceUnresponsive, error.to_string()),
+        DeviceError::Busy(holder) => {
+            return Failure {
+                name: E::DeviceBusy,
+                message: busy(holder.as_ref()),
+                tries_left: None,
+                holder: holder.clone(),
+            };
+        }
+        DeviceError::Permission(_) => (
+            E::DevicePermission,
+            format!("{error}: check that the udev rule of claviger is installed (“claviger doctor”)"),
+        ),
+        DeviceError::NoCardService => (
+            E::CardServiceUnavailable,
+            format!("{error}: start it with “systemctl start pcscd.socket”"),
+        ),
+        DeviceError::Protocol(_) => (E::DeviceProtocol, error.to_string()),
+        DeviceError::Unsupported(_) => (E::Unsupported, error.to_string()),
+        DeviceError::PinInvalid { tries_left } => {
+            return Failure {
+                name: E::PinInvalid,
+                message: format!("wrong PIN{}", tries(tries_left)),
+                tries_left: *tries_left,
+                holder: None,
+            };
+        }
+        DeviceError::SoftBlocked { tries_left } => {
+            return Failure {
+                name: E::SoftBlocked,
+                message: format!(
+                    "three wrong PINs in a row: unplug the key and plug it in again before the next try{}",
+                    tries(tries_left)
+                ),
+                tries_left: *tries_left,
+                holder: None,
+            };
+        }
+        DeviceError::PinBlocked => {
+            return Failure {
+                name: E::PinBlocked,
+                message:
+                    "the PIN is blocked for good: only a reset of the key helps, which deletes all its credentials"
+                        .to_owned(),
+                tries_left: Some(0),
+                holder: None,
+            };
+        }
+        DeviceError::UvBlocked => (
+            E::UvBlocked,
+            "fingerprint verification is blocked: use the PIN, which unblocks it".to_owned(),
+        ),
+        DeviceError::PinNotSet => (E::PinNotSet, "no PIN is set on the key: set one first".to_owned()),
+        DeviceError::PinRequired => (E::PinRequired, "the key wants its PIN: pass it as “pin”".to_owned()),
+        DeviceError::PinPolicy { .. } => (E::PinPolicy, error.to_string()),
+        DeviceError::TouchTimeout => (E::TouchTimeout, error.to_string()),
+        DeviceError::Declined => (E::Declined, error.to_string()),
+        DeviceError::NotAllowed => (
+            E::NotAllowed,
+            "the key does not allow this now; a reset must come within 10 seconds of plugging it in".to_owned(),
+        ),
+        DeviceError::CredentialExcluded => (E::CredentialExcluded, error.to_string()),
+        DeviceError::NoCredential => (E::NoCredential, error.to_string()),
+        DeviceError::StorageFull => (
+            E::StorageFull,
+            "the device has no room for another credential: delete one on it first".to_owned(),
+        ),
+        DeviceError::CardLocked => (
+            E::PasswordRequired,
+            "the card is protected by a password, or the password given was wrong: pass it as “password”".to_owned(),
+        ),
+        DeviceError::Status(_) => (E::DeviceRefused, error.to_string()),
+    };
+    Failure::new(name, message)
+}
+
+fn busy(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!(
+            "another program is using the device: {} (pid {}); close it and try again",
+            super::values::printable(&holder.program),
+            holder.pid
+        ),
+        None => "another program is using the device: close it and try again".to_owned(),
+    }
+}
+
+fn ledger(error: &LedgerError) -> Failure {
+    use ErrorName as E;
+    let name = match error {
+        LedgerError::NotFound("token") => E::UnknownToken,
+        LedgerError::NotFound("obligation") => E::UnknownObligation,
+        LedgerError::NotFound("cursor") => E::InvalidArgument,
+        LedgerError::NotFound(_) => E::Internal,
+        LedgerError::WrongState { .. } => E::WrongState,
+        // Somebody else changed the token between our reading and our writing: the state that was needed is gone.
+        LedgerError::Stale(_) => E::WrongState,
+        LedgerError::Duplicate { .. } => E::Duplicate,
+        LedgerError::Full(_) => E::LedgerFull,
+        LedgerError::ReadOnly(_)
+        | LedgerError::Owned(_)
+        | LedgerError::Key(_)
+        | LedgerError::Newer
+        | LedgerError::Storage(_) => E::LedgerUnavailable,
+        LedgerError::Damaged(_) => E::LedgerDamaged,
+    };
+    let message = match error {
+        LedgerError::Stale(_) => format!("{error}; nothing was done, look again and repeat"),
+        LedgerError::Storage(_) => format!("{error}; nothing was done"),
+        _ => error.to_string(),
+    };
+    Failure::new(name, message)
+}

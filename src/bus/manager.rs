@@ -1,0 +1,162 @@
+//! `org.claviger.Manager1`: the daemon as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, ObjectPath, Variant, interface};
+
+use super::Desk;
+use super::error::BusError;
+use super::values::{Dict, Options, Put, limit, path_of};
+use crate::contract::{API_VERSION, ROOT_PATH};
+use crate::grant::Object;
+use crate::ledger::{Finding, JournalEntry};
+use crate::types::{DeviceId, ObligationId};
+
+/// The root object.
+pub(super) struct Manager {
+    desk: Arc<Desk>,
+}
+
+impl Manager {
+    pub(super) fn new(desk: Arc<Desk>) -> Self {
+        Self { desk }
+    }
+}
+
+/// Tells on the bus which devices may owe something. Missed ones are not repeated: `Obligations` lists them all.
+pub(super) async fn tell_obligations(connection: Connection, mut seen: broadcast::Receiver<(DeviceId, ObligationId)>) {
+    loop {
+        let (device, obligation) = match seen.recv().await {
+            Ok(pair) => pair,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let Ok(path) = path_of(device) else { continue };
+        let sent = match SignalEmitter::new(&connection, ROOT_PATH) {
+            Ok(emitter) => Manager::obligation_seen(&emitter, path, &obligation.to_string()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(%error, "a signal about an obligation could not be sent");
+        }
+    }
+}
+
+#[interface(name = "org.claviger.Manager1")]
+impl Manager {
+    /// Version of this interface; rises when something is added.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn api_version(&self) -> u32 {
+        API_VERSION
+    }
+
+    /// Version of the program.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// `system` (system bus, polkit) or `session` (one person's bus; only the daemon's own uid is admitted).
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn mode(&self) -> &str {
+        self.desk.guard.mode().as_str()
+    }
+
+    /// False from the moment the name is owned until recovery is over and every device present has been looked at.
+    #[zbus(property)]
+    fn ready(&self) -> bool {
+        self.desk.ready.load(Ordering::SeqCst)
+    }
+
+    /// State of the host as the daemon sees it, for `claviger doctor`. [inspect]
+    /// status: card-service (b), clock-synchronised (b), devices (u), unresponsive (u), virtual-link (b), ledger (s),
+    /// journal-head (s), open-operations (u), open-obligations (u), polkit (b).
+    #[zbus(out_args("status"))]
+    async fn status(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
+        let case = Options::new(options, &[])?.case()?;
+        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        let now = self.desk.verbs.status().await;
+        let mut status = Dict::new();
+        status.put("card-service", now.card_service);
+        status.put("clock-synchronised", now.clock_synchronised);
+        status.put("devices", now.devices);
+        status.put("unresponsive", now.unresponsive);
+        status.put("virtual-link", now.virtual_link);
+        status.put("ledger", now.ledger);
+        status.put_some("journal-head", now.journal_head);
+        status.put("open-operations", now.open_operations);
+        status.put("open-obligations", now.open_obligations);
+        status.put("polkit", self.desk.guard.polkit_answers().await);
+        Ok(status)
+    }
+
+    /// Recomputes the journal's chain and replays it against the rows. [audit]
+    /// report: entries (t), tokens (t), head (s), findings (aa{sv}: seq t, token s, what s).
+    #[zbus(out_args("intact", "report"))]
+    async fn verify_journal(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(bool, Dict), BusError> {
+        let case = Options::new(options, &[])?.case()?;
+        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        let found = self.desk.verbs.ledger().verify().await?;
+        let findings: Vec<Dict> = found.findings.iter().map(finding).collect();
+        let mut report = Dict::new();
+        report.put("entries", found.entries);
+        report.put("tokens", found.tokens);
+        report.put("head", found.head);
+        report.put("findings", findings.into_iter().map(Variant::from).collect::<Vec<_>>());
+        Ok((found.findings.is_empty(), report))
+    }
+
+    /// Journal entries after `after`, at most `limit` (1 to 1000). [audit]
+    /// Each: seq (t), at-ms (x), name (s), uid (u, absent for the daemon itself), action (s), token (s), operation (s),
+    /// payload (s, canonical JSON as chained).
+    #[zbus(out_args("entries"))]
+    async fn read_journal(
+        &self,
+        after: u64,
+        limit: u32,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<Dict>, BusError> {
+        let limit = self::limit(limit)?;
+        let case = Options::new(options, &[])?.case()?;
+        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        let entries = self.desk.verbs.ledger().journal(after, limit).await?;
+        Ok(entries.iter().map(entry).collect())
+    }
+
+    /// A device that may owe something was plugged in; ask Tokens1.Obligations what. Carries no serial and no person.
+    #[zbus(signal)]
+    async fn obligation_seen(emitter: &SignalEmitter<'_>, device: ObjectPath<'_>, obligation: &str)
+    -> zbus::Result<()>;
+}
+
+fn finding(found: &Finding) -> Dict {
+    let mut told = Dict::new();
+    told.put_some("seq", found.seq);
+    told.put_some("token", found.token.map(|id| id.to_string()));
+    told.put("what", found.what.as_str());
+    told
+}
+
+fn entry(entry: &JournalEntry) -> Dict {
+    let mut told = Dict::new();
+    told.put("seq", entry.seq);
+    told.put("at-ms", entry.at.0);
+    told.put("name", entry.name.as_str());
+    told.put_some("uid", entry.uid);
+    let action = entry.action.polkit_id();
+    told.put("action", action.strip_prefix("org.claviger.").unwrap_or(action));
+    told.put_some("token", entry.token.map(|id| id.to_string()));
+    told.put_some("operation", entry.operation.map(|id| id.to_string()));
+    told.put("payload", entry.payload.to_string());
+    told
+}

@@ -1,0 +1,395 @@
+//! `org.claviger.Operation1`, and how operations come, are followed and go.
+//!
+//! One task follows each operation: it tells the owner alone how it goes, cancels it when the owner leaves the bus, and takes
+//! the object away when its time is up.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zbus::message::Header;
+use zbus::names::{BusName, UniqueName};
+use zbus::object_server::{ResponseDispatchListener, ResponseDispatchNotifier, SignalEmitter};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
+
+use super::error::{BusError, Failure};
+use super::values::{Dict, Put, path_of, without_serial};
+use crate::contract::OPERATIONS_PATH;
+use crate::contract::error::ErrorName;
+use crate::guard::{CallerWatch, Denied, Guard};
+use crate::lifecycle::operation::{Details, Operation, Outcome, Phase, UserAction, View};
+
+/// How many operations there may be, and how long a result stays.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Operations one caller may have under way.
+    pub per_caller: usize,
+    /// Operations under way in all.
+    pub in_all: usize,
+    /// Objects in all, results that are still readable included.
+    pub objects: usize,
+    /// How long a result stays readable.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_caller: 32,
+            in_all: 256,
+            objects: 4096,
+            linger: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The path of a new operation, sent before its first signal.
+pub(super) type Accepted = ResponseDispatchNotifier<OwnedObjectPath>;
+
+#[derive(Default)]
+struct Counts {
+    open: HashMap<String, usize>,
+    objects: usize,
+}
+
+/// All operations.
+#[derive(Clone)]
+pub(super) struct Operations {
+    connection: Connection,
+    guard: Arc<Guard>,
+    limits: Limits,
+    counts: Arc<Mutex<Counts>>,
+}
+
+impl Operations {
+    pub(super) fn new(connection: &Connection, guard: Arc<Guard>, limits: Limits) -> Self {
+        Self {
+            connection: connection.clone(),
+            guard,
+            limits,
+            counts: Arc::default(),
+        }
+    }
+
+    /// How many are under way.
+    pub(super) fn open(&self) -> usize {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.open.values().sum()
+    }
+
+    /// Takes a place for one more operation of this caller, and begins to watch whether the caller stays.
+    pub(super) async fn reserve(&self, header: &Header<'_>) -> Result<Slot, BusError> {
+        let owner = header.sender().ok_or(Denied::NoSender)?.to_owned();
+        let place = Place::take(&self.counts, &self.limits, &owner)?;
+        let watch = self.guard.attend(&owner).await?;
+        Ok(Slot { owner, place, watch })
+    }
+
+    /// Shows a started operation and follows it to its end.
+    pub(super) async fn show(&self, operation: Arc<Operation>, slot: Slot) -> Result<Accepted, BusError> {
+        let internal = |error: zbus::Error| BusError::new(ErrorName::Internal, error.to_string());
+        let path = ObjectPath::try_from(format!("{OPERATIONS_PATH}/{}", operation.id.simple())).map_err(internal)?;
+        let object = OperationObject {
+            operation: Arc::clone(&operation),
+            guard: Arc::clone(&self.guard),
+        };
+        if let Err(error) = self.connection.object_server().at(&path, object).await {
+            // It cannot be shown, so it could be neither followed nor cancelled. The bus is as good as gone.
+            let _ = operation.cancel();
+            return Err(internal(error));
+        }
+        let (accepted, replied) = ResponseDispatchNotifier::new(OwnedObjectPath::from(path.clone()));
+        let follower = Follower {
+            operations: self.clone(),
+            operation,
+            path,
+            owner: slot.owner,
+            place: slot.place,
+            watch: slot.watch,
+        };
+        tokio::spawn(follower.run(replied));
+        Ok(accepted)
+    }
+}
+
+/// A place taken for an operation that is about to start.
+pub(super) struct Slot {
+    owner: UniqueName<'static>,
+    place: Place,
+    watch: CallerWatch,
+}
+
+/// One counted operation. Given back when dropped.
+struct Place {
+    counts: Arc<Mutex<Counts>>,
+    owner: String,
+    open: bool,
+}
+
+impl Place {
+    fn take(counts: &Arc<Mutex<Counts>>, limits: &Limits, owner: &UniqueName<'_>) -> Result<Self, BusError> {
+        let too_many = |what: String| Err(BusError::new(ErrorName::TooManyOperations, what));
+        let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = held.open.get(owner.as_str()).copied().unwrap_or_default();
+        if mine >= limits.per_caller {
+            return too_many(format!(
+                "this program has {mine} operations under way: wait until one of them is over"
+            ));
+        }
+        if held.open.values().sum::<usize>() >= limits.in_all || held.objects >= limits.objects {
+            return too_many("too many operations are under way in all: try again in a minute".to_owned());
+        }
+        *held.open.entry(owner.to_string()).or_default() += 1;
+        held.objects += 1;
+        Ok(Self {
+            counts: Arc::clone(counts),
+            owner: owner.to_string(),
+            open: true,
+        })
+    }
+
+    /// The operation is over; only its result stays.
+    fn over(&mut self) {
+        if std::mem::take(&mut self.open) {
+            let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(mine) = held.open.get_mut(&self.owner) {
+                *mine = mine.saturating_sub(1);
+                if *mine == 0 {
+                    held.open.remove(&self.owner);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.over();
+        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        held.objects = held.objects.saturating_sub(1);
+    }
+}
+
+/// Follows one operation.
+struct Follower {
+    operations: Operations,
+    operation: Arc<Operation>,
+    path: ObjectPath<'static>,
+    owner: UniqueName<'static>,
+    place: Place,
+    watch: CallerWatch,
+}
+
+impl Follower {
+    async fn run(mut self, replied: ResponseDispatchListener) {
+        // The reply with the path goes first, so that the owner knows what the signals are about.
+        replied.await;
+        let stayed = self.follow().await;
+        self.place.over();
+        if stayed {
+            tokio::select! {
+                () = tokio::time::sleep(self.operations.limits.linger) => {}
+                () = self.watch.gone() => {}
+            }
+        }
+        let server = self.operations.connection.object_server();
+        if let Err(error) = server.remove::<OperationObject, _>(&self.path).await {
+            tracing::warn!(%error, path = %self.path, "the object of an operation could not be taken away");
+        }
+    }
+
+    /// Until it is over. Returns whether the owner is still there.
+    async fn follow(&mut self) -> bool {
+        let mut changes = self.operation.watch();
+        let emitter = SignalEmitter::from_parts(self.operations.connection.clone(), self.path.clone())
+            .set_destination(BusName::from(self.owner.clone()));
+        let mut told = None;
+        let mut stayed = true;
+        loop {
+            let view = changes.borrow_and_update().clone();
+            let ended = ended(&view, &changes);
+            if stayed {
+                let sent = match ended {
+                    Some((outcome, details)) => OperationObject::completed(&emitter, outcome, details).await,
+                    None => progressed(&emitter, &view, &mut told).await,
+                };
+                if let Err(error) = sent {
+                    tracing::warn!(%error, "a signal to an operation's owner could not be sent");
+                }
+            }
+            if view.outcome.is_some() || changes.has_changed().is_err() {
+                return stayed;
+            }
+            tokio::select! {
+                // An error means that the verb ended without an outcome; the next turn tells.
+                _ = changes.changed() => {}
+                () = self.watch.gone(), if stayed => {
+                    stayed = false;
+                    tracing::info!(operation = %self.operation.id, "its caller left the bus: the operation is cancelled");
+                    let _ = self.operation.cancel();
+                }
+            }
+        }
+    }
+}
+
+/// Outcome and details, when it is over. A verb that vanished without a word is a fault of ours and said to be one.
+fn ended(view: &View, changes: &watch::Receiver<View>) -> Option<(&'static str, Dict)> {
+    match &view.outcome {
+        Some(outcome) => Some(tell(outcome)),
+        None if changes.has_changed().is_err() => Some(("refused", vanished().details())),
+        None => None,
+    }
+}
+
+fn vanished() -> Failure {
+    Failure::new(
+        ErrorName::Internal,
+        "the operation ended without a result; see the daemon's log, and look at the token before trying again",
+    )
+}
+
+type Told = Option<(Phase, u8, Option<UserAction>)>;
+
+/// Tells the owner, unless nothing that is told has changed.
+async fn progressed(emitter: &SignalEmitter<'_>, view: &View, told: &mut Told) -> zbus::Result<()> {
+    let now = (view.phase, view.progress, view.user_action.clone());
+    if told.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    let action = user_action(view.user_action.as_ref());
+    *told = Some(now);
+    OperationObject::progressed(emitter, view.phase.as_str(), u32::from(view.progress), action).await
+}
+
+fn user_action(action: Option<&UserAction>) -> Dict {
+    let mut shown = Dict::new();
+    let Some(action) = action else { return shown };
+    shown.put("kind", action.kind.as_str());
+    if let Some(path) = action.device.and_then(|device| path_of(device).ok()) {
+        shown.put("device", path);
+    }
+    shown.put("name", without_serial(&action.name, None));
+    shown.put("place", without_serial(&action.place, None));
+    shown.put("until-ms", action.until.0);
+    shown.put_some("tries-left", action.tries_left.map(u32::from));
+    shown
+}
+
+fn tell(outcome: &Outcome) -> (&'static str, Dict) {
+    match outcome {
+        Outcome::Done(details) => ("done", facts(details)),
+        Outcome::Obliged(details) => ("obliged", facts(details)),
+        Outcome::Refused(refusal) => ("refused", Failure::from(refusal).details()),
+        Outcome::Cancelled => ("cancelled", Dict::new()),
+    }
+}
+
+fn facts(details: &Details) -> Dict {
+    // Taken apart by name, so that a new detail does not compile until it is told.
+    let Details {
+        token,
+        obligation,
+        sign_count,
+        pin_set,
+        oath_name,
+        offset_s,
+        shift_s,
+        unsettled,
+    } = details;
+    let mut told = Dict::new();
+    told.put_some("token", token.map(|id| id.to_string()));
+    told.put_some("obligation", obligation.map(|id| id.to_string()));
+    told.put_some("sign-count", *sign_count);
+    told.put_some("pin-set", *pin_set);
+    told.put_some("oath-name", oath_name.clone());
+    told.put_some("offset-s", *offset_s);
+    told.put_some("shift-s", *shift_s);
+    if let Some(refusal) = unsettled {
+        told.extend(Failure::from(refusal.as_ref()).details());
+    }
+    told
+}
+
+/// One run of one verb, on the bus.
+pub(super) struct OperationObject {
+    operation: Arc<Operation>,
+    guard: Arc<Guard>,
+}
+
+impl OperationObject {
+    fn admit(&self, header: &Header<'_>) -> Result<(), BusError> {
+        Ok(self.guard.owner(header, self.operation.owner.as_deref())?)
+    }
+}
+
+#[interface(name = "org.claviger.Operation1")]
+impl OperationObject {
+    /// register, test, resync, suspend, lost, resume, revoke, discharge.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn verb(&self) -> &str {
+        self.operation.verb.as_str()
+    }
+
+    /// What it is doing: queued, identifying, pin, creating, proving, writing, committing, deleting, resetting, done.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn phase(&self) -> &str {
+        self.operation.view().phase.as_str()
+    }
+
+    /// Percent, 0 to 100; never goes down.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn progress(&self) -> u32 {
+        u32::from(self.operation.view().progress)
+    }
+
+    /// Whether Cancel still has an effect: false from the point of no return on.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn cancellable(&self) -> bool {
+        self.operation.view().cancellable
+    }
+
+    /// What a person must do now; empty when nothing. kind (s: touch, replug, present), device (o), name, place (s),
+    /// until-ms (x, Unix time), tries-left (u).
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn user_action(&self) -> Dict {
+        user_action(self.operation.view().user_action.as_ref())
+    }
+
+    /// Ends the operation if it has not passed its point of no return; Completed follows. Error: TooLate.
+    async fn cancel(&self, #[zbus(header)] header: Header<'_>) -> Result<(), BusError> {
+        self.admit(&header)?;
+        Ok(self.operation.cancel()?)
+    }
+
+    /// The result again, for a minute after Completed. Error: NotCompleted.
+    /// outcome: `done`, `refused` (the device or the ledger said no; details have error and message), `cancelled`,
+    /// `obliged` (done as far as it can be now; details have obligation).
+    #[zbus(out_args("outcome", "details"))]
+    async fn result(&self, #[zbus(header)] header: Header<'_>) -> Result<(String, Dict), BusError> {
+        self.admit(&header)?;
+        let changes = self.operation.watch();
+        let view = changes.borrow().clone();
+        match ended(&view, &changes) {
+            Some((outcome, details)) => Ok((outcome.to_owned(), details)),
+            None => Err(BusError::new(
+                ErrorName::NotCompleted,
+                format!(
+                    "the operation is not over yet ({}): wait for Completed",
+                    view.phase.as_str()
+                ),
+            )),
+        }
+    }
+
+    /// Phase, progress or what a person must do has changed. To the owner alone.
+    #[zbus(signal)]
+    async fn progressed(emitter: &SignalEmitter<'_>, phase: &str, progress: u32, user_action: Dict)
+    -> zbus::Result<()>;
+
+    /// It is over. To the owner alone. details of a refusal: error (s, an error name), message (s, a sentence for the help
+    /// desk), tries-left (u), holder-pid (u), holder (s) as far as they apply.
+    #[zbus(signal)]
+    async fn completed(emitter: &SignalEmitter<'_>, outcome: &str, details: Dict) -> zbus::Result<()>;
+}

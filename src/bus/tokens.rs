@@ -1,0 +1,677 @@
+//! `org.claviger.Tokens1`: the ledger of tokens handed out, and the verbs that change it.
+//!
+//! Every method goes the same way: measure the arguments, be admitted, look or [`launch`](Tokens::launch).
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
+use zbus::message::Header;
+use zbus::{ObjectPath, interface};
+use zeroize::Zeroizing;
+
+use super::Desk;
+use super::error::BusError;
+use super::operation::Accepted;
+use super::secret_fd::{Ending, SecretReader};
+use super::values::{Dict, Options, Put, TextRule, code, codes, device_path, limit, parse, path_of};
+use crate::contract::error::ErrorName;
+use crate::contract::options as key;
+use crate::grant::Object;
+use crate::ledger::{Binding, Duty, Filter, Obligation, TokenRecord};
+use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
+
+/// Length of a fob's seed in bytes: at least 128 bits (RFC 4226 section 4, R6), at most a block of SHA-512's HMAC key.
+const SEED_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// The tokens object.
+pub(super) struct Tokens {
+    desk: Arc<Desk>,
+}
+
+/// Descriptors of secrets, to be read once the caller is admitted.
+#[derive(Default)]
+struct Sealed {
+    pin: Option<OwnedFd>,
+    password: Option<OwnedFd>,
+    seed: Option<(OwnedFd, Encoding)>,
+}
+
+/// The same, read.
+#[derive(Default)]
+struct Opened {
+    pin: Option<Secret>,
+    password: Option<Secret>,
+    seed: Option<Secret>,
+}
+
+/// How a seed is written in its descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Base32,
+    Hex,
+    Raw,
+}
+
+impl Encoding {
+    fn read(name: Option<String>) -> Result<Self, BusError> {
+        match name.as_deref() {
+            None | Some("base32") => Ok(Self::Base32),
+            Some("hex") => Ok(Self::Hex),
+            Some("raw") => Ok(Self::Raw),
+            Some(_) => Err(BusError::invalid("option “encoding” must be base32, hex or raw")),
+        }
+    }
+
+    const fn ending(self) -> Ending {
+        match self {
+            Self::Base32 | Self::Hex => Ending::Text,
+            // The last byte of a raw seed may well be a line feed.
+            Self::Raw => Ending::Raw,
+        }
+    }
+
+    /// Decodes a seed. Spaces and hyphens between groups, padding and small letters are common on paper and in files.
+    fn decode(self, written: &Secret) -> Result<Secret, BusError> {
+        let kept: Zeroizing<Vec<u8>> = Zeroizing::new(match self {
+            Self::Raw => written.expose().to_vec(),
+            Self::Base32 | Self::Hex => written
+                .expose()
+                .iter()
+                .filter(|b| !matches!(b, b' ' | b'-' | b'=' | b'\r'))
+                .map(u8::to_ascii_uppercase)
+                .collect(),
+        });
+        let decoded = match self {
+            Self::Raw => Ok(kept.to_vec()),
+            Self::Base32 => BASE32_NOPAD.decode(&kept),
+            Self::Hex => HEXLOWER_PERMISSIVE.decode(&kept),
+        };
+        // The decoder's error would quote a character of the seed.
+        let seed = decoded.map(Secret::new).map_err(|_| {
+            BusError::invalid(match self {
+                Self::Hex => "the seed is not valid hex: digits 0-9 and a-f, two for each byte",
+                Self::Base32 | Self::Raw => "the seed is not valid base32: letters A-Z and digits 2-7",
+            })
+        })?;
+        if SEED_LENGTH.contains(&seed.len()) {
+            Ok(seed)
+        } else {
+            Err(BusError::invalid(format!(
+                "the seed has {} bytes; it must have {} to {}: check “encoding” and the seed file",
+                seed.len(),
+                SEED_LENGTH.start(),
+                SEED_LENGTH.end()
+            )))
+        }
+    }
+}
+
+impl Sealed {
+    async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
+        let mut opened = Opened::default();
+        if let Some(fd) = self.pin {
+            let pin = reader.read(key::PIN, fd, Ending::Text).await?;
+            // CTAP 2.1 section 6.5.1: a PIN is UTF-8. What the text is must not reach an error.
+            if std::str::from_utf8(pin.expose()).is_err() {
+                return Err(BusError::invalid("the PIN must be UTF-8 text"));
+            }
+            opened.pin = Some(pin);
+        }
+        if let Some(fd) = self.password {
+            opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
+        }
+        if let Some((fd, encoding)) = self.seed {
+            let written = reader.read("seed", fd, encoding.ending()).await?;
+            opened.seed = Some(encoding.decode(&written)?);
+        }
+        Ok(opened)
+    }
+}
+
+impl Opened {
+    fn presence(self, device: Option<crate::types::DeviceId>) -> Presence {
+        Presence {
+            device,
+            pin: self.pin,
+            password: self.password,
+        }
+    }
+}
+
+impl Tokens {
+    pub(super) fn new(desk: Arc<Desk>) -> Self {
+        Self { desk }
+    }
+
+    /// Admits, takes a place, reads the secrets, starts the verb and answers with its operation's path: in this order, so that
+    /// those who may not make nothing happen.
+    async fn launch(
+        &self,
+        header: &Header<'_>,
+        object: Object,
+        case: Option<CaseId>,
+        sealed: Sealed,
+        request: impl FnOnce(Opened) -> Result<Request, BusError> + Send,
+    ) -> Result<Accepted, BusError> {
+        let grant = self.desk.guard.admit(header, object, case).await?;
+        self.desk.require_ready()?;
+        let slot = self.desk.operations.reserve(header).await?;
+        let opened = sealed.open(SecretReader::start(&self.desk.file_reads)).await?;
+        let operation = Arc::clone(&self.desk.verbs).start(grant, request(opened)?)?;
+        self.desk.operations.show(operation, slot).await
+    }
+
+    /// A verb that needs a token's id and nothing else.
+    async fn simple(
+        &self,
+        header: &Header<'_>,
+        token: &str,
+        options: Dict,
+        request: impl FnOnce(TokenId) -> Request + Send,
+    ) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let case = Options::new(options, &[])?.case()?;
+        self.launch(header, Object::Token(token), case, Sealed::default(), |_| {
+            Ok(request(token))
+        })
+        .await
+    }
+
+    fn obligation(&self, obligation: &Obligation) -> Dict {
+        let mut told = Dict::new();
+        told.put("id", obligation.id.to_string());
+        told.put("token", obligation.token.to_string());
+        told.put("duty", duty(&obligation.duty));
+        told.put("reality", obligation.reality.as_str());
+        told.put("created-ms", obligation.created.0);
+        if let Some(path) = self.desk.verbs.device_of(obligation.id).and_then(|id| path_of(id).ok()) {
+            told.put("device", path);
+        }
+        told
+    }
+}
+
+/// A cursor: empty means the beginning.
+fn cursor(cursor: String) -> Result<Option<String>, BusError> {
+    let cursor = TextRule::CURSOR.check("cursor", cursor)?;
+    Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
+}
+
+const fn duty(duty: &Duty) -> &'static str {
+    match duty {
+        Duty::DeleteCredential { .. } => "delete-credential",
+        Duty::DeleteOrphan { .. } => "delete-orphan",
+        Duty::ResetKey { .. } => "reset-key",
+        Duty::DeleteOath { .. } => "delete-oath",
+        Duty::CollectFob => "collect-fob",
+    }
+}
+
+fn record(token: &TokenRecord) -> Dict {
+    let mut told = Dict::new();
+    told.put("id", token.id.to_string());
+    told.put("kind", token.kind.as_str());
+    told.put("state", token.state.as_str());
+    told.put("reality", token.reality.as_str());
+    told.put("model", token.model.as_str());
+    told.put_some("subject", token.personal.subject.clone());
+    told.put_some("serial", token.personal.serial.clone());
+    told.put_some("label", token.personal.label.clone());
+    told.put_some("revoke-reason", token.revoke_reason.map(RevokeReason::as_str));
+    told.put("offset-ms", token.offset_ms);
+    told.put_some("watermark", token.watermark);
+    told.put("sign-count", token.sign_count);
+    told.put("failures", token.failures);
+    told.put_some("last-seen-ms", token.last_seen.map(|seen| seen.0));
+    told.put("created-ms", token.created.0);
+    told.put("updated-ms", token.updated.0);
+    match &token.binding {
+        Binding::None => {}
+        Binding::Fido2 {
+            rp_id,
+            credential_id,
+            aaguid,
+            ..
+        } => {
+            told.put("rp-id", rp_id.as_str());
+            told.put("credential-id", credential_id.as_str());
+            told.put("aaguid", aaguid.as_str());
+        }
+        Binding::OathCard {
+            name,
+            algorithm,
+            digits,
+            period_s,
+            ..
+        } => {
+            told.put("oath-name", name.as_str());
+            code_shape(&mut told, algorithm.as_str(), *digits, *period_s);
+        }
+        Binding::Fob {
+            algorithm,
+            digits,
+            period_s,
+        } => code_shape(&mut told, algorithm.as_str(), *digits, *period_s),
+    }
+    told
+}
+
+fn code_shape(told: &mut Dict, algorithm: &'static str, digits: u8, period_s: u32) {
+    told.put("algorithm", algorithm);
+    told.put("digits", u32::from(digits));
+    told.put("period-s", period_s);
+}
+
+#[interface(name = "org.claviger.Tokens1")]
+impl Tokens {
+    /// One token. [inspect]
+    /// token: id, kind, state, reality, model, subject, serial, label (s each), revoke-reason (s, once revoked), offset-ms (x),
+    /// watermark (t), sign-count (u), failures (u), last-seen-ms, created-ms, updated-ms (x), rp-id, credential-id, aaguid,
+    /// oath-name, algorithm (s), digits (u), period-s (u) as far as they apply.
+    /// Errors: UnknownToken.
+    #[zbus(out_args("record"))]
+    async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
+        let id = parse::<TokenId>("token", token)?;
+        let case = Options::new(options, &[])?.case()?;
+        self.desk.guard.admit(&header, Object::Token(id), case).await?;
+        match self.desk.verbs.ledger().token(id).await? {
+            Some(token) => Ok(record(&token)),
+            None => Err(crate::lifecycle::Refusal::UnknownToken.into()),
+        }
+    }
+
+    /// Tokens by filter (kind, state, subject, serial: s each, all optional), at most `limit` (1 to 1000) in order of id.
+    /// `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
+    #[zbus(out_args("records", "next"))]
+    async fn find(
+        &self,
+        filter: Dict,
+        cursor: String,
+        limit: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(Vec<Dict>, String), BusError> {
+        let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
+        let filter = Filter {
+            kind: given.name("kind")?,
+            state: given.name("state")?,
+            subject: given.text("subject", TextRule::SUBJECT)?,
+            serial: given.text("serial", TextRule::SERIAL)?,
+            body: None,
+        };
+        let cursor = self::cursor(cursor)?;
+        let limit = self::limit(limit)?;
+        self.desk.guard.admit(&header, Object::Whole, None).await?;
+        let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
+        Ok((page.items.iter().map(record).collect(), page.next.unwrap_or_default()))
+    }
+
+    /// What is still owed to devices of revoked tokens, open ones first to last. [inspect]
+    /// Each: id, token, duty, reality (s), created-ms (x), device (o, when the device is plugged in now).
+    #[zbus(out_args("obligations", "next"))]
+    async fn obligations(
+        &self,
+        cursor: String,
+        limit: u32,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(Vec<Dict>, String), BusError> {
+        let cursor = self::cursor(cursor)?;
+        let limit = self::limit(limit)?;
+        let case = Options::new(options, &[])?.case()?;
+        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        let ledger = self.desk.verbs.ledger();
+        let page = ledger.obligations(true, cursor.as_deref(), limit).await?;
+        let told = page.items.iter().map(|item| self.obligation(item)).collect();
+        Ok((told, page.next.unwrap_or_default()))
+    }
+
+    /// Registers a FIDO2 key: getInfo, PIN set (when the key has none) or verified, makeCredential, then an assertion; only
+    /// then is the token active. [register]
+    /// pin: descriptor. options: label (s), serial (s, when the key does not tell it), rp-id (s), user-name (s),
+    /// discoverable (b, default true when the key can), case (s).
+    /// Details on success: token (s), sign-count (u), pin-set (b).
+    #[zbus(out_args("operation"))]
+    async fn register_fido2(
+        &self,
+        device: ObjectPath<'_>,
+        subject: String,
+        pin: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let device = device_path("device", &device)?;
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let known = [key::LABEL, key::SERIAL, key::RP_ID, key::USER_NAME, key::DISCOVERABLE];
+        let mut given = Options::new(options, &known)?;
+        let options = Fido2Options {
+            label: given.text(key::LABEL, TextRule::LABEL)?,
+            serial: given.text(key::SERIAL, TextRule::SERIAL)?,
+            rp_id: given.text(key::RP_ID, TextRule::RP_ID)?,
+            user_name: given.text(key::USER_NAME, TextRule::USER_NAME)?,
+            discoverable: given.choice(key::DISCOVERABLE)?,
+        };
+        let case = given.case()?;
+        let sealed = Sealed {
+            pin: Some(pin.into()),
+            ..Sealed::default()
+        };
+        self.launch(&header, Object::Device(device), case, sealed, move |opened| {
+            Ok(Request::RegisterFido2 {
+                device,
+                subject,
+                pin: required(opened.pin)?,
+                options,
+            })
+        })
+        .await
+    }
+
+    /// Registers an OATH card: a seed is made here, put on the card, and computed back from it. [register]
+    /// options: label, serial (s), algorithm (s: SHA1, SHA256, SHA512), digits (u: 6 to 8), period-s (u), touch (b),
+    /// password (h), case (s). Details on success: token (s), oath-name (s).
+    #[zbus(out_args("operation"))]
+    async fn register_oath_card(
+        &self,
+        device: ObjectPath<'_>,
+        subject: String,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let device = device_path("device", &device)?;
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let known = [
+            key::LABEL,
+            key::SERIAL,
+            key::ALGORITHM,
+            key::DIGITS,
+            key::PERIOD_S,
+            key::TOUCH,
+            key::PASSWORD,
+        ];
+        let mut given = Options::new(options, &known)?;
+        let mut options = OathOptions {
+            label: given.text(key::LABEL, TextRule::LABEL)?,
+            serial: given.text(key::SERIAL, TextRule::SERIAL)?,
+            algorithm: given.name(key::ALGORITHM)?,
+            digits: given.digits()?,
+            period_s: given.period()?,
+            touch: given.flag(key::TOUCH)?,
+            password: None,
+        };
+        let case = given.case()?;
+        let sealed = Sealed {
+            password: given.descriptor(key::PASSWORD)?,
+            ..Sealed::default()
+        };
+        self.launch(&header, Object::Device(device), case, sealed, move |opened| {
+            options.password = opened.password;
+            Ok(Request::RegisterOathCard {
+                device,
+                subject,
+                options,
+            })
+        })
+        .await
+    }
+
+    /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
+    /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
+    /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
+    /// model (s), case (s). Details on success: token (s), offset-s (x).
+    /// Errors: Duplicate, CodeRejected.
+    #[zbus(out_args("operation"))]
+    async fn register_fob(
+        &self,
+        subject: String,
+        serial: String,
+        seed: zbus::OwnedFd,
+        codes: Vec<String>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let serial = TextRule::SERIAL.check("serial", serial)?;
+        let codes = if codes.is_empty() { codes } else { self::codes(codes)? };
+        let known = [
+            key::ENCODING,
+            key::LABEL,
+            key::ALGORITHM,
+            key::DIGITS,
+            key::PERIOD_S,
+            key::MODEL,
+        ];
+        let mut given = Options::new(options, &known)?;
+        let encoding = Encoding::read(given.string(key::ENCODING)?)?;
+        let options = FobOptions {
+            label: given.text(key::LABEL, TextRule::LABEL)?,
+            model: given.text(key::MODEL, TextRule::MODEL)?,
+            algorithm: given.name(key::ALGORITHM)?,
+            digits: given.digits()?,
+            period_s: given.period()?,
+        };
+        let case = given.case()?;
+        let sealed = Sealed {
+            seed: Some((seed.into(), encoding)),
+            ..Sealed::default()
+        };
+        self.launch(&header, Object::NewFob, case, sealed, move |opened| {
+            Ok(Request::RegisterFob {
+                subject,
+                serial,
+                seed: required(opened.seed)?,
+                codes,
+                options,
+            })
+        })
+        .await
+    }
+
+    /// Tests an active (or pending) token. [test]
+    /// options: code (s, fob), pin (h, FIDO2 key that wants one), device (o, when more than one could be meant), password (h,
+    /// protected card), case (s). A FIDO2 key and a card are found among the devices plugged in.
+    /// Details on success: token (s), and sign-count (u) or offset-s (x). A failed test is outcome `refused` with its error.
+    #[zbus(out_args("operation"))]
+    async fn test(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let mut given = Options::new(options, &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD])?;
+        let code = given.string(key::CODE)?.map(code).transpose()?;
+        let device = given.device()?;
+        let case = given.case()?;
+        let sealed = Sealed {
+            pin: given.descriptor(key::PIN)?,
+            password: given.descriptor(key::PASSWORD)?,
+            seed: None,
+        };
+        self.launch(&header, Object::Token(token), case, sealed, move |opened| {
+            let at = opened.presence(device);
+            Ok(Request::Test { token, code, at })
+        })
+        .await
+    }
+
+    /// Corrects what is believed about a fob's clock from two (or three) consecutive codes, searched jointly. [resync]
+    /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
+    /// not synchronised; journalled), case (s).
+    /// Details on success: token (s), shift-s, offset-s (x). Errors: CodeRejected, ClockUnsynchronised, OffsetImplausible.
+    #[zbus(out_args("operation"))]
+    async fn resync(
+        &self,
+        token: &str,
+        codes: Vec<String>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let codes = self::codes(codes)?;
+        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED])?;
+        let beyond_bound = given.flag(key::BEYOND_BOUND)?;
+        let unsynchronised = given.flag(key::UNSYNCHRONISED)?;
+        let case = given.case()?;
+        self.launch(&header, Object::Token(token), case, Sealed::default(), move |_| {
+            Ok(Request::Resync {
+                token,
+                codes,
+                beyond_bound,
+                unsynchronised,
+            })
+        })
+        .await
+    }
+
+    /// Takes an active token out of use for a while. options: case (s). [suspend]
+    #[zbus(out_args("operation"))]
+    async fn suspend(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.simple(&header, token, options, Request::Suspend).await
+    }
+
+    /// Notes that a token is lost; it stops being accepted at once. options: case (s). [suspend]
+    #[zbus(out_args("operation"))]
+    async fn report_lost(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.simple(&header, token, options, Request::Lost).await
+    }
+
+    /// Puts a suspended or lost token back in use. options: case (s). [suspend]
+    #[zbus(out_args("operation"))]
+    async fn resume(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.simple(&header, token, options, Request::Resume).await
+    }
+
+    /// Revokes a token, for good. The binding dies first and durably; then, if the device is here, our credential is deleted
+    /// from it; else that becomes an obligation. [revoke]
+    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), password (h),
+    /// reset (b: authenticatorReset instead, which takes every other passkey on the key with it), absent (b: do not look for
+    /// the device), case (s).
+    /// Details: token (s), obligation (s, when something is left to do).
+    #[zbus(out_args("operation"))]
+    async fn revoke(
+        &self,
+        token: &str,
+        reason: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let reason = parse::<RevokeReason>("reason", reason)?;
+        let known = [key::DEVICE, key::PIN, key::PASSWORD, key::RESET, key::ABSENT];
+        let mut given = Options::new(options, &known)?;
+        let device = given.device()?;
+        let reset = given.flag(key::RESET)?;
+        let absent = given.flag(key::ABSENT)?;
+        if absent && (reset || device.is_some()) {
+            return Err(BusError::invalid(
+                "option “absent” says not to look for the device, so it goes neither with “device” nor with “reset”",
+            ));
+        }
+        let case = given.case()?;
+        let sealed = Sealed {
+            pin: given.descriptor(key::PIN)?,
+            password: given.descriptor(key::PASSWORD)?,
+            seed: None,
+        };
+        self.launch(&header, Object::Token(token), case, sealed, move |opened| {
+            Ok(Request::Revoke {
+                token,
+                reason,
+                at: opened.presence(device),
+                reset,
+                absent,
+            })
+        })
+        .await
+    }
+
+    /// Settles an obligation on the device that is plugged in now, after proof that it is the same one. [revoke]
+    /// options: device (o), pin (h), password (h), collected (b: a fob was collected and destroyed), case (s).
+    #[zbus(out_args("operation"))]
+    async fn discharge(
+        &self,
+        obligation: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let obligation = parse::<ObligationId>("obligation", obligation)?;
+        let mut given = Options::new(options, &[key::DEVICE, key::PIN, key::PASSWORD, key::COLLECTED])?;
+        let device = given.device()?;
+        let collected = given.flag(key::COLLECTED)?;
+        let case = given.case()?;
+        let sealed = Sealed {
+            pin: given.descriptor(key::PIN)?,
+            password: given.descriptor(key::PASSWORD)?,
+            seed: None,
+        };
+        self.launch(&header, Object::Obligation(obligation), case, sealed, move |opened| {
+            Ok(Request::Discharge {
+                obligation,
+                at: opened.presence(device),
+                collected,
+            })
+        })
+        .await
+    }
+}
+
+/// A secret whose descriptor was an argument, so that it was read.
+fn required(secret: Option<Secret>) -> Result<Secret, BusError> {
+    secret.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(encoding: Encoding, written: &str) -> Result<Vec<u8>, String> {
+        encoding
+            .decode(&Secret::new(written.as_bytes().to_vec()))
+            .map(|seed| seed.expose().to_vec())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn seeds_are_read_as_they_are_written_on_paper() {
+        // RFC 6238 appendix B: the ASCII seed of its test vectors.
+        let seed = b"12345678901234567890".to_vec();
+        for written in [
+            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+            "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
+            "GEZDGNBV-GY3TQOJQ-GEZDGNBV-GY3TQOJQ\r",
+        ] {
+            assert_eq!(decode(Encoding::Base32, written), Ok(seed.clone()), "{written}");
+        }
+        assert_eq!(
+            decode(Encoding::Hex, "3132333435363738393031323334353637383930"),
+            Ok(seed.clone())
+        );
+        assert_eq!(decode(Encoding::Raw, "12345678901234567890"), Ok(seed));
+    }
+
+    #[test]
+    fn a_bad_seed_is_not_quoted() {
+        let text = decode(Encoding::Base32, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJ1").expect_err("1 is not base32");
+        assert!(!text.contains("OJ1") && text.contains("base32"), "{text}");
+        assert!(decode(Encoding::Hex, "313233").expect_err("short").contains("3 bytes"));
+        assert!(decode(Encoding::Raw, &"x".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn a_raw_seed_keeps_its_last_byte() {
+        assert_eq!(Encoding::Raw.ending(), Ending::Raw);
+        assert_eq!(Encoding::Hex.ending(), Ending::Text);
+    }
+}

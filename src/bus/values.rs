@@ -1,0 +1,436 @@
+//! What comes in and goes out as `a{sv}`, and what text may look like.
+//!
+//! Everything a client sends is measured here: length, character set, range. An unknown key or a wrong type is refused with a
+//! sentence that names the key and what would do.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+
+use zbus::{Fd, ObjectPath, OwnedVariant, Variant};
+
+use super::error::BusError;
+use crate::contract::error::ErrorName;
+use crate::contract::{DEVICES_PATH, options as key};
+use crate::types::{CaseId, DeviceId, ParseNameError};
+
+/// A dictionary on the wire, `a{sv}`.
+pub type Dict = HashMap<String, OwnedVariant>;
+
+/// Filling a dictionary.
+pub(super) trait Put {
+    /// Sets a key.
+    fn put<'v>(&mut self, key: &str, value: impl Into<Variant<'v>>);
+
+    /// Sets a key if there is a value.
+    fn put_some<'v>(&mut self, key: &str, value: Option<impl Into<Variant<'v>>>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+}
+
+impl Put for Dict {
+    fn put<'v>(&mut self, key: &str, value: impl Into<Variant<'v>>) {
+        // Owning a value fails only for a descriptor that cannot be duplicated, and none goes out.
+        if let Ok(value) = OwnedVariant::try_from(value.into()) {
+            self.insert(key.to_owned(), value);
+        }
+    }
+}
+
+/// What text from a client may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TextRule {
+    /// Length in characters.
+    length: RangeLength,
+    /// Which characters.
+    set: CharSet,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RangeLength {
+    least: usize,
+    most: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum CharSet {
+    /// Any script, but nothing that is not seen or that reorders what is seen.
+    Visible,
+    /// Printable ASCII.
+    Ascii,
+    /// `a-z`, `0-9`, `.` and `-`.
+    Domain,
+}
+
+impl TextRule {
+    const fn new(least: usize, most: usize, set: CharSet) -> Self {
+        Self {
+            length: RangeLength { least, most },
+            set,
+        }
+    }
+
+    /// Who a token is for.
+    pub(super) const SUBJECT: Self = Self::new(1, 256, CharSet::Visible);
+    /// Free text of the bench.
+    pub(super) const LABEL: Self = Self::new(1, 256, CharSet::Visible);
+    /// Serial printed on a device.
+    pub(super) const SERIAL: Self = Self::new(1, 64, CharSet::Ascii);
+    /// Model name.
+    pub(super) const MODEL: Self = Self::new(1, 64, CharSet::Visible);
+    /// Account name shown on a key: authenticators may truncate to 64 bytes (CTAP 2.1 section 6.1.2).
+    pub(super) const USER_NAME: Self = Self::new(1, 64, CharSet::Visible);
+    /// Relying party id: a domain (WebAuthn section 5.1.2), at most 253 characters (RFC 1035 section 2.3.4).
+    pub(super) const RP_ID: Self = Self::new(1, 253, CharSet::Domain);
+    /// A cursor we gave out.
+    pub(super) const CURSOR: Self = Self::new(0, 128, CharSet::Ascii);
+
+    /// Checks a text; `name` is how the client calls it.
+    pub(super) fn check(self, name: &str, text: String) -> Result<String, BusError> {
+        let length = text.chars().count();
+        if !(self.length.least..=self.length.most).contains(&length) {
+            return Err(BusError::invalid(format!(
+                "“{name}” has {length} characters; it must have {} to {}",
+                self.length.least, self.length.most
+            )));
+        }
+        let (fits, wanted): (fn(char) -> bool, _) = match self.set {
+            CharSet::Visible => (visible, "visible characters only, no control characters"),
+            CharSet::Ascii => (|c| c == ' ' || c.is_ascii_graphic(), "printable ASCII characters only"),
+            CharSet::Domain => (
+                |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-',
+                "a domain name: lower-case letters, digits, “.” and “-”",
+            ),
+        };
+        if !text.chars().all(fits) {
+            return Err(BusError::invalid(format!("“{name}” must have {wanted}")));
+        }
+        if text.trim().len() != text.len() {
+            return Err(BusError::invalid(format!(
+                "“{name}” must not begin or end with white space"
+            )));
+        }
+        Ok(text)
+    }
+}
+
+/// Characters that a person sees where they stand: no controls, no line separators, nothing that turns the writing direction
+/// or has no width.
+fn visible(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+}
+
+/// Text from a device, a driver or another program, made fit to be shown: invisible characters dropped, at most 128.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| visible(*c)).take(128).collect()
+}
+
+/// A device's name or place without serials: pcscd puts the reader's serial in parentheses into its name
+/// (“ACME Reader \[CCID\] (70D7E2EE) 00 00”), and names are properties that anybody may read.
+pub(super) fn without_serial(text: &str, serial: Option<&str>) -> String {
+    let mut rest = printable(text);
+    if let Some(serial) = serial.filter(|s| !s.is_empty()) {
+        rest = rest.replace(serial, "");
+    }
+    let mut kept = String::with_capacity(rest.len());
+    let mut left = rest.as_str();
+    while let Some((before, after)) = left.split_once('(') {
+        let Some((inside, beyond)) = after.split_once(')') else {
+            break;
+        };
+        kept.push_str(before);
+        if !looks_like_serial(inside) {
+            kept.push('(');
+            kept.push_str(inside);
+            kept.push(')');
+        }
+        left = beyond;
+    }
+    kept.push_str(left);
+    kept.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Four characters or more, or with a digit, and no space: better to lose a “(NFC5)” than to show a serial.
+fn looks_like_serial(inside: &str) -> bool {
+    !inside.contains(' ') && (inside.is_empty() || inside.len() >= 4 || inside.chars().any(|c| c.is_ascii_digit()))
+}
+
+/// Reads one of our names, or says what was expected.
+pub(super) fn parse<T: FromStr<Err = ParseNameError>>(name: &str, text: &str) -> Result<T, BusError> {
+    text.parse().map_err(|error: ParseNameError| {
+        BusError::invalid(format!(
+            "“{name}” is “{}”, which is not a {}",
+            printable(&error.given),
+            error.expected
+        ))
+    })
+}
+
+/// Reads a device's object path.
+pub(super) fn device_path(name: &str, path: &ObjectPath<'_>) -> Result<DeviceId, BusError> {
+    path.as_str()
+        .strip_prefix(DEVICES_PATH)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .filter(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|number| number.parse().ok())
+        .map(DeviceId)
+        .ok_or_else(|| {
+            BusError::invalid(format!(
+                "“{name}” is “{}”, which is not the path of a device ({DEVICES_PATH}/N)",
+                printable(path.as_str())
+            ))
+        })
+}
+
+/// The object path of a device.
+pub(super) fn path_of(device: DeviceId) -> Result<ObjectPath<'static>, BusError> {
+    ObjectPath::try_from(format!("{DEVICES_PATH}/{device}"))
+        .map_err(|error| BusError::new(ErrorName::Internal, error.to_string()))
+}
+
+/// A number of records to answer with.
+pub(super) fn limit(limit: u32) -> Result<u32, BusError> {
+    if (1..=1000).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(BusError::invalid(format!("“limit” is {limit}; it must be 1 to 1000")))
+    }
+}
+
+/// A code read off a display: six to eight digits (RFC 4226 section 5.3).
+pub(super) fn code(code: String) -> Result<String, BusError> {
+    if (6..=8).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(code)
+    } else {
+        Err(BusError::invalid(
+            "a code must be 6 to 8 digits, as the display shows it, without spaces",
+        ))
+    }
+}
+
+/// Codes read off a display one after the other.
+pub(super) fn codes(codes: Vec<String>) -> Result<Vec<String>, BusError> {
+    if !(2..=3).contains(&codes.len()) {
+        return Err(BusError::invalid(format!(
+            "“codes” holds {}; it must hold two or three codes read one after the other",
+            codes.len()
+        )));
+    }
+    codes.into_iter().map(code).collect()
+}
+
+/// An `options` dictionary whose keys have been checked.
+pub(super) struct Options {
+    values: Dict,
+}
+
+impl Options {
+    /// Takes a dictionary; `known` are the keys this method has besides `case`.
+    pub(super) fn new(values: Dict, known: &[&str]) -> Result<Self, BusError> {
+        let unknown = values
+            .keys()
+            .filter(|given| *given != key::CASE && !known.contains(&given.as_str()))
+            .min();
+        if let Some(unknown) = unknown {
+            let mut keys = known.to_vec();
+            keys.push(key::CASE);
+            return Err(BusError::new(
+                ErrorName::UnknownOption,
+                format!(
+                    "there is no option “{}” here; known are: {}",
+                    printable(unknown),
+                    keys.join(", ")
+                ),
+            ));
+        }
+        Ok(Self { values })
+    }
+
+    /// A filter: like options, but `case` has no place in it.
+    pub(super) fn filter(values: Dict, known: &[&str]) -> Result<Self, BusError> {
+        if values.contains_key(key::CASE) && !known.contains(&key::CASE) {
+            return Err(BusError::new(
+                ErrorName::UnknownOption,
+                format!(
+                    "there is no filter “{}” here; known are: {}",
+                    key::CASE,
+                    known.join(", ")
+                ),
+            ));
+        }
+        Self::new(values, known)
+    }
+
+    fn take<T>(
+        &mut self,
+        key: &str,
+        wanted: &str,
+        read: impl FnOnce(Variant<'static>) -> Option<T>,
+    ) -> Result<Option<T>, BusError> {
+        let Some(value) = self.values.remove(key) else {
+            return Ok(None);
+        };
+        let value = Variant::from(value);
+        let signature = value.value_signature().to_string();
+        read(value)
+            .map(Some)
+            .ok_or_else(|| BusError::invalid(format!("option “{key}” must be {wanted}, not of type “{signature}”")))
+    }
+
+    /// A text (s).
+    pub(super) fn text(&mut self, key: &str, rule: TextRule) -> Result<Option<String>, BusError> {
+        self.string(key)?.map(|text| rule.check(key, text)).transpose()
+    }
+
+    /// A text (s) whose form is checked elsewhere.
+    pub(super) fn string(&mut self, key: &str) -> Result<Option<String>, BusError> {
+        self.take(key, "a string (s)", |value| match value {
+            Variant::Str(text) => Some(text.to_string()),
+            _ => None,
+        })
+    }
+
+    /// One of our names (s).
+    pub(super) fn name<T: FromStr<Err = ParseNameError>>(&mut self, key: &str) -> Result<Option<T>, BusError> {
+        self.string(key)?.map(|text| parse(key, &text)).transpose()
+    }
+
+    /// A yes or no (b), no when absent.
+    pub(super) fn flag(&mut self, key: &str) -> Result<bool, BusError> {
+        Ok(self.choice(key)?.unwrap_or(false))
+    }
+
+    /// A yes or no (b).
+    pub(super) fn choice(&mut self, key: &str) -> Result<Option<bool>, BusError> {
+        self.take(key, "a boolean (b)", |value| match value {
+            Variant::Bool(flag) => Some(flag),
+            _ => None,
+        })
+    }
+
+    /// A number (u) within a range.
+    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, BusError> {
+        let number = self.take(key, "an unsigned number (u)", |value| match value {
+            Variant::U32(number) => Some(number),
+            _ => None,
+        })?;
+        match number {
+            Some(number) if !range.contains(&number) => Err(BusError::invalid(format!(
+                "option “{key}” is {number}; it must be {} to {}",
+                range.start(),
+                range.end()
+            ))),
+            other => Ok(other),
+        }
+    }
+
+    /// Digits of a code (u).
+    pub(super) fn digits(&mut self) -> Result<Option<u8>, BusError> {
+        Ok(self
+            .number(key::DIGITS, 6..=8)?
+            .and_then(|digits| u8::try_from(digits).ok()))
+    }
+
+    /// A time step in seconds (u).
+    pub(super) fn period(&mut self) -> Result<Option<u32>, BusError> {
+        self.number(key::PERIOD_S, 10..=300)
+    }
+
+    /// A device (o).
+    pub(super) fn device(&mut self) -> Result<Option<DeviceId>, BusError> {
+        self.take(key::DEVICE, "an object path (o)", |value| match value {
+            Variant::ObjectPath(path) => Some(path),
+            _ => None,
+        })?
+        .map(|path| device_path(key::DEVICE, &path))
+        .transpose()
+    }
+
+    /// A descriptor (h). Not read here: that waits for admission.
+    pub(super) fn descriptor(&mut self, key: &str) -> Result<Option<OwnedFd>, BusError> {
+        self.take(key, "a file descriptor (h)", |value| match value {
+            Variant::Fd(fd @ Fd::Owned(_)) => OwnedFd::try_from(fd).ok(),
+            Variant::Fd(fd) => OwnedFd::try_from(fd).ok(),
+            _ => None,
+        })
+    }
+
+    /// The case, reserved on every method.
+    pub(super) fn case(&mut self) -> Result<Option<CaseId>, BusError> {
+        self.name(key::CASE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serials_leave_names_and_places() {
+        let shown = without_serial("reader ACME CCID [Main] (70D7E2EE) 00 00", None);
+        assert_eq!(shown, "reader ACME CCID [Main] 00 00");
+        assert_eq!(without_serial("Key (NFC)", None), "Key (NFC)");
+        assert_eq!(without_serial("Key 0012345678 X", Some("0012345678")), "Key X");
+        assert_eq!(without_serial("Key (ABCDEFGH", None), "Key (ABCDEFGH");
+        assert_eq!(without_serial("a\u{0}b\u{202E}c", None), "abc");
+    }
+
+    #[test]
+    fn text_that_hides_something_is_refused() {
+        for bad in ["", " alice", "ali\nce", "ali\u{202E}ce", "ali\u{200B}ce"] {
+            assert!(TextRule::SUBJECT.check("subject", bad.to_owned()).is_err(), "{bad:?}");
+        }
+        assert!(TextRule::SUBJECT.check("subject", "x".repeat(257)).is_err());
+        assert!(
+            TextRule::SUBJECT
+                .check("subject", "Ðorđe Ωμέγα 山田".to_owned())
+                .is_ok()
+        );
+        assert!(TextRule::SERIAL.check("serial", "№ 5".to_owned()).is_err());
+        assert!(TextRule::RP_ID.check("rp-id", "Example.org".to_owned()).is_err());
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_known_ones() {
+        let mut values = Dict::new();
+        values.put("sereal", "1");
+        let error = Options::new(values, &["serial", "label"]).err().expect("refused");
+        assert_eq!(error.name(), ErrorName::UnknownOption.as_str());
+        let text = error.to_string();
+        assert!(
+            text.contains("sereal") && text.contains("serial, label, case"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn wrong_types_are_named_with_the_wanted_one() {
+        let mut values = Dict::new();
+        values.put("digits", "6");
+        let mut options = Options::new(values, &["digits"]).expect("known");
+        let text = options.digits().expect_err("wrong type").to_string();
+        assert!(
+            text.contains("digits") && text.contains("(u)") && text.contains("“s”"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn device_paths_are_read_strictly() {
+        for bad in [
+            "/",
+            "/org/claviger/Claviger1/devices",
+            "/org/claviger/Claviger1/devices/1/2",
+            "/org/claviger/Claviger1/devices/x",
+        ] {
+            let path = ObjectPath::try_from(bad).expect("a path");
+            assert!(device_path("device", &path).is_err(), "{bad}");
+        }
+        let path = path_of(DeviceId(42)).expect("a path");
+        assert_eq!(device_path("device", &path).expect("ours"), DeviceId(42));
+    }
+}

@@ -1,0 +1,348 @@
+//! The daemon's configuration file: TOML, every key optional, defaults that work. Unknown keys are refused, so that a typing
+//! error is not taken for a default.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::device::Deadlines;
+
+/// Default path of the configuration file. It may be absent; a file named on the command line may not.
+pub const DEFAULT_PATH: &str = "/etc/claviger/clavigerd.toml";
+
+/// Which bus, and who is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The system bus; polkit decides.
+    System,
+    /// One person's or a CI job's own bus; only the uid that runs the daemon is admitted.
+    Session,
+}
+
+impl Mode {
+    /// Name on the bus.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTarget {
+    /// journald when started by systemd (`JOURNAL_STREAM`), else standard error.
+    Auto,
+    /// journald.
+    Journald,
+    /// Standard error.
+    Stderr,
+}
+
+/// Why the configuration could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what we expect; the text names line and key.
+    #[error("the configuration file {path} is not valid:\n{message}")]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+        /// Line, column and what was expected.
+        message: String,
+    },
+}
+
+/// All of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// `system` or `session`; the command line's `--mode` wins.
+    pub mode: Mode,
+    /// Where the ledger lives.
+    pub state: State,
+    /// What devices are looked for.
+    pub devices: Devices,
+    /// Simulated tokens.
+    #[serde(rename = "virtual")]
+    pub virtual_link: VirtualLink,
+    /// How long things may take.
+    pub deadlines: DeadlinesMs,
+    /// The host clock.
+    pub clock: ClockTrust,
+    /// Our own relying party.
+    pub fido2: Fido2,
+    /// What is logged, and where.
+    pub log: Log,
+    /// How operations are kept and ended.
+    pub operations: Operations,
+}
+
+/// `[state]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct State {
+    /// Directory of the ledger, mode 0700.
+    pub directory: PathBuf,
+    /// File with the sealing key (32 bytes, mode 0600), made when absent. A systemd credential named `claviger.key` wins.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `[devices]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Devices {
+    /// Look for FIDO keys on hidraw.
+    pub hid: bool,
+    /// Look for cards at pcscd.
+    pub cards: bool,
+    /// How many stuck lanes are borne before new devices are refused.
+    pub max_quarantined: usize,
+}
+
+/// `[virtual]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct VirtualLink {
+    /// Socket to listen on for simulated tokens; absent means off.
+    pub socket: Option<PathBuf>,
+}
+
+/// `[deadlines]`, in milliseconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DeadlinesMs {
+    /// One exchange without a person.
+    pub exchange: u64,
+    /// One exchange that waits for a touch, and every other wait for a person.
+    pub touch: u64,
+    /// Waiting for another program to let go of a device.
+    pub lock: u64,
+    /// After an operation's deadline, until its device is declared unresponsive.
+    pub grace: u64,
+}
+
+/// `[clock]`
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClockTrust {
+    /// Something outside this system keeps its clock right (a hypervisor, a simulated world), so the kernel's word is not asked
+    /// for. Drift is measured against this clock: set it only if that is true.
+    pub kept_from_outside: bool,
+}
+
+/// `[fido2]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Fido2 {
+    /// Relying party id of the credentials made for tests.
+    pub rp_id: String,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Log {
+    /// Filter in `tracing` syntax: `info`, `claviger=debug`.
+    pub filter: String,
+    /// Where to.
+    pub target: LogTarget,
+}
+
+/// `[operations]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Operations {
+    /// How long a result stays readable after `Completed`, in milliseconds.
+    pub keep: u64,
+    /// How long a stopping daemon lets running operations end before it cancels them, in milliseconds.
+    pub stop_grace: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::System,
+            state: State::default(),
+            devices: Devices::default(),
+            virtual_link: VirtualLink::default(),
+            deadlines: DeadlinesMs::default(),
+            clock: ClockTrust::default(),
+            fido2: Fido2::default(),
+            log: Log::default(),
+            operations: Operations::default(),
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/var/lib/claviger"),
+            key_file: None,
+        }
+    }
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self {
+            hid: true,
+            cards: true,
+            max_quarantined: 8,
+        }
+    }
+}
+
+impl Default for DeadlinesMs {
+    fn default() -> Self {
+        // 30 s for a touch is what authenticators themselves allow (CTAP 2.1 section 6: user action timeout).
+        Self {
+            exchange: 5_000,
+            touch: 30_000,
+            lock: 3_000,
+            grace: 2_000,
+        }
+    }
+}
+
+impl Default for Fido2 {
+    fn default() -> Self {
+        Self {
+            rp_id: "claviger.invalid".to_owned(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            target: LogTarget::Auto,
+        }
+    }
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self {
+            keep: 60_000,
+            stop_grace: 5_000,
+        }
+    }
+}
+
+impl From<DeadlinesMs> for Deadlines {
+    fn from(ms: DeadlinesMs) -> Self {
+        Self {
+            exchange: Duration::from_millis(ms.exchange),
+            touch: Duration::from_millis(ms.touch),
+            lock: Duration::from_millis(ms.lock),
+            grace: Duration::from_millis(ms.grace),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. With `None` the default path is read if it is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the file's name and the line.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (path, required) = match path {
+            Some(path) => (path, true),
+            None => (Path::new(DEFAULT_PATH), false),
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => {
+                return Err(ConfigError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        Self::parse(&text).map_err(|message| ConfigError::Invalid {
+            path: path.to_owned(),
+            message,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What the types do not say.
+    fn check(&self) -> Result<(), String> {
+        let d = &self.deadlines;
+        for (name, value) in [
+            ("exchange", d.exchange),
+            ("touch", d.touch),
+            ("lock", d.lock),
+            ("grace", d.grace),
+        ] {
+            if !(1..=600_000).contains(&value) {
+                return Err(format!("deadlines.{name} is {value} ms; it must be from 1 to 600000"));
+            }
+        }
+        if self.fido2.rp_id.is_empty() || self.fido2.rp_id.len() > 253 {
+            return Err("fido2.rp-id must be a domain name of 1 to 253 characters".to_owned());
+        }
+        if !self.state.directory.is_absolute() {
+            return Err(format!(
+                "state.directory is {}; it must be an absolute path",
+                self.state.directory.display()
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let config = Config::parse("").unwrap();
+        assert_eq!(config.mode, Mode::System);
+        assert_eq!(config.state.directory, Path::new("/var/lib/claviger"));
+        assert!(config.virtual_link.socket.is_none());
+    }
+
+    #[test]
+    fn a_typing_error_is_named_with_its_line() {
+        let error = Config::parse("mode = \"system\"\n[deadlines]\nexchagne = 5\n").unwrap_err();
+        assert!(error.contains("exchagne") && error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        assert!(
+            Config::parse("[deadlines]\ntouch = 0\n")
+                .unwrap_err()
+                .contains("deadlines.touch")
+        );
+        assert!(
+            Config::parse("[state]\ndirectory = \"here\"\n")
+                .unwrap_err()
+                .contains("absolute")
+        );
+        assert!(Config::parse("[fido2]\nrp-id = \"\"\n").unwrap_err().contains("rp-id"));
+    }
+}

@@ -1,0 +1,125 @@
+//! What joins the bus to the house: the bus knows neither lanes nor links.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::bus::{self, DeviceView, Verbs};
+use crate::device::registry::Registry;
+use crate::device::worker::{self, DeviceInfo, DeviceState};
+use crate::grant::Grant;
+use crate::ledger::Ledger;
+use crate::lifecycle::operation::Operation;
+use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
+use crate::link::FaceKind;
+use crate::types::{DeviceId, ObligationId};
+
+/// How many device events a slow bus may lag behind before it must read the list anew.
+const BACKLOG: usize = 256;
+
+/// The house as the bus sees it.
+pub struct House {
+    lifecycle: Arc<Lifecycle>,
+    events: broadcast::Sender<bus::DeviceEvent>,
+}
+
+impl House {
+    /// Begins to translate device events. Call it inside a tokio runtime.
+    #[must_use]
+    pub fn new(lifecycle: Arc<Lifecycle>) -> Arc<Self> {
+        let events = broadcast::channel(BACKLOG).0;
+        tokio::spawn(translate(lifecycle.devices().clone(), events.clone()));
+        Arc::new(Self { lifecycle, events })
+    }
+}
+
+#[async_trait]
+impl Verbs for House {
+    fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
+        self.lifecycle.start(grant, request)
+    }
+
+    async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal> {
+        self.lifecycle.describe(grant, device).await
+    }
+
+    async fn status(&self) -> Status {
+        self.lifecycle.status().await
+    }
+
+    fn ledger(&self) -> &Arc<dyn Ledger> {
+        self.lifecycle.ledger()
+    }
+
+    fn devices(&self) -> Vec<DeviceView> {
+        self.lifecycle
+            .devices()
+            .devices()
+            .iter()
+            .map(|handle| view(handle.info()))
+            .collect()
+    }
+
+    fn device(&self, id: DeviceId) -> Option<DeviceView> {
+        self.lifecycle.devices().get(id).map(|handle| view(handle.info()))
+    }
+
+    fn device_events(&self) -> broadcast::Receiver<bus::DeviceEvent> {
+        self.events.subscribe()
+    }
+
+    fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
+        self.lifecycle.obligations_seen()
+    }
+
+    fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {
+        self.lifecycle.device_of(obligation)
+    }
+}
+
+async fn translate(devices: Registry, out: broadcast::Sender<bus::DeviceEvent>) {
+    let mut events = devices.subscribe();
+    loop {
+        let event = match events.recv().await {
+            Ok(worker::DeviceEvent::Arrived(id)) => Some(bus::DeviceEvent::Arrived(id)),
+            Ok(worker::DeviceEvent::Changed(id)) => Some(bus::DeviceEvent::Changed(id)),
+            Ok(worker::DeviceEvent::Left(id)) => Some(bus::DeviceEvent::Left(id)),
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "device events were missed");
+                None
+            }
+            Err(RecvError::Closed) => return,
+        };
+        if let Some(event) = event {
+            // Before anything is served nobody listens.
+            let _ = out.send(event);
+        }
+    }
+}
+
+fn view(info: DeviceInfo) -> DeviceView {
+    DeviceView {
+        id: info.id,
+        name: info.name,
+        place: info.place,
+        vendor: info.usb.map_or(0, |usb| usb.vendor),
+        product: info.usb.map_or(0, |usb| usb.product),
+        serial: info.serial,
+        reality: info.reality,
+        faces: info
+            .faces
+            .iter()
+            .map(|face| match face {
+                FaceKind::Hid => "hid".to_owned(),
+                FaceKind::Card => "card".to_owned(),
+            })
+            .collect(),
+        state: match info.state {
+            DeviceState::Ready => "ready",
+            DeviceState::Busy => "busy",
+            DeviceState::Unresponsive => "unresponsive",
+        },
+    }
+}

@@ -1,1 +1,0 @@
-//! FIDO2 sessions.

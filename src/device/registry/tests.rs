@@ -1,0 +1,460 @@
+//! Lanes and books, driven by a fake source whose links do what a test wants.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::device::DeviceError;
+use crate::device::session::Session;
+use crate::device::worker::DeviceState;
+use crate::link::watch::Sink;
+use crate::link::{CardLink, FaceHandle, FaceKind, HidLink, Opener, REPORT_LEN};
+use crate::types::{Cancel, Reality};
+
+const SOON: Duration = Duration::from_secs(5);
+const DEADLINES: Deadlines = Deadlines {
+    exchange: Duration::from_millis(200),
+    touch: Duration::from_secs(1),
+    lock: Duration::from_millis(250),
+    grace: Duration::from_millis(150),
+};
+
+/// A source whose events a test tells, and whose links never answer.
+#[derive(Default)]
+struct Fake {
+    sink: Mutex<Option<Sink>>,
+    busy: bool,
+    opened: AtomicUsize,
+}
+
+impl Fake {
+    fn tell(&self, event: LinkEvent) -> Option<DeviceId> {
+        let sink = self.sink.lock().unwrap().clone().expect("started");
+        sink(event)
+    }
+
+    fn plug(&self, key: &str, kind: FaceKind, body: &str) -> Option<DeviceId> {
+        self.tell(LinkEvent::Arrived(face(key, kind, body)))
+    }
+
+    fn unplug(&self, key: &str) {
+        self.tell(LinkEvent::Left(key.into()));
+    }
+}
+
+fn face(key: &str, kind: FaceKind, body: &str) -> Face {
+    Face {
+        key: key.into(),
+        kind,
+        body: body.into(),
+        place: format!("place of {body}"),
+        name: "Fake".into(),
+        usb: None,
+        serial: None,
+        contactless: false,
+        reality: Reality::Hardware,
+        handle: FaceHandle::Virtual { connection: 0 },
+    }
+}
+
+struct Silent;
+
+impl HidLink for Silent {
+    fn write_report(&mut self, _: &[u8; REPORT_LEN]) -> Result<(), LinkError> {
+        Ok(())
+    }
+    fn read_report(&mut self, timeout: Duration) -> Result<Option<[u8; REPORT_LEN]>, LinkError> {
+        std::thread::sleep(timeout);
+        Ok(None)
+    }
+}
+
+impl Opener for Fake {
+    fn open_hid(&self, _: &Face, patience: Duration) -> Result<Box<dyn HidLink>, LinkError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        assert!(patience <= DEADLINES.lock);
+        if self.busy {
+            Err(LinkError::Busy { holder: None })
+        } else {
+            Ok(Box::new(Silent))
+        }
+    }
+    fn open_card(&self, _: &Face, _: Duration) -> Result<Box<dyn CardLink>, LinkError> {
+        Err(LinkError::NoService)
+    }
+}
+
+impl Source for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+    fn start(&self, sink: Sink) -> Result<(), LinkError> {
+        *self.sink.lock().unwrap() = Some(sink);
+        Ok(())
+    }
+    fn stop(&self) {}
+}
+
+fn begin(max_quarantined: usize, fake: Fake) -> (Registry, Arc<Fake>) {
+    let fake = Arc::new(fake);
+    let config = DeviceConfig {
+        deadlines: DEADLINES,
+        virtual_socket: None,
+        hid: false,
+        cards: false,
+        max_quarantined,
+    };
+    (
+        Registry::start(&config, vec![Arc::clone(&fake) as Arc<dyn Source>]),
+        fake,
+    )
+}
+
+fn one_device(registry: &Registry, fake: &Fake) -> DeviceHandle {
+    let id = fake.plug("k", FaceKind::Hid, "b").expect("taken");
+    registry.get(id).expect("listed")
+}
+
+fn within(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+#[tokio::test]
+async fn faces_of_one_body_are_one_device_until_the_last_leaves() {
+    let (registry, fake) = begin(2, Fake::default());
+    let mut events = registry.subscribe();
+    let hid = fake.plug("h", FaceKind::Hid, "b").expect("taken");
+    assert_eq!(fake.plug("c", FaceKind::Card, "b"), Some(hid));
+    let other = fake.plug("x", FaceKind::Hid, "other").expect("taken");
+    assert_ne!(hid, other);
+    assert_eq!(
+        registry.get(hid).expect("there").info().faces,
+        [FaceKind::Hid, FaceKind::Card]
+    );
+    fake.unplug("h");
+    assert_eq!(registry.get(hid).expect("there").info().faces, [FaceKind::Card]);
+    fake.unplug("c");
+    assert!(registry.get(hid).is_none());
+    let again = fake.plug("h2", FaceKind::Hid, "b").expect("taken");
+    assert!(again > other, "a number is never used again");
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    use DeviceEvent::{Arrived, Changed, Left};
+    assert_eq!(
+        told,
+        [
+            Arrived(hid),
+            Changed(hid),
+            Arrived(other),
+            Changed(hid),
+            Left(hid),
+            Arrived(again)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn settled_waits_for_every_source() {
+    let (registry, fake) = begin(2, Fake::default());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(30), registry.settled())
+            .await
+            .is_err()
+    );
+    fake.tell(LinkEvent::Settled);
+    tokio::time::timeout(SOON, registry.settled()).await.expect("settled");
+    assert!(!registry.card_service());
+    fake.tell(LinkEvent::CardService { running: true });
+    assert!(registry.card_service());
+}
+
+/// A job that says when it runs and then waits, deaf to its cancel flag, until the test lets it go.
+fn blocking_job() -> (
+    impl FnOnce(&mut Session) -> Result<(), DeviceError> + Send,
+    oneshot::Receiver<()>,
+    mpsc::Sender<()>,
+) {
+    let (running, runs) = oneshot::channel();
+    let (release, gate) = mpsc::channel();
+    let job = move |_: &mut Session| {
+        let _ = running.send(());
+        let _ = gate.recv();
+        Ok(())
+    };
+    (job, runs, release)
+}
+
+#[tokio::test]
+async fn jobs_run_one_at_a_time_in_the_order_they_came() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, release) = blocking_job();
+    let first = tokio::spawn({
+        let device = device.clone();
+        async move { device.run(within(SOON), Cancel::new(), job).await }
+    });
+    runs.await.expect("runs");
+    assert_eq!(device.info().state, DeviceState::Busy);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let queued: Vec<_> = (0..8)
+        .map(|number| {
+            let (device, order) = (device.clone(), Arc::clone(&order));
+            tokio::spawn(async move {
+                device
+                    .run(within(SOON), Cancel::new(), move |_| {
+                        order.lock().unwrap().push(number);
+                        Ok(number)
+                    })
+                    .await
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert!(order.lock().unwrap().is_empty());
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(()));
+    for (number, job) in queued.into_iter().enumerate() {
+        assert_eq!(job.await.unwrap(), Ok(number));
+    }
+    assert_eq!(*order.lock().unwrap(), (0..8).collect::<Vec<_>>());
+    assert_eq!(
+        device.info().state,
+        DeviceState::Ready,
+        "in order before the caller is answered"
+    );
+}
+
+#[tokio::test]
+async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, release) = blocking_job();
+    let cancel = Cancel::new();
+    let begun = Instant::now();
+    let stuck = tokio::spawn({
+        let (device, cancel) = (device.clone(), cancel.clone());
+        async move { device.run(within(Duration::from_millis(150)), cancel, job).await }
+    });
+    runs.await.expect("runs");
+    let queued = tokio::spawn({
+        let device = device.clone();
+        async move { device.run(within(SOON), Cancel::new(), |_| Ok(())).await }
+    });
+    assert_eq!(stuck.await.unwrap(), Err(DeviceError::Unresponsive));
+    let took = begun.elapsed();
+    assert!((300..1500).contains(&took.as_millis()), "{took:?}");
+    assert!(cancel.is_cancelled());
+    assert_eq!(
+        queued.await.unwrap(),
+        Err(DeviceError::Unresponsive),
+        "those behind it are answered too"
+    );
+    assert_eq!(device.info().state, DeviceState::Unresponsive);
+    assert_eq!(
+        device.run(within(SOON), Cancel::new(), |_| Ok(())).await,
+        Err(DeviceError::Unresponsive)
+    );
+
+    // The call coming back does not heal the device; unplugging does.
+    let wards = Arc::clone(&registry.inner.shared.wards);
+    assert_eq!(wards.count(), 1);
+    release.send(()).unwrap();
+    device.lane().idle().await;
+    wait_until(|| wards.count() == 0).await;
+    assert_eq!(device.info().state, DeviceState::Unresponsive);
+    fake.unplug("k");
+    assert_eq!(
+        device.run(within(SOON), Cancel::new(), |_| Ok(())).await,
+        Err(DeviceError::Gone)
+    );
+    let fresh = one_device(&registry, &fake);
+    assert_eq!(fresh.run(within(SOON), Cancel::new(), |_| Ok(7)).await, Ok(7));
+}
+
+async fn wait_until(mut reached: impl FnMut() -> bool) {
+    let poll = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(SOON, poll).await.expect("reached in time");
+}
+
+#[tokio::test]
+async fn beyond_the_cap_new_devices_wait_until_a_stuck_call_returns() {
+    let (registry, fake) = begin(1, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, _runs, release) = blocking_job();
+    let stuck = device.run(within(Duration::from_millis(10)), Cancel::new(), job).await;
+    assert_eq!(stuck, Err(DeviceError::Unresponsive));
+    assert_eq!(fake.plug("k2", FaceKind::Hid, "b2"), None);
+    assert_eq!(fake.plug("k3", FaceKind::Hid, "b3"), None);
+    fake.unplug("k2");
+    fake.unplug("k");
+    assert!(
+        registry.devices().is_empty(),
+        "unplugging alone does not free the thread"
+    );
+    release.send(()).unwrap();
+    wait_until(|| registry.devices().len() == 1).await;
+    assert_eq!(registry.devices().first().expect("one").info().place, "place of b3");
+}
+
+#[tokio::test]
+async fn a_queued_job_ends_by_its_own_deadline_and_cancel() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, release) = blocking_job();
+    let long = tokio::spawn({
+        let device = device.clone();
+        async move { device.run(within(SOON), Cancel::new(), job).await }
+    });
+    runs.await.expect("runs");
+    let never = |_: &mut Session| -> Result<(), DeviceError> { panic!("must not begin") };
+    assert_eq!(
+        device
+            .run(within(Duration::from_millis(30)), Cancel::new(), never)
+            .await,
+        Err(DeviceError::Deadline)
+    );
+    let cancel = Cancel::new();
+    cancel.cancel();
+    assert_eq!(
+        device.run(within(SOON), cancel, never).await,
+        Err(DeviceError::Cancelled)
+    );
+    assert_eq!(device.info().state, DeviceState::Busy, "the long job is not to blame");
+    release.send(()).unwrap();
+    assert_eq!(long.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_removal_ends_the_running_read_and_the_queue() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (running, runs) = oneshot::channel();
+    let reader = tokio::spawn({
+        let device = device.clone();
+        async move {
+            let job = move |session: &mut Session| -> Result<(), DeviceError> {
+                let mut link = session.open_hid()?;
+                let _ = running.send(());
+                // A link that never wakes by itself.
+                Ok(link.read_report(Duration::from_secs(60)).map(drop)?)
+            };
+            device.run(within(Duration::from_secs(60)), Cancel::new(), job).await
+        }
+    });
+    runs.await.expect("runs");
+    let queued = tokio::spawn({
+        let device = device.clone();
+        async move { device.run(within(SOON), Cancel::new(), |_| Ok(())).await }
+    });
+    tokio::task::yield_now().await;
+    let begun = Instant::now();
+    fake.unplug("k");
+    assert_eq!(queued.await.unwrap(), Err(DeviceError::Gone));
+    assert_eq!(reader.await.unwrap(), Err(DeviceError::Gone));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(registry.inner.shared.wards.count(), 0);
+}
+
+#[tokio::test]
+async fn a_removal_answers_the_caller_of_a_deaf_job_after_the_grace() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, release) = blocking_job();
+    let deaf = tokio::spawn(async move { device.run(within(Duration::from_secs(60)), Cancel::new(), job).await });
+    runs.await.expect("runs");
+    fake.unplug("k");
+    assert_eq!(
+        tokio::time::timeout(SOON, deaf).await.expect("answered").unwrap(),
+        Err(DeviceError::Gone)
+    );
+    assert_eq!(registry.inner.shared.wards.count(), 1, "its thread still counts");
+    release.send(()).unwrap();
+    wait_until(|| registry.inner.shared.wards.count() == 0).await;
+}
+
+#[tokio::test]
+async fn a_dropped_caller_raises_the_cancel_flag_and_a_stuck_job_is_still_noticed() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, _release) = blocking_job();
+    let cancel = Cancel::new();
+    let caller = tokio::spawn({
+        let (device, cancel) = (device.clone(), cancel.clone());
+        async move { device.run(within(Duration::from_millis(100)), cancel, job).await }
+    });
+    runs.await.expect("runs");
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    assert!(cancel.is_cancelled());
+    wait_until(|| device.info().state == DeviceState::Unresponsive).await;
+}
+
+#[tokio::test]
+async fn a_panicking_job_is_reported_and_the_lane_lives_on() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let panics = |_: &mut Session| -> Result<(), DeviceError> { panic!("on purpose") };
+    let result = device.run(within(SOON), Cancel::new(), panics).await;
+    assert_eq!(result, Err(DeviceError::Protocol("the operation broke off")));
+    assert_eq!(device.run(within(SOON), Cancel::new(), |_| Ok(1)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn the_lock_is_waited_for_and_no_longer_than_configured() {
+    let (registry, fake) = begin(
+        2,
+        Fake {
+            busy: true,
+            ..Fake::default()
+        },
+    );
+    let device = one_device(&registry, &fake);
+    let begun = Instant::now();
+    let result = device
+        .run(within(SOON), Cancel::new(), |session| session.open_hid().map(drop))
+        .await;
+    assert_eq!(result, Err(DeviceError::Busy(None)));
+    assert!(begun.elapsed() >= DEADLINES.lock && begun.elapsed() < SOON);
+    assert!(
+        fake.opened.load(Ordering::SeqCst) < 10,
+        "an opener that does not wait is not asked in a hurry"
+    );
+    let missing = device
+        .run(within(SOON), Cancel::new(), |session| session.open_card().map(drop))
+        .await;
+    assert_eq!(missing, Err(DeviceError::Unsupported("smart card commands")));
+}
+
+#[tokio::test]
+async fn shutdown_lets_jobs_end_then_cancels_them() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (running, runs) = oneshot::channel();
+    let job = move |session: &mut Session| -> Result<(), DeviceError> {
+        let _ = running.send(());
+        while !session.cancel().is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(DeviceError::Cancelled)
+    };
+    let caller = tokio::spawn({
+        let device = device.clone();
+        async move { device.run(within(Duration::from_secs(60)), Cancel::new(), job).await }
+    });
+    runs.await.expect("runs");
+    let begun = Instant::now();
+    registry.shutdown(Duration::from_millis(100)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(100), "it had its grace");
+    assert_eq!(caller.await.unwrap(), Err(DeviceError::Cancelled));
+    assert_eq!(
+        device.run(within(SOON), Cancel::new(), |_| Ok(())).await,
+        Err(DeviceError::Cancelled)
+    );
+    assert_eq!(fake.plug("k2", FaceKind::Hid, "b2"), None);
+}

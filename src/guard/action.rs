@@ -1,0 +1,165 @@
+//! The one table of who needs what: every method on the bus has a row here or is denied.
+//!
+//! `tests/guard_table.rs` walks `dbus/*.xml` and fails when a method has no row or a row has no method.
+
+use crate::grant::{Action, Object, Tier};
+
+/// How the object of a call is found, so that a grant asked for one object cannot be minted for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The daemon or the ledger as a whole.
+    Whole,
+    /// A device: the object path called, or the argument `device`.
+    Device,
+    /// A token: the argument `token`.
+    Token,
+    /// A fob that is not in the ledger yet.
+    NewFob,
+    /// An obligation: the argument `obligation`.
+    Obligation,
+}
+
+impl Scope {
+    /// Whether an object is of this sort.
+    #[must_use]
+    pub const fn covers(self, object: &Object) -> bool {
+        matches!(
+            (self, object),
+            (Self::Whole, Object::Whole)
+                | (Self::Device, Object::Device(_))
+                | (Self::Token, Object::Token(_))
+                | (Self::NewFob, Object::NewFob)
+                | (Self::Obligation, Object::Obligation(_))
+        )
+    }
+}
+
+/// What a method wants of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// polkit's yes to an action (in session mode: the daemon's own uid).
+    Guarded {
+        /// The action.
+        action: Action,
+        /// How far it reaches.
+        tier: Tier,
+        /// How its object is found.
+        scope: Scope,
+    },
+    /// To be the caller that started the operation.
+    Owner,
+    /// Nothing: the standard interfaces, which tell what introspection and properties tell, and those carry neither person
+    /// nor serial.
+    Open,
+}
+
+/// One method and its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Interface name.
+    pub interface: &'static str,
+    /// Method name.
+    pub member: &'static str,
+    /// What it wants.
+    pub rule: Rule,
+}
+
+const MANAGER: &str = "org.claviger.Manager1";
+const DEVICE: &str = "org.claviger.Device1";
+const TOKENS: &str = "org.claviger.Tokens1";
+const OPERATION: &str = "org.claviger.Operation1";
+
+const fn guarded(interface: &'static str, member: &'static str, action: Action, tier: Tier, scope: Scope) -> Row {
+    Row {
+        interface,
+        member,
+        rule: Rule::Guarded { action, tier, scope },
+    }
+}
+
+const fn owner(member: &'static str) -> Row {
+    Row {
+        interface: OPERATION,
+        member,
+        rule: Rule::Owner,
+    }
+}
+
+const fn open(interface: &'static str, member: &'static str) -> Row {
+    Row {
+        interface,
+        member,
+        rule: Rule::Open,
+    }
+}
+
+/// Every method there is.
+pub const TABLE: &[Row] = &[
+    guarded(MANAGER, "Status", Action::Inspect, Tier::Look, Scope::Whole),
+    guarded(MANAGER, "VerifyJournal", Action::Audit, Tier::Look, Scope::Whole),
+    guarded(MANAGER, "ReadJournal", Action::Audit, Tier::Look, Scope::Whole),
+    guarded(DEVICE, "Describe", Action::Inspect, Tier::Look, Scope::Device),
+    guarded(TOKENS, "Get", Action::Inspect, Tier::Look, Scope::Token),
+    guarded(TOKENS, "Find", Action::Inspect, Tier::Look, Scope::Whole),
+    guarded(TOKENS, "Obligations", Action::Inspect, Tier::Look, Scope::Whole),
+    guarded(TOKENS, "RegisterFido2", Action::Register, Tier::Register, Scope::Device),
+    guarded(
+        TOKENS,
+        "RegisterOathCard",
+        Action::Register,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(TOKENS, "RegisterFob", Action::Register, Tier::Register, Scope::NewFob),
+    guarded(TOKENS, "Test", Action::Test, Tier::Test, Scope::Token),
+    guarded(TOKENS, "Resync", Action::Resync, Tier::Test, Scope::Token),
+    // Taking a token out of use does no lasting harm; putting it back hands authority out again.
+    guarded(TOKENS, "Suspend", Action::Suspend, Tier::Test, Scope::Token),
+    guarded(TOKENS, "ReportLost", Action::Suspend, Tier::Test, Scope::Token),
+    guarded(TOKENS, "Resume", Action::Suspend, Tier::Register, Scope::Token),
+    guarded(TOKENS, "Revoke", Action::Revoke, Tier::Revoke, Scope::Token),
+    guarded(TOKENS, "Discharge", Action::Revoke, Tier::Revoke, Scope::Obligation),
+    owner("Cancel"),
+    owner("Result"),
+    open("org.freedesktop.DBus.Introspectable", "Introspect"),
+    open("org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
+    open("org.freedesktop.DBus.Peer", "GetMachineId"),
+    open("org.freedesktop.DBus.Peer", "Ping"),
+    open("org.freedesktop.DBus.Properties", "Get"),
+    open("org.freedesktop.DBus.Properties", "GetAll"),
+    open("org.freedesktop.DBus.Properties", "Set"),
+];
+
+/// The rule of a method; `None` means denied.
+#[must_use]
+pub fn rule(interface: &str, member: &str) -> Option<Rule> {
+    TABLE
+        .iter()
+        .find(|row| row.interface == interface && row.member == member)
+        .map(|row| row.rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_unique() {
+        for (i, a) in TABLE.iter().enumerate() {
+            for b in &TABLE[i + 1..] {
+                assert!(
+                    (a.interface, a.member) != (b.interface, b.member),
+                    "{}.{} has two rows",
+                    a.interface,
+                    a.member
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_has_no_rule() {
+        assert_eq!(rule(TOKENS, "Wipe"), None);
+        assert_eq!(rule("org.claviger.Other1", "Get"), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! The chain: what an entry says, in which bytes, and the MACs that tie it to the one before. `docs/journal.md` tells it to
+//! auditors.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::seal::{Keys, Tag};
+use super::{Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal};
+use crate::grant::Authority;
+use crate::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
+
+/// A change as the journal holds it: all there is to replay it, with tags (hex) where personal data or secrets would be.
+/// `null` members are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Recorded {
+    Insert(Box<Inserted>),
+    Transition {
+        token: TokenId,
+        to: TokenState,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<RevokeReason>,
+    },
+    Bind {
+        token: TokenId,
+        binding: Binding,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unique: Option<String>,
+    },
+    Advance {
+        token: TokenId,
+        to: u64,
+        offset_ms: i64,
+        seen: UnixMillis,
+    },
+    Count {
+        token: TokenId,
+        to: u32,
+        seen: UnixMillis,
+    },
+    Seen {
+        token: TokenId,
+        seen: UnixMillis,
+    },
+    Fail {
+        token: TokenId,
+    },
+    DestroySeed {
+        token: TokenId,
+    },
+    Oblige(Obligation),
+    Discharge {
+        id: ObligationId,
+        at: UnixMillis,
+    },
+    Begin {
+        operation: OperationId,
+        verb: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenId>,
+        phase: String,
+        detail: String,
+        started: UnixMillis,
+    },
+    Phase {
+        operation: OperationId,
+        phase: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    End {
+        operation: OperationId,
+        end: IntentEnd,
+    },
+}
+
+/// A token as it was inserted; `created` is the entry's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Inserted {
+    pub(crate) token: TokenId,
+    pub(crate) kind: TokenKind,
+    pub(crate) state: TokenState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<RevokeReason>,
+    pub(crate) reality: Reality,
+    pub(crate) model: String,
+    pub(crate) binding: Binding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unique: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<String>,
+    pub(crate) personal: String,
+    pub(crate) offset_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watermark: Option<u64>,
+    pub(crate) sign_count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_seen: Option<UnixMillis>,
+    pub(crate) failures: u32,
+}
+
+/// Where the chain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Entries so far, which is the number of the last one.
+    pub(crate) count: u64,
+    /// MAC of the last entry, or the opening of the chain.
+    pub(crate) last: Tag,
+}
+
+impl Chain {
+    /// The empty chain of the ledger with this id. The id is in it, so that the journal of one ledger is not that of another
+    /// under the same key.
+    pub(crate) fn opening(keys: &Keys, ledger_id: &[u8]) -> Self {
+        Self {
+            count: 0,
+            last: keys.journal_mac(&[b"opening", &(ledger_id.len() as u64).to_be_bytes(), ledger_id]),
+        }
+    }
+
+    /// The chain with one more entry.
+    pub(crate) fn extended(&self, keys: &Keys, payload: &str) -> Self {
+        Self {
+            count: self.count.saturating_add(1),
+            last: entry_mac(keys, &self.last, payload.as_bytes()),
+        }
+    }
+
+    /// MAC over length and end, so that an end that was cut off is missed.
+    pub(crate) fn head_mac(&self, keys: &Keys) -> Tag {
+        keys.journal_mac(&[b"head", &self.count.to_be_bytes(), &self.last])
+    }
+}
+
+/// `HMAC(journal key, previous MAC || length of payload, 64 bits big-endian || payload)`.
+pub(crate) fn entry_mac(keys: &Keys, previous: &Tag, payload: &[u8]) -> Tag {
+    keys.journal_mac(&[previous, &(payload.len() as u64).to_be_bytes(), payload])
+}
+
+/// The bytes of an entry.
+///
+/// # Errors
+/// [`LedgerError::Storage`] when the event's detail holds a number with a fraction.
+pub(crate) fn payload(seq: u64, event: &Event, mutations: &[Recorded]) -> Result<String, LedgerError> {
+    let mut entry = Map::new();
+    entry.insert("seq".to_owned(), seq.into());
+    entry.insert("at".to_owned(), event.at.0.into());
+    entry.insert("event".to_owned(), event.name.into());
+    entry.insert("authority".to_owned(), value(&event.authority)?);
+    if let Some(token) = event.token {
+        entry.insert("token".to_owned(), token.to_string().into());
+    }
+    if !event.detail.is_empty() {
+        entry.insert("detail".to_owned(), value(&event.detail)?);
+    }
+    entry.insert("mutations".to_owned(), value(mutations)?);
+    canonical(&Value::Object(entry))
+}
+
+/// The entry that these bytes are.
+///
+/// # Errors
+/// What about the bytes is not an entry of ours, in words.
+pub(crate) fn parse(payload: &str) -> Result<Entry, serde_json::Error> {
+    let value: Value = serde_json::from_str(payload)?;
+    let body = Body::deserialize(&value)?;
+    Ok(Entry { body, value })
+}
+
+/// An entry that was read back.
+pub(crate) struct Entry {
+    pub(crate) body: Body,
+    value: Value,
+}
+
+/// The members of an entry.
+#[derive(Deserialize)]
+pub(crate) struct Body {
+    pub(crate) seq: u64,
+    pub(crate) at: UnixMillis,
+    event: String,
+    authority: Authority,
+    token: Option<TokenId>,
+    pub(crate) mutations: Vec<Recorded>,
+}
+
+impl From<Entry> for JournalEntry {
+    fn from(entry: Entry) -> Self {
+        Self {
+            seq: entry.body.seq,
+            at: entry.body.at,
+            name: entry.body.event,
+            uid: entry.body.authority.uid,
+            action: entry.body.authority.action,
+            token: entry.body.token,
+            operation: entry.body.authority.operation,
+            payload: entry.value,
+        }
+    }
+}
+
+/// The chain's stand-in for personal data: keyed, and over a random salt that is kept in the personal row alone.
+pub(crate) fn personal_tag(keys: &Keys, salt: &[u8], personal: &Personal) -> Result<Tag, LedgerError> {
+    let text = canonical(&value(personal)?)?;
+    Ok(keys.tag("personal", &[salt, text.as_bytes()]))
+}
+
+/// What the unique column holds.
+pub(crate) fn unique_tag(keys: &Keys, unique: &str) -> Tag {
+    keys.tag("unique", &[unique.as_bytes()])
+}
+
+/// The chain's stand-in for that: salted like the personal data, since the text may be a serial.
+pub(crate) fn unique_mark(keys: &Keys, salt: &[u8], unique: &[u8]) -> Tag {
+    keys.tag("unique in chain", &[salt, unique])
+}
+
+/// The chain's stand-in for a sealed seed, over all columns of its row.
+pub(crate) fn seed_tag(keys: &Keys, token: TokenId, sealed: &super::seal::Sealed) -> Tag {
+    let version = sealed.key_version.to_be_bytes();
+    keys.tag(
+        "seed",
+        &[token.as_bytes(), &sealed.key_id, &version, &sealed.nonce, &sealed.bytes],
+    )
+}
+
+/// The chain's stand-in for what recovery needs to know: it may name a person, and goes with the intent's row.
+pub(crate) fn detail_tag(keys: &Keys, salt: &[u8], detail: &str) -> Tag {
+    keys.tag("intent detail", &[salt, detail.as_bytes()])
+}
+
+/// Any of our structures as a JSON value.
+pub(crate) fn value<T: Serialize + ?Sized>(of: &T) -> Result<Value, LedgerError> {
+    serde_json::to_value(of).map_err(|why| LedgerError::Storage(format!("cannot be written as JSON: {why}")))
+}
+
+/// One text for one value: members sorted by the bytes of their names, no white space, whole numbers only.
+///
+/// # Errors
+/// [`LedgerError::Storage`] for a number with a fraction: two programs need not print it alike.
+pub(crate) fn canonical(value: &Value) -> Result<String, LedgerError> {
+    let mut text = String::new();
+    write(value, &mut text)?;
+    Ok(text)
+}
+
+fn write(value: &Value, text: &mut String) -> Result<(), LedgerError> {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            return Err(LedgerError::Storage(format!(
+                "the journal holds whole numbers only, not {number}; use a smaller unit"
+            )));
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    text.push(',');
+                }
+                write(item, text)?;
+            }
+            text.push(']');
+        }
+        Value::Object(members) => {
+            // serde_json sorts by itself unless some crate in the build asks it to keep the order of insertion.
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            text.push('{');
+            for (at, (name, member)) in sorted.into_iter().enumerate() {
+                if at > 0 {
+                    text.push(',');
+                }
+                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push(':');
+                write(member, text)?;
+            }
+            text.push('}');
+        }
+        plain => text.push_str(&plain.to_string()),
+    }
+    Ok(())
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_value_has_one_text() {
+        let value = json!({"b": [1, -2, {"z": null, "a": true}], "a": "é\n\"", "B": {}, "aa": u64::MAX});
+        let text = canonical(&value).unwrap();
+        assert_eq!(
+            text,
+            "{\"B\":{},\"a\":\"é\\n\\\"\",\"aa\":18446744073709551615,\"b\":[1,-2,{\"a\":true,\"z\":null}]}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn a_fraction_is_refused() {
+        for value in [json!(1.5), json!({"a": [0.0]}), json!(1e300)] {
+            assert!(matches!(canonical(&value), Err(LedgerError::Storage(_))), "{value}");
+        }
+    }
+}

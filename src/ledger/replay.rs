@@ -1,0 +1,243 @@
+//! The journal played again, without a database: what the rows must say if nobody but us has written them.
+//!
+//! This is the second opinion on [`sqlite`](super::sqlite)'s statements, so it shares no code with them.
+
+use std::collections::HashMap;
+
+use super::journal::{Inserted, Recorded};
+use super::{Binding, Obligation};
+use crate::types::{ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+
+/// A token as the journal leaves it.
+pub(crate) struct Token {
+    /// As inserted, and as changed since.
+    pub(crate) is: Inserted,
+    pub(crate) created: UnixMillis,
+    pub(crate) updated: UnixMillis,
+}
+
+/// An open operation as the journal leaves it.
+pub(crate) struct Open {
+    pub(crate) verb: String,
+    pub(crate) token: Option<TokenId>,
+    pub(crate) phase: String,
+    pub(crate) detail: String,
+    pub(crate) started: UnixMillis,
+}
+
+/// One share of the ledger, so that a large one is replayed in several passes of bounded memory.
+#[derive(Default)]
+pub(crate) struct Replay {
+    pub(crate) tokens: HashMap<TokenId, Token>,
+    pub(crate) obligations: HashMap<ObligationId, Obligation>,
+    pub(crate) intents: HashMap<OperationId, Open>,
+    share: Share,
+}
+
+/// Which ids belong to this pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share {
+    /// From 0.
+    pub(crate) part: usize,
+    /// How many there are.
+    pub(crate) of: usize,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { part: 0, of: 1 }
+    }
+}
+
+impl Share {
+    /// By the last bytes of the id, which are random in a UUID of version 7.
+    pub(crate) fn has(self, id: &[u8; 16]) -> bool {
+        let [.., high, low] = *id;
+        usize::from(u16::from_be_bytes([high, low])).checked_rem(self.of) == Some(self.part)
+    }
+}
+
+impl Replay {
+    pub(crate) fn new(share: Share) -> Self {
+        Self {
+            share,
+            ..Self::default()
+        }
+    }
+
+    /// Plays one mutation of an entry made at `at`.
+    ///
+    /// # Errors
+    /// A sentence, when the mutation contradicts what came before it: a journal of ours never does.
+    pub(crate) fn play(&mut self, at: UnixMillis, mutation: Recorded) -> Result<(), String> {
+        if !self.share.has(subject(&mutation)) {
+            return Ok(());
+        }
+        match mutation {
+            Recorded::Insert(is) => self.insert(at, *is),
+            Recorded::Transition { token, to, reason } => self.token(at, token)?.transition(to, reason),
+            Recorded::Bind { token, binding, unique } => {
+                self.token(at, token)?.bind(binding, unique);
+                Ok(())
+            }
+            Recorded::Advance {
+                token,
+                to,
+                offset_ms,
+                seen,
+            } => self.token(at, token)?.advance(to, offset_ms, seen),
+            Recorded::Count { token, to, seen } => self.token(at, token)?.count(to, seen),
+            Recorded::Seen { token, seen } => {
+                self.token(at, token)?.proved(seen);
+                Ok(())
+            }
+            Recorded::Fail { token } => {
+                let is = &mut self.token(at, token)?.is;
+                is.failures = is.failures.saturating_add(1);
+                Ok(())
+            }
+            Recorded::DestroySeed { token } => {
+                self.token(at, token)?.is.seed = None;
+                Ok(())
+            }
+            Recorded::Oblige(new) => match self.obligations.insert(new.id, new) {
+                Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
+                None => Ok(()),
+            },
+            Recorded::Discharge { id, at } => {
+                let open = self
+                    .obligations
+                    .get_mut(&id)
+                    .filter(|obligation| obligation.discharged.is_none());
+                let open = open.ok_or_else(|| format!("discharges obligation {id}, which is not open"))?;
+                open.discharged = Some(at);
+                Ok(())
+            }
+            Recorded::Begin {
+                operation,
+                verb,
+                token,
+                phase,
+                detail,
+                started,
+            } => {
+                let open = Open {
+                    verb,
+                    token,
+                    phase,
+                    detail,
+                    started,
+                };
+                match self.intents.insert(operation, open) {
+                    Some(_) => Err(format!("begins operation {operation} a second time")),
+                    None => Ok(()),
+                }
+            }
+            Recorded::Phase {
+                operation,
+                phase,
+                detail,
+            } => {
+                let open = self.intents.get_mut(&operation);
+                let open = open.ok_or_else(|| format!("moves on operation {operation}, which is not open"))?;
+                open.phase = phase;
+                if let Some(detail) = detail {
+                    open.detail = detail;
+                }
+                Ok(())
+            }
+            Recorded::End { operation, .. } => match self.intents.remove(&operation) {
+                Some(_) => Ok(()),
+                None => Err(format!("ends operation {operation}, which is not open")),
+            },
+        }
+    }
+
+    fn insert(&mut self, at: UnixMillis, is: Inserted) -> Result<(), String> {
+        let token = is.token;
+        let new = Token {
+            is,
+            created: at,
+            updated: at,
+        };
+        match self.tokens.insert(token, new) {
+            Some(_) => Err(format!("inserts token {token} a second time")),
+            None => Ok(()),
+        }
+    }
+
+    fn token(&mut self, at: UnixMillis, id: TokenId) -> Result<&mut Token, String> {
+        let token = self.tokens.get_mut(&id);
+        let token = token.ok_or_else(|| format!("changes token {id}, which was not inserted before"))?;
+        token.updated = at;
+        Ok(token)
+    }
+}
+
+impl Token {
+    fn transition(&mut self, to: TokenState, reason: Option<RevokeReason>) -> Result<(), String> {
+        if self.is.state == TokenState::Revoked {
+            return Err(format!("moves token {} on from its revocation", self.is.token));
+        }
+        self.is.state = to;
+        self.is.reason = reason;
+        if to == TokenState::Revoked {
+            self.is.unique = None;
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, binding: Binding, unique: Option<String>) {
+        self.is.binding = binding;
+        if unique.is_some() {
+            self.is.unique = unique;
+        }
+    }
+
+    fn advance(&mut self, to: u64, offset_ms: i64, seen: UnixMillis) -> Result<(), String> {
+        if self.is.watermark.is_some_and(|watermark| watermark >= to) {
+            return Err(format!("does not raise the watermark of token {}", self.is.token));
+        }
+        self.is.watermark = Some(to);
+        self.is.offset_ms = offset_ms;
+        self.proved(seen);
+        Ok(())
+    }
+
+    fn count(&mut self, to: u32, seen: UnixMillis) -> Result<(), String> {
+        let none_kept = self.is.sign_count == 0 && to == 0;
+        if self.is.sign_count >= to && !none_kept {
+            return Err(format!(
+                "does not raise the signature counter of token {}",
+                self.is.token
+            ));
+        }
+        self.is.sign_count = to;
+        self.proved(seen);
+        Ok(())
+    }
+
+    fn proved(&mut self, seen: UnixMillis) {
+        self.is.last_seen = Some(seen);
+        self.is.failures = 0;
+    }
+}
+
+/// The id of the row that a mutation is about.
+fn subject(mutation: &Recorded) -> &[u8; 16] {
+    match mutation {
+        Recorded::Insert(is) => is.token.as_bytes(),
+        Recorded::Transition { token, .. }
+        | Recorded::Bind { token, .. }
+        | Recorded::Advance { token, .. }
+        | Recorded::Count { token, .. }
+        | Recorded::Seen { token, .. }
+        | Recorded::Fail { token }
+        | Recorded::DestroySeed { token } => token.as_bytes(),
+        Recorded::Oblige(obligation) => obligation.id.as_bytes(),
+        Recorded::Discharge { id, .. } => id.as_bytes(),
+        Recorded::Begin { operation, .. } | Recorded::Phase { operation, .. } | Recorded::End { operation, .. } => {
+            operation.as_bytes()
+        }
+    }
+}

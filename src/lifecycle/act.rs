@@ -1,0 +1,209 @@
+//! One act: a grant, a step and the house it happens in. Every commit of a verb goes through here, so that no journal entry
+//! can lack its authority.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::device::session::Session;
+use crate::device::worker::DeviceHandle;
+
+use crate::grant::{Action, Grant, Object};
+use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
+use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
+use crate::lifecycle::{Lifecycle, Refusal};
+use crate::types::{DeviceId, TokenId};
+
+/// Facts for a journal entry; never personal, never secret.
+pub type Facts = BTreeMap<&'static str, Value>;
+
+/// What a verb works with. Cheap to clone into a lane.
+#[derive(Clone)]
+pub struct Act {
+    grant: Arc<Grant>,
+    /// The visible side.
+    pub step: Step,
+    /// The house.
+    pub house: Arc<Lifecycle>,
+}
+
+impl Act {
+    /// An act under a grant.
+    #[must_use]
+    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>) -> Self {
+        Self {
+            grant: Arc::new(grant),
+            step,
+            house,
+        }
+    }
+
+    /// Consumes the grant for this action and object. First line of every verb.
+    ///
+    /// # Errors
+    /// [`Refusal::Grant`] when it was minted for something else.
+    pub fn require(&self, action: Action, object: &Object) -> Result<(), Refusal> {
+        Ok(self.grant.require(action, object)?)
+    }
+
+    /// The event that a commit of this act carries.
+    fn event(&self, name: &'static str, token: Option<TokenId>, detail: Facts) -> Event {
+        Event {
+            name,
+            authority: self.grant.authority(Some(self.step.id)),
+            token,
+            at: self.house.clock().now(),
+            detail,
+        }
+    }
+
+    /// Writes record and journal entry.
+    ///
+    /// # Errors
+    /// As the ledger.
+    pub async fn commit(
+        &self,
+        name: &'static str,
+        token: Option<TokenId>,
+        detail: Facts,
+        mutations: Vec<Mutation>,
+    ) -> Result<(), LedgerError> {
+        self.house
+            .ledger()
+            .commit(self.event(name, token, detail), mutations)
+            .await
+            .map(|_| ())
+    }
+
+    /// The same from a lane, which is a thread of its own and may wait.
+    ///
+    /// # Errors
+    /// As the ledger.
+    pub fn commit_in_lane(
+        &self,
+        name: &'static str,
+        token: Option<TokenId>,
+        detail: Facts,
+        mutations: Vec<Mutation>,
+    ) -> Result<(), LedgerError> {
+        self.house
+            .runtime()
+            .block_on(self.commit(name, token, detail, mutations))
+    }
+
+    /// The intent of this act, to be written before the first deed on hardware.
+    #[must_use]
+    pub fn intent(&self, token: TokenId, phase: &str, detail: Value) -> Intent {
+        Intent {
+            operation: self.step.id,
+            verb: self.step.verb.as_str().to_owned(),
+            token: Some(token),
+            phase: phase.to_owned(),
+            detail,
+            started: self.house.clock().now(),
+        }
+    }
+
+    /// Closes the intent of this act.
+    #[must_use]
+    pub fn end(&self, end: IntentEnd) -> Mutation {
+        Mutation::End {
+            operation: self.step.id,
+            end,
+        }
+    }
+
+    /// Moves the intent of this act to another phase.
+    #[must_use]
+    pub fn moved_to(&self, phase: &str) -> Mutation {
+        Mutation::Phase {
+            operation: self.step.id,
+            phase: phase.to_owned(),
+            detail: None,
+        }
+    }
+
+    /// The same, with new detail.
+    #[must_use]
+    pub fn moved_with(&self, phase: &str, detail: Value) -> Mutation {
+        Mutation::Phase {
+            operation: self.step.id,
+            phase: phase.to_owned(),
+            detail: Some(detail),
+        }
+    }
+
+    /// Brings what this act left open to an end: rolled back, or an obligation.
+    ///
+    /// # Errors
+    /// Storage; then the next start does it.
+    pub async fn conclude(&self) -> Result<(), Refusal> {
+        self.house
+            .conclude_open(self.step.id, self.grant.authority(Some(self.step.id)))
+            .await
+    }
+
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownToken`]; storage.
+    pub async fn token(&self, id: TokenId) -> Result<TokenRecord, Refusal> {
+        self.house.ledger().token(id).await?.ok_or(Refusal::UnknownToken)
+    }
+
+    /// Moves the visible side on.
+    pub fn phase(&self, phase: Phase, progress: u8) {
+        self.step.phase(phase, progress);
+    }
+
+    /// Asks a person for something, until the touch deadline.
+    pub fn ask(&self, kind: UserActionKind, device: Option<DeviceId>, tries_left: Option<u8>) {
+        let (name, place) = device
+            .and_then(|id| self.house.devices().get(id))
+            .map(|handle| handle.info())
+            .map_or_else(|| (String::new(), String::new()), |info| (info.name, info.place));
+        let patience = i64::try_from(self.house.settings().deadlines.touch.as_millis()).unwrap_or(i64::MAX);
+        let until = self.house.clock().now().plus_ms(patience);
+        self.step.ask(UserAction {
+            kind,
+            device,
+            name,
+            place,
+            until,
+            tries_left,
+        });
+    }
+}
+
+impl Act {
+    /// Runs a job in the lane of a device, at most `budget` long. The job stops when the operation is cancelled.
+    ///
+    /// # Errors
+    /// [`Refusal::Device`] from lane and link; what the job itself says.
+    pub async fn in_lane<T: Send + 'static>(
+        &self,
+        device: &DeviceHandle,
+        budget: Duration,
+        job: impl FnOnce(&mut Session, &Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let act = self.clone();
+        let cancel = self.step.cancel_flag().clone();
+        device
+            .run(Instant::now() + budget, cancel, move |session| Ok(job(session, &act)))
+            .await?
+    }
+
+    /// Time for `exchanges` without a person and `touches` with one.
+    #[must_use]
+    pub fn budget(&self, exchanges: u32, touches: u32) -> Duration {
+        let figures = &self.house.settings().deadlines;
+        figures.lock + figures.exchange * exchanges + figures.touch * touches
+    }
+}
+
+/// Facts from pairs.
+pub fn facts<const N: usize>(pairs: [(&'static str, Value); N]) -> Facts {
+    pairs.into_iter().collect()
+}

@@ -1,0 +1,107 @@
+//! Asking a device what it is. Needs neither touch nor PIN and changes nothing.
+
+use serde_json::{Value, json};
+
+use crate::device::DeviceError;
+use crate::device::oath::OathSession;
+use crate::device::session::Session;
+use crate::grant::{Action, Grant, Object};
+use crate::ledger::Filter;
+use crate::lifecycle::key::with_key;
+use crate::lifecycle::{Lifecycle, Refusal};
+use crate::link::FaceKind;
+use crate::types::{Cancel, DeviceId, TokenId, TokenState};
+
+/// What a device said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Description {
+    /// Serial as USB tells it.
+    pub serial: Option<String>,
+    /// getInfo, with `pinRetries` and `powerCycleState` where the key has a PIN.
+    pub fido: Option<Value>,
+    /// The OATH applet: version, device id, whether it is locked, how many credentials.
+    pub oath: Option<Value>,
+    /// The live token it is the body of, where its serial tells.
+    pub token: Option<TokenId>,
+}
+
+impl Lifecycle {
+    /// Describes a device.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownDevice`], [`Refusal::Device`].
+    pub async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal> {
+        grant.require(Action::Inspect, &Object::Device(device))?;
+        let handle = self.devices().get(device).ok_or(Refusal::UnknownDevice)?;
+        let info = handle.info();
+        let figures = self.settings().deadlines;
+        let deadline = std::time::Instant::now() + figures.lock + figures.exchange * 4;
+        let mut description = handle
+            .run(deadline, Cancel::new(), move |session| Ok(ask(session, device)))
+            .await??;
+        description.serial.clone_from(&info.serial);
+        if let Some(serial) = info.serial {
+            let filter = Filter {
+                serial: Some(serial),
+                ..Filter::default()
+            };
+            let found = self.ledger().find(&filter, None, 16).await?;
+            let mut live = found
+                .items
+                .into_iter()
+                .filter(|record| record.state != TokenState::Revoked && record.reality == info.reality);
+            // Keys with the same constant serial exist: two candidates are none.
+            description.token = match (live.next(), live.next()) {
+                (Some(only), None) => Some(only.id),
+                _ => None,
+            };
+        }
+        Ok(description)
+    }
+}
+
+fn ask(session: &mut Session, device: DeviceId) -> Result<Description, Refusal> {
+    let mut description = Description::default();
+    if session.has(FaceKind::Hid) {
+        description.fido = Some(ask_key(session, device)?);
+    }
+    if session.has(FaceKind::Card) {
+        description.oath = match ask_card(session) {
+            Ok(applet) => Some(applet),
+            Err(DeviceError::Unsupported(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(description)
+}
+
+fn ask_key(session: &mut Session, device: DeviceId) -> Result<Value, Refusal> {
+    with_key(session, None, device, |key| {
+        let info = key.session.get_info(&mut key.context)?;
+        let mut value = info.to_json();
+        if info.option("clientPin") == Some(true) {
+            let retries = key.session.pin_retries(&mut key.context)?;
+            if let Some(object) = value.as_object_mut() {
+                object.insert("pinRetries".to_owned(), json!(retries.left));
+                object.insert("powerCycleState".to_owned(), json!(retries.power_cycle_needed));
+            }
+        }
+        Ok(value)
+    })
+}
+
+fn ask_card(session: &mut Session) -> Result<Value, DeviceError> {
+    let (deadline, cancel) = (session.deadline(), session.cancel().clone());
+    let mut link = session.open_card()?;
+    let mut session = OathSession::open(link.as_mut(), deadline, &cancel)?;
+    let [major, minor, patch] = session.applet().version;
+    let device_id = session.applet().device_id();
+    let locked = session.is_locked();
+    let credentials = if locked { None } else { Some(session.list()?.len()) };
+    Ok(json!({
+        "version": format!("{major}.{minor}.{patch}"),
+        "deviceId": device_id,
+        "passwordProtected": locked,
+        "credentials": credentials,
+    }))
+}

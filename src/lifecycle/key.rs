@@ -1,0 +1,234 @@
+//! What the verbs do to a FIDO2 key, seen from its lane.
+
+use std::time::Instant;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::codec::ctap2::assertion::{self, Counter, Expected};
+use crate::codec::ctap2::client_pin::Permissions;
+use crate::codec::ctap2::cose::CoseKey;
+use crate::codec::ctap2::pin_protocol::PinUvAuthToken;
+use crate::codec::ctap2::{get_assertion, sha256};
+use crate::device::DeviceError;
+use crate::device::ctap_hid::HidChannel;
+use crate::device::fido::{FidoContext, FidoSession, GetAssertion, HostEntropy};
+use crate::device::session::Session;
+use crate::ledger::Binding;
+use crate::lifecycle::Refusal;
+use crate::lifecycle::act::Act;
+use crate::lifecycle::operation::UserActionKind;
+use crate::types::{DeviceId, Secret};
+
+/// The public half of a credential, decoded.
+#[derive(Clone)]
+pub struct Credential {
+    /// Relying party id.
+    pub rp_id: String,
+    /// Credential id.
+    pub id: Vec<u8>,
+    /// Public key.
+    pub key: CoseKey,
+}
+
+impl Credential {
+    /// Out of the ledger's text forms.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when they are not what was written.
+    pub fn decode(rp_id: &str, credential_id: &str, public_key: &str) -> Result<Self, Refusal> {
+        const DAMAGED: Refusal = Refusal::Internal("the record's credential cannot be read");
+        let id = BASE64URL_NOPAD.decode(credential_id.as_bytes()).map_err(|_| DAMAGED)?;
+        let key = BASE64URL_NOPAD.decode(public_key.as_bytes()).map_err(|_| DAMAGED)?;
+        Ok(Self {
+            rp_id: rp_id.to_owned(),
+            id,
+            key: CoseKey::parse(&key).map_err(|_| DAMAGED)?,
+        })
+    }
+
+    /// Out of a record's binding.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when the record is none of a key.
+    pub fn of(binding: &Binding) -> Result<Self, Refusal> {
+        match binding {
+            Binding::Fido2 {
+                rp_id,
+                credential_id,
+                public_key,
+                ..
+            } => Self::decode(rp_id, credential_id, public_key),
+            _ => Err(Refusal::Internal("not a key's record")),
+        }
+    }
+}
+
+/// A FIDO session with what every call on it needs.
+pub struct Key<'s, 'c> {
+    /// The session.
+    pub session: &'s mut FidoSession<'c>,
+    /// Deadlines, cancel flag, touch request.
+    pub context: FidoContext<'s>,
+}
+
+/// Opens the key, takes a channel and hands it over, lock held, until `work` is over. While the key waits for a touch the
+/// person is told which key where.
+///
+/// # Errors
+/// [`DeviceError`] as [`Refusal::Device`]; what `work` says.
+pub fn with_key<T>(
+    session: &mut Session,
+    act: Option<&Act>,
+    device: DeviceId,
+    work: impl FnOnce(&mut Key<'_, '_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let cancel = session.cancel().clone();
+    let deadlines = *session.deadlines();
+    let end = session.deadline();
+    let link = session.open_hid()?;
+    let first = Instant::now()
+        .checked_add(deadlines.exchange)
+        .map_or(end, |until| until.min(end));
+    let mut channel = HidChannel::open(link, Box::new(HostEntropy), deadlines.lock, first, &cancel)?;
+    let mut entropy = HostEntropy;
+    let mut fido = FidoSession::new(&mut channel, &mut entropy);
+    let mut touch = |_until: Instant| {
+        if let Some(act) = act {
+            act.ask(UserActionKind::Touch, Some(device), None);
+        }
+    };
+    let context = FidoContext {
+        deadlines,
+        end,
+        cancel: &cancel,
+        on_touch_needed: &mut touch,
+    };
+    let result = work(&mut Key {
+        session: &mut fido,
+        context,
+    });
+    if let Some(act) = act {
+        act.step.answered();
+    }
+    result
+}
+
+impl Key<'_, '_> {
+    /// Exchanges the PIN for a token with these permissions; none when no PIN was given.
+    ///
+    /// # Errors
+    /// [`DeviceError::PinInvalid`] and its kin.
+    pub fn token(
+        &mut self,
+        pin: Option<&Secret>,
+        permissions: Permissions,
+        rp_id: Option<&str>,
+    ) -> Result<Option<PinUvAuthToken>, DeviceError> {
+        pin.map(|pin| self.session.pin_uv_token(pin, permissions, rp_id, &mut self.context))
+            .transpose()
+    }
+
+    /// Gets an assertion with a touch, and verifies signature, RP ID hash, flags and counter (WebAuthn section 7.2). Returns the
+    /// new counter.
+    ///
+    /// # Errors
+    /// [`Refusal::Unverified`], [`Refusal::CounterWentBack`], [`Refusal::NotTheSameDevice`] when the key does not know the
+    /// credential; the key's own.
+    pub fn prove(&mut self, credential: &Credential, pin: Option<&Secret>, counted: u32) -> Result<u32, Refusal> {
+        let token = self.token(pin, Permissions::GET_ASSERTION, Some(&credential.rp_id))?;
+        let client_data_hash = challenge()?;
+        let response = self.assertion(credential, &client_data_hash, true, token.as_ref())?;
+        let expected = Expected {
+            rp_id: &credential.rp_id,
+            credential_id: &credential.id,
+            public_key: &credential.key,
+            client_data_hash: &client_data_hash,
+            user_verification: pin.is_some(),
+            last_sign_count: counted,
+        };
+        let verified =
+            assertion::verify(&response, &expected).map_err(|error| Refusal::Unverified(check_name(error)))?;
+        match verified.counter {
+            Counter::None | Counter::Advanced => Ok(verified.sign_count),
+            Counter::MaybeCloned => Err(Refusal::CounterWentBack),
+        }
+    }
+
+    /// Whether this is the key that holds the credential, found out without a touch: an assertion with `up` false (CTAP 2.1
+    /// section 6.2.1) over a fresh challenge, verified by the public key we stored. A key that insists on verification for
+    /// every assertion cannot be asked this way and answers `Maybe`.
+    ///
+    /// # Errors
+    /// What the key says otherwise.
+    pub fn holds(&mut self, credential: &Credential) -> Result<Holds, Refusal> {
+        let client_data_hash = challenge()?;
+        match self.assertion(credential, &client_data_hash, false, None) {
+            Ok(response) => {
+                let data = &response.auth_data;
+                let signed = [data.raw(), client_data_hash.as_slice()].concat();
+                let ours = response.credential_id.as_deref().is_none_or(|id| id == credential.id)
+                    && data.rp_id_hash == sha256(credential.rp_id.as_bytes())
+                    && credential.key.verify(&signed, &response.signature).is_ok();
+                Ok(if ours { Holds::Yes } else { Holds::No })
+            }
+            Err(Refusal::NotTheSameDevice) => Ok(Holds::No),
+            Err(Refusal::Device(
+                DeviceError::PinRequired
+                | DeviceError::PinNotSet
+                | DeviceError::NotAllowed
+                | DeviceError::Unsupported(_),
+            )) => Ok(Holds::Maybe),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn assertion(
+        &mut self,
+        credential: &Credential,
+        client_data_hash: &[u8; 32],
+        user_presence: bool,
+        token: Option<&PinUvAuthToken>,
+    ) -> Result<get_assertion::Response, Refusal> {
+        let wanted = GetAssertion {
+            rp_id: &credential.rp_id,
+            client_data_hash,
+            allow: std::slice::from_ref(&credential.id),
+            user_presence,
+            pin_uv_auth_token: token,
+        };
+        match self.session.get_assertion(&wanted, &mut self.context) {
+            Err(DeviceError::NoCredential) => Err(Refusal::NotTheSameDevice),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Whether a key holds a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// It signed with it.
+    Yes,
+    /// It does not know it, or signed with something else.
+    No,
+    /// It cannot be told without the person.
+    Maybe,
+}
+
+/// A fresh client data hash. We are our own relying party and there is no browser, so the hash of client data is a random
+/// number: what matters is that it was never used before.
+pub fn challenge() -> Result<[u8; 32], Refusal> {
+    let mut hash = [0; 32];
+    getrandom::fill(&mut hash).map_err(|_| Refusal::Internal("the host has no random numbers"))?;
+    Ok(hash)
+}
+
+fn check_name(error: assertion::AssertionError) -> &'static str {
+    use assertion::AssertionError as E;
+    match error {
+        E::OtherCredential => "it used another credential",
+        E::OtherRelyingParty => "it is for another relying party",
+        E::NotPresent => "it does not say that the key was touched",
+        E::NotVerified => "it does not say that the person was verified",
+        E::Signature(_) => "the signature is wrong",
+    }
+}

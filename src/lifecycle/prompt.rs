@@ -1,0 +1,160 @@
+//! When a device is plugged in that may owe something, those who listen are told. Nothing is done to it unasked.
+//!
+//! Nobody is asked while nothing is owed: without open obligations a plugged-in device is not touched.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::device::DeviceError;
+use crate::device::oath::OathSession;
+use crate::device::session::Session;
+use crate::device::worker::{DeviceEvent, DeviceHandle};
+use crate::ledger::{Duty, Obligation};
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::link::FaceKind;
+use crate::types::{Cancel, DeviceId, ObligationId};
+
+/// How many open obligations one arriving device is asked about; beyond it the oldest come first.
+const MAX_ASKED: u32 = 64;
+
+impl Lifecycle {
+    /// Watches arrivals until the registry ends. Devices that were there at start are looked at too.
+    pub async fn watch_obligations(self: Arc<Self>) {
+        let mut events = self.devices().subscribe();
+        for handle in self.devices().devices() {
+            self.look_at(handle).await;
+        }
+        loop {
+            match events.recv().await {
+                Ok(DeviceEvent::Arrived(id)) => {
+                    if let Some(handle) = self.devices().get(id) {
+                        self.look_at(handle).await;
+                    }
+                }
+                Ok(DeviceEvent::Left(id)) => self.debtors().retain(|_, device| *device != id),
+                Ok(DeviceEvent::Changed(_)) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn debtors(&self) -> MutexGuard<'_, HashMap<ObligationId, DeviceId>> {
+        self.debtors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look_at(self: &Arc<Self>, handle: DeviceHandle) {
+        let open = match self.ledger().obligations(true, None, MAX_ASKED).await {
+            Ok(page) => page.items,
+            Err(error) => {
+                tracing::warn!(%error, "obligations cannot be read");
+                return;
+            }
+        };
+        let info = handle.info();
+        let fitting: Vec<_> = open
+            .into_iter()
+            .filter(|obligation| obligation.reality == info.reality)
+            .collect();
+        if fitting.is_empty() {
+            return;
+        }
+        let device = handle.id();
+        let deadlines = self.settings().deadlines;
+        let rounds = u32::try_from(fitting.len()).unwrap_or(MAX_ASKED);
+        let deadline = Instant::now() + deadlines.lock + deadlines.exchange * rounds.saturating_add(2);
+        let found = handle
+            .run(deadline, Cancel::new(), move |session| {
+                Ok(recognise(session, device, &fitting))
+            })
+            .await;
+        match found {
+            Ok(ids) => {
+                for id in ids {
+                    tracing::info!(%device, obligation = %id, "a device that owes something was plugged in");
+                    self.debtors().insert(id, device);
+                    // Nobody listening is no fault: the obligation stands and can be read.
+                    let _ = self.seen.send((device, id));
+                }
+            }
+            Err(error) => tracing::debug!(%device, %error, "a device could not be asked whether it owes something"),
+        }
+    }
+}
+
+/// Which of the obligations are about this device.
+fn recognise(session: &mut Session, device: DeviceId, obligations: &[Obligation]) -> Vec<ObligationId> {
+    let mut found = Vec::new();
+    if session.has(FaceKind::Hid) {
+        found.extend(recognise_key(session, device, obligations).unwrap_or_default());
+    }
+    if session.has(FaceKind::Card) {
+        found.extend(recognise_card(session, obligations).unwrap_or_default());
+    }
+    found
+}
+
+fn recognise_key(
+    session: &mut Session,
+    device: DeviceId,
+    obligations: &[Obligation],
+) -> Result<Vec<ObligationId>, super::Refusal> {
+    let wanted: Vec<_> = obligations
+        .iter()
+        .filter_map(|obligation| match &obligation.duty {
+            Duty::DeleteCredential {
+                rp_id,
+                credential_id,
+                public_key,
+            }
+            | Duty::ResetKey {
+                rp_id,
+                credential_id,
+                public_key,
+            } => Some((
+                obligation.id,
+                Credential::decode(rp_id, credential_id, public_key).ok()?,
+            )),
+            // It can only be found with the PIN; the list of obligations names it.
+            Duty::DeleteOrphan { .. } | Duty::DeleteOath { .. } | Duty::CollectFob => None,
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    with_key(session, None, device, |key| {
+        let mut found = Vec::new();
+        for (id, credential) in &wanted {
+            if key.holds(credential)? == Holds::Yes {
+                found.push(*id);
+            }
+        }
+        Ok(found)
+    })
+}
+
+fn recognise_card(session: &mut Session, obligations: &[Obligation]) -> Result<Vec<ObligationId>, DeviceError> {
+    let wanted: Vec<_> = obligations
+        .iter()
+        .filter_map(|obligation| match &obligation.duty {
+            Duty::DeleteOath { device_id, .. } => Some((obligation.id, device_id)),
+            _ => None,
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (deadline, cancel) = (session.deadline(), session.cancel().clone());
+    let mut link = session.open_card()?;
+    let applet = OathSession::open(link.as_mut(), deadline, &cancel)?
+        .applet()
+        .device_id();
+    Ok(wanted
+        .into_iter()
+        .filter(|(_, device_id)| **device_id == applet)
+        .map(|(id, _)| id)
+        .collect())
+}

@@ -1,0 +1,85 @@
+//! Why a verb did not do it: the one error type of this room.
+
+use crate::device::DeviceError;
+use crate::grant::GrantMismatch;
+use crate::ledger::LedgerError;
+use crate::types::TokenKind;
+
+/// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
+/// obligation stands.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The device said no, or went away.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The ledger said no.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The grant was for something else: a fault of ours, never of the caller.
+    #[error(transparent)]
+    Grant(#[from] GrantMismatch),
+    /// No device with this path.
+    #[error("there is no such device; it may have been unplugged")]
+    UnknownDevice,
+    /// No token with this id.
+    #[error("there is no token with this id")]
+    UnknownToken,
+    /// No such obligation, or it was discharged.
+    #[error("there is no such open obligation")]
+    UnknownObligation,
+    /// The verb does not go with this kind of token.
+    #[error("a {kind} token cannot be {verb}")]
+    WrongKind {
+        /// Kind of the token.
+        kind: TokenKind,
+        /// Past participle of the verb.
+        verb: &'static str,
+    },
+    /// A value is not acceptable.
+    #[error("{0}")]
+    Invalid(String),
+    /// The token's device is not plugged in.
+    #[error("the token's device is not plugged in")]
+    DeviceAbsent,
+    /// More than one device could be meant.
+    #[error("more than one plugged-in device could be meant: name one")]
+    Ambiguous,
+    /// The device is not the body of this token.
+    #[error("this device is not the body of that token")]
+    NotTheSameDevice,
+    /// The code is wrong, used already, or out of the window; which of these is not told.
+    #[error("the code was not accepted")]
+    CodeRejected,
+    /// The clock is further off than one code can settle: resync with two.
+    #[error(
+        "one code is not enough for a clock that was not seen for so long, or never: resync the token with two codes"
+    )]
+    NeedsResync,
+    /// No clock drifts that far.
+    #[error("the codes fit an offset of {offset_s} s, which is more than a clock drifts; see “beyond-bound”")]
+    OffsetImplausible {
+        /// The offset they fit.
+        offset_s: i64,
+    },
+    /// The host clock is not synchronised.
+    #[error("the clock of this host is not synchronised, so drift cannot be measured against it")]
+    ClockUnsynchronised,
+    /// An assertion did not verify. The text says which check.
+    #[error("the key's answer did not verify: {0}")]
+    Unverified(&'static str),
+    /// The signature counter went back: a copy of the key may exist.
+    #[error("the key's signature counter went back: a copy of it may exist")]
+    CounterWentBack,
+    /// Too many wrong codes in a row.
+    #[error("too many wrong codes: the token is locked until it is resynced or resumed")]
+    Locked,
+    /// Cancelled before the point of no return.
+    #[error("cancelled")]
+    Cancelled,
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// A fault of ours.
+    #[error("internal fault: {0}")]
+    Internal(&'static str),
+}

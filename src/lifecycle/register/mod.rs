@@ -1,0 +1,47 @@
+//! Register: bind a token to a subject. A token is active only after it has passed a test.
+
+pub mod fido2;
+pub mod fob;
+pub mod oath_card;
+
+use crate::codec::oath::OathParameters;
+use crate::ledger::{Binding, Personal, TokenRecord};
+use crate::lifecycle::Refusal;
+use crate::types::{OathAlgorithm, Reality, TokenId, TokenKind, TokenState, UnixMillis};
+
+/// Parameters with the defaults of RFC 6238.
+fn checked_parameters(
+    algorithm: Option<OathAlgorithm>,
+    digits: Option<u8>,
+    period_s: Option<u32>,
+) -> Result<OathParameters, Refusal> {
+    OathParameters::new(
+        algorithm.unwrap_or(OathAlgorithm::Sha1),
+        digits.unwrap_or(6),
+        period_s.unwrap_or(30),
+    )
+    .map_err(|error| Refusal::Invalid(error.to_string()))
+}
+
+/// A record of which nothing is known yet.
+fn fresh(id: TokenId, kind: TokenKind, reality: Reality, personal: Personal) -> TokenRecord {
+    TokenRecord {
+        id,
+        kind,
+        state: TokenState::Pending,
+        revoke_reason: None,
+        reality,
+        model: String::new(),
+        binding: Binding::None,
+        has_seed: false,
+        offset_ms: 0,
+        watermark: None,
+        sign_count: 0,
+        last_seen: None,
+        failures: 0,
+        personal,
+        // The ledger sets both.
+        created: UnixMillis(0),
+        updated: UnixMillis(0),
+    }
+}

@@ -1,0 +1,89 @@
+//! `authenticatorReset`, asked for by name: it takes every passkey on the key with it. The key must have been powered up less
+//! than ten seconds ago, so a person unplugs it and plugs it in again; whether it is the same key that comes back is proven by
+//! an assertion, not by the port it comes back on.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::device::DeviceError;
+use crate::device::worker::{DeviceEvent, DeviceHandle};
+use crate::ledger::Obligation;
+use crate::lifecycle::Refusal;
+use crate::lifecycle::act::Act;
+use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::lifecycle::operation::{Phase, UserActionKind};
+use crate::link::FaceKind;
+
+/// How often the cancel flag is looked at while a person is waited for.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// Resets the key in `before`, after a replug.
+///
+/// # Errors
+/// [`Refusal::NotTheSameDevice`] when another key comes back, [`Refusal::DeviceAbsent`] when none does in time, the key's own:
+/// [`DeviceError::NotAllowed`] when it was too slow.
+pub async fn reset(
+    act: &Act,
+    before: DeviceHandle,
+    obligation: &Obligation,
+    credential: Credential,
+) -> Result<(), Refusal> {
+    prove(act, &before, credential.clone()).await?;
+    let mut events = act.house.devices().subscribe();
+    act.phase(Phase::Resetting, 40);
+    act.ask(UserActionKind::Replug, Some(before.id()), None);
+    let patience = act.house.settings().deadlines.touch;
+    let deadline = tokio::time::Instant::now() + patience;
+    let after = loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = tokio::time::sleep(GLANCE) => {
+                if act.step.cancel_flag().is_cancelled() {
+                    return Err(Refusal::Cancelled);
+                }
+                continue;
+            }
+            () = tokio::time::sleep_until(deadline) => return Err(Refusal::DeviceAbsent),
+        };
+        let arrived = match event {
+            Ok(DeviceEvent::Arrived(id)) => act.house.devices().get(id),
+            Ok(_) => None,
+            Err(RecvError::Lagged(_)) => None,
+            Err(RecvError::Closed) => return Err(Refusal::Stopping),
+        };
+        let Some(handle) = arrived else { continue };
+        let info = handle.info();
+        // Another key that happens to be plugged in meanwhile is none of our business.
+        if info.reality == obligation.reality
+            && info.faces.contains(&FaceKind::Hid)
+            && prove(act, &handle, credential.clone()).await.is_ok()
+        {
+            break handle;
+        }
+    };
+    act.step.answered();
+    act.phase(Phase::Resetting, 70);
+    let device = after.id();
+    act.in_lane(&after, act.budget(2, 1), move |session, act| {
+        with_key(session, Some(act), device, |key| {
+            Ok(key.session.reset(&mut key.context)?)
+        })
+    })
+    .await
+}
+
+async fn prove(act: &Act, handle: &DeviceHandle, credential: Credential) -> Result<(), Refusal> {
+    let device = handle.id();
+    let answer = act
+        .in_lane(handle, act.budget(3, 0), move |session, _| {
+            with_key(session, None, device, |key| key.holds(&credential))
+        })
+        .await?;
+    match answer {
+        Holds::Yes => Ok(()),
+        Holds::No => Err(Refusal::NotTheSameDevice),
+        // Without proof that it is this key nothing is erased.
+        Holds::Maybe => Err(DeviceError::PinRequired.into()),
+    }
+}

@@ -1,0 +1,237 @@
+//! Settling what is owed to a device: only after proof that it is the same one, never unasked.
+
+use serde_json::json;
+
+use crate::codec::ctap2::client_pin::Permissions;
+use crate::codec::ykoath::CredentialName;
+use crate::device::DeviceError;
+use crate::device::session::Session;
+use crate::device::worker::DeviceHandle;
+use crate::grant::{Action, Object};
+use crate::ledger::{Duty, Mutation, Obligation, TokenRecord};
+use crate::lifecycle::act::{Act, facts};
+use crate::lifecycle::card::{CardBody, calculate, lasting_proofs, with_applet};
+use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::lifecycle::operation::{Details, Outcome, Phase};
+use crate::lifecycle::{Lifecycle, Presence, Refusal, locate};
+use crate::types::{DeviceId, ObligationId, Secret};
+
+/// Settles an obligation on the device that is here now.
+///
+/// # Errors
+/// [`Refusal::UnknownObligation`], [`Refusal::DeviceAbsent`], [`Refusal::NotTheSameDevice`]; the device's own. The obligation
+/// then stands as before.
+pub async fn discharge(act: &Act, id: ObligationId, at: Presence, collected: bool) -> Result<Outcome, Refusal> {
+    act.require(Action::Revoke, &Object::Obligation(id))?;
+    let obligation = act
+        .house
+        .ledger()
+        .obligation(id)
+        .await?
+        .filter(|obligation| obligation.discharged.is_none())
+        .ok_or(Refusal::UnknownObligation)?;
+    match (&obligation.duty, collected) {
+        (Duty::CollectFob, true) => {}
+        (Duty::CollectFob, false) => {
+            return Err(Refusal::Invalid(
+                "a fob is discharged by the word that it was collected and destroyed: give “collected”".into(),
+            ));
+        }
+        (_, true) => {
+            return Err(Refusal::Invalid(
+                "“collected” is for fobs; this device can prove itself: plug it in".into(),
+            ));
+        }
+        (_, false) => on_device(act, &obligation, at).await?,
+    }
+    act.phase(Phase::Committing, 90);
+    discharged(act, &obligation, Vec::new()).await?;
+    Ok(Outcome::Done(Details {
+        token: Some(obligation.token),
+        ..Details::default()
+    }))
+}
+
+/// Writes the discharge down.
+///
+/// # Errors
+/// [`Refusal::Ledger`].
+pub async fn discharged(act: &Act, obligation: &Obligation, more: Vec<Mutation>) -> Result<(), Refusal> {
+    let mut changes = vec![Mutation::Discharge {
+        id: obligation.id,
+        at: act.house.clock().now(),
+    }];
+    changes.extend(more);
+    let detail = facts([("obligation", json!(obligation.id))]);
+    Ok(act
+        .commit("obligation.discharged", Some(obligation.token), detail, changes)
+        .await?)
+}
+
+/// Does on the device what is owed, after proof that it is the one.
+///
+/// # Errors
+/// As [`discharge`].
+pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Result<(), Refusal> {
+    match &obligation.duty {
+        Duty::CollectFob => Err(Refusal::DeviceAbsent),
+        Duty::DeleteOath {
+            name,
+            device_id,
+            proofs,
+        } => {
+            let handle = locate::card(act, at.device, obligation.reality, device_id).await?;
+            let job = CardJob {
+                name: name.clone(),
+                device_id: device_id.clone(),
+                proofs: proofs.clone(),
+                password: at.password,
+                device: handle.id(),
+            };
+            act.phase(Phase::Deleting, 60);
+            act.in_lane(&handle, act.budget(8, 1), move |session, act| job.run(session, act))
+                .await
+        }
+        Duty::DeleteCredential {
+            rp_id,
+            credential_id,
+            public_key,
+        } => {
+            let credential = Credential::decode(rp_id, credential_id, public_key)?;
+            let handle = locate::key(act, at.device, obligation.reality, &credential).await?;
+            act.phase(Phase::Deleting, 60);
+            delete_credential(act, &handle, obligation, credential, at.pin).await
+        }
+        Duty::ResetKey {
+            rp_id,
+            credential_id,
+            public_key,
+        } => {
+            let credential = Credential::decode(rp_id, credential_id, public_key)?;
+            let handle = locate::key(act, at.device, obligation.reality, &credential).await?;
+            super::reset::reset(act, handle, obligation, credential).await
+        }
+        Duty::DeleteOrphan { rp_id, user_id } => {
+            let handle = locate::only_key(act, at.device, obligation.reality)?;
+            let (rp_id, user_id) = (rp_id.clone(), user_id.clone());
+            act.phase(Phase::Deleting, 60);
+            let device = handle.id();
+            act.in_lane(&handle, act.budget(16, 0), move |session, act| {
+                delete_orphan(session, act, device, (&rp_id, &user_id), at.pin.as_ref())
+            })
+            .await
+        }
+    }
+}
+
+async fn delete_credential(
+    act: &Act,
+    handle: &DeviceHandle,
+    obligation: &Obligation,
+    credential: Credential,
+    pin: Option<Secret>,
+) -> Result<(), Refusal> {
+    let device = handle.id();
+    // A key from which the credential is gone already cannot prove itself by it. Its serial can, where it has one.
+    let serial = act.token(obligation.token).await?.personal.serial;
+    let known_by_serial = serial.is_some() && serial == handle.info().serial;
+    act.in_lane(handle, act.budget(8, 0), move |session, act| {
+        with_key(session, Some(act), device, |key| {
+            match key.holds(&credential)? {
+                Holds::Yes => {}
+                Holds::No if known_by_serial => return Ok(()),
+                Holds::No => return Err(Refusal::NotTheSameDevice),
+                // Only the key that holds the credential can delete it by its id, so the deletion itself is the proof.
+                Holds::Maybe => {}
+            }
+            let token = key
+                .token(pin.as_ref(), Permissions::CREDENTIAL_MANAGEMENT, None)?
+                .ok_or(DeviceError::PinRequired)?;
+            match key.session.delete_credential(&credential.id, &token, &mut key.context) {
+                Err(DeviceError::NoCredential) => Err(Refusal::NotTheSameDevice),
+                other => Ok(other?),
+            }
+        })
+    })
+    .await
+}
+
+/// Deletes a credential whose id we never learned. That the key lists the random user id is the proof.
+fn delete_orphan(
+    session: &mut Session,
+    act: &Act,
+    device: DeviceId,
+    (rp_id, user_id): (&str, &str),
+    pin: Option<&Secret>,
+) -> Result<(), Refusal> {
+    let wanted = data_encoding::HEXLOWER
+        .decode(user_id.as_bytes())
+        .map_err(|_| Refusal::Internal("the obligation's user id cannot be read"))?;
+    with_key(session, Some(act), device, |key| {
+        let token = key
+            .token(pin, Permissions::CREDENTIAL_MANAGEMENT, None)?
+            .ok_or(DeviceError::PinRequired)?;
+        let stored = key.session.stored_credentials(rp_id, &token, &mut key.context)?;
+        let Some(found) = stored.into_iter().find(|credential| credential.user_id == wanted) else {
+            return Err(Refusal::NotTheSameDevice);
+        };
+        Ok(key
+            .session
+            .delete_credential(&found.credential_id, &token, &mut key.context)?)
+    })
+}
+
+/// Deleting from a card.
+struct CardJob {
+    name: String,
+    device_id: String,
+    proofs: Vec<(u64, String)>,
+    password: Option<Secret>,
+    device: DeviceId,
+}
+
+impl CardJob {
+    fn run(self, session: &mut Session, act: &Act) -> Result<(), Refusal> {
+        let end = session.deadline();
+        with_applet(session, self.password.as_ref(), |applet| {
+            // The applet's id is drawn anew when it is reset, so the same id is the same applet.
+            if applet.applet().device_id() != self.device_id {
+                return Err(Refusal::NotTheSameDevice);
+            }
+            let name = CredentialName::new(self.name.as_bytes())
+                .map_err(|_| Refusal::Internal("the obligation's credential name cannot be read"))?;
+            if !applet.list()?.iter().any(|listed| listed.name == name) {
+                return Ok(());
+            }
+            for (challenge, response) in &self.proofs {
+                let code = calculate(act, applet, &name, *challenge, self.device)?;
+                if code.expose() != response {
+                    return Err(Refusal::NotTheSameDevice);
+                }
+            }
+            applet.set_deadline(end);
+            match applet.delete(&name) {
+                Err(DeviceError::NoCredential) => Ok(()),
+                other => Ok(other?),
+            }
+        })
+    }
+}
+
+/// What is owed to a card, with proofs computed while the seed is still there. Nothing when the card was never reached.
+///
+/// # Errors
+/// [`Refusal::Ledger`]; [`Refusal::Internal`] for a record that cannot be read.
+pub async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option<Duty>, Refusal> {
+    let body = CardBody::of(&record.binding)?;
+    if body.device_id.is_empty() || !record.has_seed {
+        return Ok(None);
+    }
+    let seed = house.ledger().seed(record.id).await?;
+    let proofs = lasting_proofs(&body.parameters, &seed)?;
+    Ok(Some(Duty::DeleteOath {
+        name: body.name,
+        device_id: body.device_id,
+        proofs,
+    }))
+}

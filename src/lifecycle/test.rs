@@ -1,0 +1,216 @@
+//! Test one token. Every test that got as far as an answer writes exactly one record, passed or failed.
+
+use serde_json::json;
+
+use crate::codec::oath::Generator;
+use crate::grant::{Action, Object};
+use crate::ledger::{LedgerError, Mutation, TokenRecord};
+use crate::lifecycle::act::{Act, Facts, facts};
+use crate::lifecycle::card::{CardBody, prove, with_applet};
+use crate::lifecycle::key::{Credential, with_key};
+use crate::lifecycle::operation::{Details, Outcome, Phase};
+use crate::lifecycle::register::fob::parse_code;
+use crate::lifecycle::resync::{drift_of, parameters_of};
+use crate::lifecycle::{Presence, Refusal, locate};
+use crate::resync::{Policy, Verdict, accept_one};
+use crate::types::{TokenId, TokenKind, TokenState};
+
+/// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
+/// the rest is for the case work to spend).
+pub const SOFT_LIMIT: u32 = 10;
+
+/// Tests `token`.
+///
+/// # Errors
+/// [`Refusal::CodeRejected`], [`Refusal::NeedsResync`], [`Refusal::Unverified`], [`Refusal::CounterWentBack`],
+/// [`Refusal::NotTheSameDevice`]; [`Refusal::Ledger`] with `WrongState` unless the token is active.
+pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence) -> Result<Outcome, Refusal> {
+    act.require(Action::Test, &Object::Token(token))?;
+    let record = act.token(token).await?;
+    must_be_active(&record)?;
+    match record.kind {
+        TokenKind::Fob => test_fob(act, &record, code).await,
+        TokenKind::OathCard => test_card(act, &record, at).await,
+        TokenKind::Fido2 => test_key(act, &record, at).await,
+    }
+}
+
+/// A fob may be pending: it was registered without codes. Its first code alone then never passes.
+fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
+    match (record.kind, record.state) {
+        (_, TokenState::Active) | (TokenKind::Fob, TokenState::Pending) => Ok(()),
+        (_, is) => Err(LedgerError::WrongState {
+            is,
+            needs: TokenState::Active.to_string(),
+        }
+        .into()),
+    }
+}
+
+async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Result<Outcome, Refusal> {
+    let code =
+        code.ok_or_else(|| Refusal::Invalid("a fob is tested by the code on its display: give “code”".into()))?;
+    let parameters = parameters_of(record)?;
+    let code = parse_code(&code, &parameters, 0)?;
+    if record.failures >= SOFT_LIMIT {
+        return Err(Refusal::Locked);
+    }
+    act.phase(Phase::Proving, 40);
+    let seed = act.house.ledger().seed(record.id).await?;
+    let generator =
+        Generator::new(&seed, parameters).map_err(|_| Refusal::Internal("the sealed seed cannot be used"))?;
+    let now = act.house.clock().now();
+    let verdict = accept_one(&drift_of(record), &generator, &code, now, &Policy::default());
+    act.phase(Phase::Committing, 80);
+    act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
+    match verdict {
+        Verdict::Accepted { step, new_offset_ms } => {
+            // A host clock that is not synchronised can tell that a code is right, not how far the fob is off.
+            let (offset_ms, seen) = if act.house.clock().synchronised() {
+                (new_offset_ms, now)
+            } else {
+                (record.offset_ms, record.last_seen.unwrap_or(now))
+            };
+            let advance = Mutation::Advance {
+                token: record.id,
+                to: step,
+                offset_ms,
+                seen,
+            };
+            match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
+                // Two callers, one code: the ledger lets one of them pass.
+                Err(Refusal::Ledger(LedgerError::Stale(_))) => failed(act, record.id, Refusal::CodeRejected).await,
+                Err(other) => Err(other),
+                Ok(()) => Ok(Outcome::Done(Details {
+                    token: Some(record.id),
+                    offset_s: Some(offset_ms.div_euclid(1000)),
+                    ..Details::default()
+                })),
+            }
+        }
+        Verdict::Rejected => failed(act, record.id, Refusal::CodeRejected).await,
+        // Does not depend on the code, and so tells nothing of it; still counted, so that it is no free try.
+        Verdict::NeedsSecondCode => failed(act, record.id, Refusal::NeedsResync).await,
+    }
+}
+
+async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outcome, Refusal> {
+    let body = CardBody::of(&record.binding)?;
+    act.phase(Phase::Identifying, 10);
+    let handle = locate::card(act, at.device, record.reality, &body.device_id).await?;
+    let device = handle.id();
+    let seed = act.house.ledger().seed(record.id).await?;
+    act.phase(Phase::Proving, 40);
+    let proof = act
+        .in_lane(&handle, act.budget(3, 1), move |session, act| {
+            with_applet(session, at.password.as_ref(), |applet| {
+                if applet.applet().device_id() != body.device_id {
+                    return Err(Refusal::NotTheSameDevice);
+                }
+                prove(act, applet, &body, &seed, device)
+            })
+        })
+        .await;
+    settle(
+        act,
+        record.id,
+        proof,
+        |()| Details::default(),
+        |now, ()| Mutation::Seen {
+            token: record.id,
+            seen: now,
+        },
+    )
+    .await
+}
+
+async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outcome, Refusal> {
+    let credential = Credential::of(&record.binding)?;
+    act.phase(Phase::Identifying, 10);
+    let handle = locate::key(act, at.device, record.reality, &credential).await?;
+    let device = handle.id();
+    let counted = record.sign_count;
+    act.phase(Phase::Proving, 40);
+    let proof = act
+        .in_lane(&handle, act.budget(5, 1), move |session, act| {
+            with_key(session, Some(act), device, |key| {
+                key.prove(&credential, at.pin.as_ref(), counted)
+            })
+        })
+        .await;
+    settle(
+        act,
+        record.id,
+        proof,
+        |count| Details {
+            sign_count: Some(count),
+            ..Details::default()
+        },
+        |now, count| Mutation::Count {
+            token: record.id,
+            to: count,
+            seen: now,
+        },
+    )
+    .await
+}
+
+/// Writes down what came of a proof by hardware.
+async fn settle<T: Copy>(
+    act: &Act,
+    token: TokenId,
+    proof: Result<T, Refusal>,
+    details: impl FnOnce(T) -> Details,
+    mutation: impl FnOnce(crate::types::UnixMillis, T) -> Mutation,
+) -> Result<Outcome, Refusal> {
+    match proof {
+        Ok(proved) => {
+            act.phase(Phase::Committing, 80);
+            act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
+            let now = act.house.clock().now();
+            match passed(act, token, mutation(now, proved), Facts::new()).await {
+                // Another test of the same key was faster and brought a higher counter: this one proves nothing any more.
+                Err(Refusal::Ledger(LedgerError::Stale(_))) => failed(act, token, Refusal::CounterWentBack).await,
+                Err(other) => Err(other),
+                Ok(()) => Ok(Outcome::Done(Details {
+                    token: Some(token),
+                    ..details(proved)
+                })),
+            }
+        }
+        Err(refusal @ (Refusal::Unverified(_) | Refusal::CounterWentBack | Refusal::NotTheSameDevice)) => {
+            failed(act, token, refusal).await
+        }
+        // The device went away, nobody touched it, the PIN was wrong: the token has neither passed nor failed.
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn passed(act: &Act, token: TokenId, mutation: Mutation, detail: Facts) -> Result<(), Refusal> {
+    let still = Mutation::Require {
+        token,
+        states: &[TokenState::Active],
+    };
+    Ok(act
+        .commit("test.passed", Some(token), detail, vec![still, mutation])
+        .await?)
+}
+
+/// One record of a failed test; then the refusal. The journal says why, the caller hears only what the refusal tells.
+async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Result<Outcome, Refusal> {
+    let why = match &refusal {
+        Refusal::CodeRejected => "code",
+        Refusal::NeedsResync => "needs-resync",
+        Refusal::CounterWentBack => "counter-went-back",
+        Refusal::NotTheSameDevice => "other-device",
+        _ => "unverified",
+    };
+    act.commit(
+        "test.failed",
+        Some(token),
+        facts([("why", json!(why))]),
+        vec![Mutation::Fail { token }],
+    )
+    .await?;
+    Err(refusal)
+}

@@ -1,0 +1,125 @@
+//! A private `dbus-daemon`, and connections to it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use zbus::{Connection, DBusError};
+
+/// How long anything in a test may take before the test fails: far longer than it does take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A message bus of our own. Ends when dropped.
+pub struct PrivateBus {
+    child: Child,
+    address: String,
+    dir: TempDir,
+}
+
+impl PrivateBus {
+    /// Starts it and waits until it listens.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let socket = dir.path().join("bus");
+        let config = dir.path().join("bus.conf");
+        let text = format!(
+            r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path={}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+    <allow own="*"/>
+    <allow user="*"/>
+  </policy>
+</busconfig>"#,
+            socket.display()
+        );
+        std::fs::write(&config, text).expect("its configuration");
+        let mut child = Command::new("dbus-daemon")
+            .arg(format!("--config-file={}", config.display()))
+            .args(["--nofork", "--nopidfile", "--print-address=1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("dbus-daemon is installed (Debian: dbus-daemon)");
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_line(&mut address)
+            .expect("its address");
+        Self {
+            child,
+            address: address.trim().to_owned(),
+            dir,
+        }
+    }
+
+    /// Where it listens, for `DBUS_SESSION_BUS_ADDRESS` or `DBUS_SYSTEM_BUS_ADDRESS`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A directory that lives as long as the bus.
+    pub fn directory(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Lets other users reach the socket.
+    pub fn open_to_others(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        for (path, mode) in [
+            (self.dir.path().to_owned(), 0o755),
+            (self.dir.path().join("bus"), 0o777),
+        ] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("opened");
+        }
+    }
+
+    /// A new connection.
+    pub async fn connect(&self) -> Connection {
+        zbus::connection::Builder::address(self.address.as_str())
+            .build()
+            .await
+            .expect("a connection to the private bus")
+    }
+}
+
+impl Drop for PrivateBus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for something that must come.
+pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, wait).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
+    }
+}
+
+/// Waits until something is so that cannot be waited for otherwise.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    within(what, async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// Name and sentence of an error reply.
+pub fn refused<T: std::fmt::Debug>(reply: zbus::Result<T>) -> (String, String) {
+    match reply {
+        Err(zbus::Error::MethodError(name, text, _)) => (name.to_string(), text.unwrap_or_default()),
+        Err(zbus::Error::FDO(error)) => (
+            error.name().to_string(),
+            error.description().unwrap_or_default().to_owned(),
+        ),
+        other => panic!("an error reply was expected, not {other:?}"),
+    }
+}

@@ -1,0 +1,318 @@
+//! A daemon without devices and without a store, which notes what reaches it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, Served, Status, Verbs};
+use claviger::contract::{BUS_NAME, DEVICES_PATH};
+use claviger::grant::Grant;
+use claviger::guard::{Guard, PolkitDeadlines};
+use claviger::ledger::{
+    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, TokenRecord, VerifyReport,
+};
+use claviger::lifecycle::operation::{Operation, Step, Verb};
+use claviger::lifecycle::{Refusal, Request};
+use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
+use tokio::sync::broadcast;
+use zbus::Connection;
+
+use super::bus::{PrivateBus, within};
+use super::polkit::{FakePolkit, Temper};
+
+/// A serial that must be shown to nobody who was not admitted.
+pub const SERIAL: &str = "0031415926";
+
+/// Remembers nothing.
+#[derive(Default)]
+pub struct EmptyLedger {
+    reached: AtomicUsize,
+    /// What `token` answers.
+    pub token: Mutex<Option<TokenRecord>>,
+}
+
+impl EmptyLedger {
+    fn touch(&self) {
+        self.reached.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Ledger for EmptyLedger {
+    fn head(&self) -> Result<(u64, String), LedgerError> {
+        Ok((0, String::new()))
+    }
+
+    async fn commit(&self, _: Event, _: Vec<Mutation>) -> Result<u64, LedgerError> {
+        self.touch();
+        Ok(1)
+    }
+    async fn token(&self, _: TokenId) -> Result<Option<TokenRecord>, LedgerError> {
+        self.touch();
+        Ok(self.token.lock().unwrap().clone())
+    }
+    async fn find(&self, _: &Filter, _: Option<&str>, _: u32) -> Result<Page<TokenRecord>, LedgerError> {
+        self.touch();
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    }
+    async fn seed(&self, _: TokenId) -> Result<Secret, LedgerError> {
+        self.touch();
+        Err(LedgerError::NotFound("seed"))
+    }
+    async fn obligations(&self, _: bool, _: Option<&str>, _: u32) -> Result<Page<Obligation>, LedgerError> {
+        self.touch();
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    }
+    async fn obligation(&self, _: ObligationId) -> Result<Option<Obligation>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
+        self.touch();
+        Ok(Vec::new())
+    }
+    async fn journal(&self, _: u64, _: u32) -> Result<Vec<JournalEntry>, LedgerError> {
+        self.touch();
+        Ok(Vec::new())
+    }
+    async fn verify(&self) -> Result<VerifyReport, LedgerError> {
+        self.touch();
+        Ok(VerifyReport::default())
+    }
+    async fn close(&self) {}
+}
+
+/// Starts operations and lets the test play the verb.
+pub struct FakeVerbs {
+    ledger: Arc<dyn Ledger>,
+    pub store: Arc<EmptyLedger>,
+    devices: Mutex<Vec<DeviceView>>,
+    pub events: broadcast::Sender<DeviceEvent>,
+    pub seen: broadcast::Sender<(DeviceId, ObligationId)>,
+    pub started: Mutex<Vec<(Grant, Request, Step)>>,
+    described: AtomicUsize,
+}
+
+impl FakeVerbs {
+    fn new() -> Arc<Self> {
+        let store = Arc::new(EmptyLedger::default());
+        Arc::new(Self {
+            ledger: store.clone(),
+            store,
+            devices: Mutex::new(vec![device(1)]),
+            events: broadcast::channel(16).0,
+            seen: broadcast::channel(16).0,
+            started: Mutex::default(),
+            described: AtomicUsize::new(0),
+        })
+    }
+
+    /// How often anything behind the guard was reached.
+    pub fn reached(&self) -> usize {
+        self.store.reached.load(Ordering::SeqCst)
+            + self.described.load(Ordering::SeqCst)
+            + self.started.lock().unwrap().len()
+    }
+
+    /// The verb's side of the latest operation.
+    pub fn step(&self) -> Step {
+        self.started.lock().unwrap().last().expect("an operation").2.clone()
+    }
+
+    /// Plugs a device in, or changes it.
+    pub fn plug(&self, view: DeviceView) {
+        let id = view.id;
+        let mut devices = self.devices.lock().unwrap();
+        let known = devices.iter().position(|device| device.id == id);
+        let event = match known {
+            Some(place) => {
+                devices[place] = view;
+                DeviceEvent::Changed(id)
+            }
+            None => {
+                devices.push(view);
+                DeviceEvent::Arrived(id)
+            }
+        };
+        self.events.send(event).expect("heard");
+    }
+
+    /// Unplugs a device.
+    pub fn unplug(&self, id: u64) {
+        self.devices.lock().unwrap().retain(|device| device.id != DeviceId(id));
+        self.events.send(DeviceEvent::Left(DeviceId(id))).expect("heard");
+    }
+
+    /// Takes the latest request.
+    pub fn take_request(&self) -> (Grant, Request) {
+        let (grant, request, _) = self.started.lock().unwrap().pop().expect("an operation");
+        (grant, request)
+    }
+}
+
+/// A key whose reader's name holds its serial, as pcscd makes them.
+pub fn device(id: u64) -> DeviceView {
+    DeviceView {
+        id: DeviceId(id),
+        name: "ACME Key".to_owned(),
+        place: format!("reader ACME CCID [Main] ({SERIAL}) 00 00"),
+        vendor: 0x1209,
+        product: 0x0001,
+        serial: Some(SERIAL.to_owned()),
+        reality: Reality::Virtual,
+        faces: vec!["hid".to_owned()],
+        state: "ready",
+    }
+}
+
+#[async_trait]
+impl Verbs for FakeVerbs {
+    fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
+        let verb = match &request {
+            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => {
+                Verb::Register
+            }
+            Request::Test { .. } => Verb::Test,
+            Request::Resync { .. } => Verb::Resync,
+            Request::Suspend(_) => Verb::Suspend,
+            Request::Lost(_) => Verb::Lost,
+            Request::Resume(_) => Verb::Resume,
+            Request::Revoke { .. } => Verb::Revoke,
+            Request::Discharge { .. } => Verb::Discharge,
+        };
+        let (operation, step) = Operation::begin(verb, grant.caller().map(|caller| caller.name.clone()));
+        self.started.lock().unwrap().push((grant, request, step));
+        Ok(operation)
+    }
+
+    async fn describe(&self, _: &Grant, _: DeviceId) -> Result<Description, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Ok(Description {
+            serial: Some(SERIAL.to_owned()),
+            ..Description::default()
+        })
+    }
+
+    async fn status(&self) -> Status {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Status::default()
+    }
+
+    fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    fn devices(&self) -> Vec<DeviceView> {
+        self.devices.lock().unwrap().clone()
+    }
+
+    fn device(&self, id: DeviceId) -> Option<DeviceView> {
+        self.devices().into_iter().find(|view| view.id == id)
+    }
+
+    fn device_events(&self) -> broadcast::Receiver<DeviceEvent> {
+        self.events.subscribe()
+    }
+
+    fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
+        self.seen.subscribe()
+    }
+
+    fn device_of(&self, _: ObligationId) -> Option<DeviceId> {
+        None
+    }
+}
+
+/// All of it on one private bus.
+pub struct World {
+    pub bus: PrivateBus,
+    pub polkit: Option<FakePolkit>,
+    pub verbs: Arc<FakeVerbs>,
+    pub served: Served,
+    /// The daemon's own connection.
+    pub daemon: Connection,
+    /// A client's.
+    pub client: Connection,
+}
+
+impl World {
+    /// System mode with a polkit of this temper.
+    pub async fn system(temper: Temper) -> Self {
+        Self::with(Some(temper), Limits::default(), PolkitDeadlines::default()).await
+    }
+
+    /// System mode; without a temper there is no polkit at all.
+    pub async fn with(temper: Option<Temper>, limits: Limits, deadlines: PolkitDeadlines) -> Self {
+        let bus = PrivateBus::start();
+        let polkit = match temper {
+            Some(temper) => Some(FakePolkit::start(&bus, temper).await),
+            None => None,
+        };
+        let daemon = bus.connect().await;
+        let guard = Guard::system(&daemon, deadlines).await.expect("a guard");
+        Self::serve(bus, polkit, daemon, guard, limits).await
+    }
+
+    /// Session mode.
+    pub async fn session() -> Self {
+        let bus = PrivateBus::start();
+        let daemon = bus.connect().await;
+        let guard = Guard::session(&daemon).await.expect("a guard");
+        Self::serve(bus, None, daemon, guard, Limits::default()).await
+    }
+
+    async fn serve(
+        bus: PrivateBus,
+        polkit: Option<FakePolkit>,
+        daemon: Connection,
+        guard: Guard,
+        limits: Limits,
+    ) -> Self {
+        let verbs = FakeVerbs::new();
+        let served = bus::serve(&daemon, verbs.clone(), Arc::new(guard), limits)
+            .await
+            .expect("objects");
+        bus::own_name(&daemon).await.expect("the name");
+        served.set_ready(true).await.expect("ready");
+        let client = bus.connect().await;
+        let world = Self {
+            bus,
+            polkit,
+            verbs,
+            served,
+            daemon,
+            client,
+        };
+        world.device_shown().await;
+        world
+    }
+
+    /// Waits until the device is on the bus.
+    async fn device_shown(&self) {
+        let path = format!("{DEVICES_PATH}/1");
+        within("the device coming onto the bus", async {
+            while !introspect(&self.client, &path).await.contains("Device1") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Introspection of one of the daemon's objects; empty when there is none.
+pub async fn introspect(client: &Connection, path: &str) -> String {
+    let interface = "org.freedesktop.DBus.Introspectable";
+    match client
+        .call_method(Some(BUS_NAME), path, Some(interface), "Introspect", &())
+        .await
+    {
+        Ok(reply) => reply.body().deserialize().expect("a string"),
+        Err(_) => String::new(),
+    }
+}

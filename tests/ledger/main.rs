@@ -1,0 +1,10 @@
+//! The ledger against a disk.
+#![allow(missing_docs)]
+
+mod contract;
+mod crash;
+mod desk;
+mod disk;
+mod figures;
+mod model;
+mod tamper;
