@@ -237,7 +237,7 @@ async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
     let begun = Instant::now();
     let stuck = tokio::spawn({
         let (device, cancel) = (device.clone(), cancel.clone());
-        async move { device.run(within(Duration::from_millis(150)), cancel, job).await }
+        async move { device.run(within(Duration::from_millis(300)), cancel, job).await }
     });
     runs.await.expect("runs");
     let queued = tokio::spawn({
@@ -246,7 +246,7 @@ async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
     });
     assert_eq!(stuck.await.unwrap(), Err(DeviceError::Unresponsive));
     let took = begun.elapsed();
-    assert!((300..1500).contains(&took.as_millis()), "{took:?}");
+    assert!((440..2500).contains(&took.as_millis()), "{took:?}");
     assert!(cancel.is_cancelled());
     assert_eq!(
         queued.await.unwrap(),
@@ -289,7 +289,7 @@ async fn beyond_the_cap_new_devices_wait_until_a_stuck_call_returns() {
     let (registry, fake) = begin(1, Fake::default());
     let device = one_device(&registry, &fake);
     let (job, _runs, release) = blocking_job();
-    let stuck = device.run(within(Duration::from_millis(10)), Cancel::new(), job).await;
+    let stuck = device.run(within(Duration::from_millis(300)), Cancel::new(), job).await;
     assert_eq!(stuck, Err(DeviceError::Unresponsive));
     assert_eq!(fake.plug("k2", FaceKind::Hid, "b2"), None);
     assert_eq!(fake.plug("k3", FaceKind::Hid, "b3"), None);
@@ -388,7 +388,7 @@ async fn a_dropped_caller_raises_the_cancel_flag_and_a_stuck_job_is_still_notice
     let cancel = Cancel::new();
     let caller = tokio::spawn({
         let (device, cancel) = (device.clone(), cancel.clone());
-        async move { device.run(within(Duration::from_millis(100)), cancel, job).await }
+        async move { device.run(within(Duration::from_millis(300)), cancel, job).await }
     });
     runs.await.expect("runs");
     caller.abort();
