@@ -334,8 +334,8 @@ impl Token {
         let mut body = self.body();
         let mut actions = Vec::new();
         match event {
-            Event::Report(report) => body.from_host(Frame::Hid(report), now, &mut actions),
-            Event::Command(command) => body.from_host(Frame::Card(command), now, &mut actions),
+            Event::Report(report) => body.arrive(Frame::Hid(report), now, &mut actions),
+            Event::Command(command) => body.arrive(Frame::Card(command), now, &mut actions),
             Event::CardPower => {
                 if let Some(card) = &mut body.card {
                     card.power_cycle();
@@ -374,7 +374,7 @@ impl Token {
 }
 
 impl Body {
-    fn from_host(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+    fn arrive(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
         match self.tape.pass(Direction::Out, frame, now) {
             Passage::Deliver(frame) => self.take_in(frame, now, actions),
             Passage::Late(ms, frame) => actions.extend([Action::Wait(ms), Action::Late(frame)]),
@@ -392,7 +392,7 @@ impl Body {
             }
             Frame::Card(command) => {
                 if let Some(Reply::Response(response)) = self.card.as_mut().map(|card| card.command(&command, now)) {
-                    self.to_host(Frame::Card(response), now, actions);
+                    self.depart(Frame::Card(response), now, actions);
                 }
             }
         }
@@ -405,7 +405,7 @@ impl Body {
                 hid.tick(now);
             }
             while let Some(report) = self.hid.as_mut().and_then(CtapHid::pop) {
-                self.to_host(Frame::Hid(report), now, actions);
+                self.depart(Frame::Hid(report), now, actions);
             }
             if let Some(report) = self.tape.tick(now) {
                 actions.push(Action::Report(report));
@@ -415,14 +415,14 @@ impl Body {
             return;
         }
         if let Some(response) = self.card.as_mut().and_then(|card| card.tick(now)) {
-            self.to_host(Frame::Card(response), now, actions);
+            self.depart(Frame::Card(response), now, actions);
         }
         for response in std::mem::take(&mut self.freed) {
-            self.to_host(Frame::Card(response), now, actions);
+            self.depart(Frame::Card(response), now, actions);
         }
     }
 
-    fn to_host(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+    fn depart(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
         let send = |frame| match frame {
             Frame::Hid(report) => Action::Report(report),
             Frame::Card(response) => Action::Response(response),
