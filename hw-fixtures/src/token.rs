@@ -1,5 +1,6 @@
 //! One simulated token: its faces, its person, its faults. Fronts come and go; the token and its memory stay.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -98,6 +99,8 @@ struct Inner {
     setup: TokenSetup,
     profile: Profile,
     born: Instant,
+    /// Milliseconds that [`Token::advance`] added to its age.
+    ahead: AtomicU64,
     body: Mutex<Body>,
 }
 
@@ -145,6 +148,7 @@ impl Token {
         let inner = Inner {
             profile: profile.clone(),
             born: Instant::now(),
+            ahead: AtomicU64::new(0),
             body: Mutex::new(body),
             setup,
         };
@@ -185,7 +189,15 @@ impl Token {
 
     /// Milliseconds of this token's life.
     pub fn now(&self) -> Millis {
-        Millis::try_from(self.0.born.elapsed().as_millis()).unwrap_or(Millis::MAX)
+        let lived = Millis::try_from(self.0.born.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        lived.saturating_add(self.0.ahead.load(Ordering::SeqCst))
+    }
+
+    /// Makes time pass for this token alone: its reset window closes, its PIN tokens run out, a wait for a touch ends.
+    pub fn advance(&self, time: std::time::Duration) {
+        let ms = Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX);
+        self.0.ahead.fetch_add(ms, Ordering::SeqCst);
+        self.wake();
     }
 
     fn body(&self) -> MutexGuard<'_, Body> {
