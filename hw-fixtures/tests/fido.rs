@@ -2,6 +2,9 @@
 
 mod host;
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use ciborium::Value;
 use host::{Get, Make, check_assertion, descriptor, get, host, read_made, tag, with};
 use hw_fixtures::fido::cbor::{self, bytes, int_map, uint};
@@ -63,7 +66,35 @@ fn attestation_is_what_the_profile_says() {
     let mut basic = host(MODERN, TouchMode::Auto);
     let (_, answer) = basic.make(Make::default());
     let statement = get(&answer, 3).into_map().unwrap();
-    assert_eq!(cbor::field(&statement, "x5c").unwrap().as_array().unwrap().len(), 1);
+    let chain = cbor::field(&statement, "x5c").unwrap().as_array().unwrap();
+    assert_eq!(chain.len(), 1);
+    // The model's AAGUID stands in the certificate, as an octet string within the extension's (WebAuthn 8.2.1).
+    let certificate = chain[0].as_bytes().unwrap();
+    let aaguid = [
+        &[0x04, 0x12, 0x04, 0x10][..],
+        &Profile::named(MODERN).unwrap().aaguid().unwrap(),
+    ]
+    .concat();
+    assert!(certificate.windows(aaguid.len()).any(|window| window == aaguid));
+    if let Ok(mut openssl) = Command::new("openssl")
+        .args(["x509", "-inform", "DER", "-noout", "-text"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    {
+        openssl.stdin.take().unwrap().write_all(certificate).unwrap();
+        let text = String::from_utf8(openssl.wait_with_output().unwrap().stdout).unwrap();
+        for fact in [
+            "Version: 3",
+            "OU = Authenticator Attestation",
+            "1.3.6.1.4.1.45724.1.1.4",
+            "CA:FALSE",
+        ] {
+            assert!(text.contains(fact), "no {fact} in {text}");
+        }
+    } else {
+        eprintln!("attestation certificate: not shown to openssl, which is not installed");
+    }
     // None: no statement at all.
     let mut profile = Profile::named(MODERN).unwrap().fido.unwrap();
     profile.attestation = hw_fixtures::profile::Attestation::None;

@@ -37,6 +37,17 @@ fn lists_and_describes_every_profile() {
         }
         assert!(info.contains("pin retries: 8"), "{info}");
     }
+    if judge::root("fido2-token -I as another user") {
+        let nobody = [
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "fido2-token",
+            "-I",
+            keys[2].id(),
+        ];
+        assert!(succeed(&bed, "setpriv", &nobody).contains("pin retries: 8"));
+    }
     let root = bed.root().to_owned();
     let (gone, kept) = (keys[0].id().to_owned(), keys[1].id().to_owned());
     let mut keys = keys.into_iter();

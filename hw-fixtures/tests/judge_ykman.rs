@@ -5,7 +5,7 @@ mod judge;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use hw_fixtures::Token;
 use hw_fixtures::front::{VpcdSetup, plug_vpcd};
@@ -50,19 +50,48 @@ impl Pcscd {
             "FRIENDLYNAME \"{READER}\"\nDEVICENAME /dev/null:{port:#X}\nLIBPATH {DRIVER}\nCHANNELID {port:#X}\n"
         );
         std::fs::write(path.join("conf/reader"), configuration).unwrap();
+        Self {
+            child: Self::spawn(path),
+            directory,
+            port,
+        }
+    }
+
+    fn spawn(path: &Path) -> Child {
         let script = "mount --bind \"$0/run\" /run/pcscd && exec /usr/sbin/pcscd -f -c \"$0/conf\" 2>/dev/null";
-        let child = Command::new("unshare")
+        Command::new("unshare")
             .args(["-m", "--propagation", "private", "sh", "-c", script])
             .arg(path)
             .stdout(Stdio::null())
             .spawn()
-            .unwrap();
-        Self { child, directory, port }
+            .unwrap()
+    }
+
+    /// Kills it and starts it again in the same place.
+    fn restart(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::fs::remove_dir_all(self.directory.path().join("run")).unwrap();
+        std::fs::create_dir_all(self.directory.path().join("run")).unwrap();
+        self.child = Self::spawn(self.directory.path());
+        self
     }
 
     fn socket(&self) -> PathBuf {
         self.directory.path().join("run/pcscd.comm")
     }
+}
+
+fn ykman_oath(program: &Path, reader: &str, pcscd: &Pcscd, arguments: &[&str]) -> Output {
+    Command::new("timeout")
+        .arg("30")
+        .arg(program)
+        .args(["--reader", reader, "oath"])
+        .args(arguments)
+        .env("PCSCLITE_CSOCK_NAME", pcscd.socket())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// `ykman` in a virtual environment under target/, made on first use.
@@ -106,15 +135,7 @@ fn ykman_manages_the_card_and_its_codes_are_oathtools() {
         .expect("the driver listens");
     let reader = format!("{READER} 00 00");
     let run = |arguments: &[&str]| {
-        let output = Command::new("timeout")
-            .arg("30")
-            .arg(&program)
-            .args(["--reader", &reader, "oath"])
-            .args(arguments)
-            .env("PCSCLITE_CSOCK_NAME", pcscd.socket())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = ykman_oath(&program, &reader, &pcscd, arguments);
         told("ykman oath", arguments, &output)
     };
     assert!(run(&["info"]).contains("5.4.3"));
@@ -143,10 +164,17 @@ fn ykman_manages_the_card_and_its_codes_are_oathtools() {
     run(&["reset", "-f"]);
     assert_eq!(token.with_card(|card| card.credential_count()), Some(0));
     assert!(plugged.is_plugged());
-    // The card is found again by a driver that went away and came back.
-    let before = pcscd.port;
-    drop(plugged);
-    assert_eq!(before, pcscd.port);
+    // pcscd dies and returns: the card is still in its reader.
+    let pcscd = pcscd.restart();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let again = loop {
+        let output = ykman_oath(&program, &reader, &pcscd, &["info"]);
+        if output.status.success() || std::time::Instant::now() > until {
+            break output;
+        }
+    };
+    assert!(told("ykman oath info", &[], &again).contains("5.4.3"));
+    plugged.unplug();
 }
 
 /// Two readings in one step are equal; a step may end between them, so the judge is asked before and after.

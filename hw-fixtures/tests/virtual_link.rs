@@ -241,6 +241,20 @@ fn touch_comes_from_outside() {
         .unwrap();
     assert_eq!(answer[4..8], [0x90, 0, 1, 0]);
     assert!(!plugged.touch());
+
+    // Nobody touches, and thirty seconds pass for the token alone.
+    token.set_touch_mode(TouchMode::Never);
+    device.message(device.channel, 0x10, &[0x0b]);
+    assert_eq!(device.report().unwrap().unwrap()[4], 0xbb);
+    let since = Instant::now();
+    token.advance(Duration::from_secs(30));
+    let answer = std::iter::from_fn(|| device.report().unwrap())
+        .find(|report| report[4] != 0xbb)
+        .unwrap();
+    assert_eq!(answer[4..8], [0x90, 0, 1, 0x2f]);
+    assert!(since.elapsed() < PATIENCE);
+    device.message(device.channel, 0x10, &[0x07]);
+    assert_eq!(device.report().unwrap().unwrap()[4..8], [0x90, 0, 1, 0x30]);
 }
 
 #[test]

@@ -281,7 +281,7 @@ fn command_chaining_joins_its_parts() {
     let key = [&[0x21, 6][..], SECRET].concat();
     let data = elements(&[(0x71, b"chained"), (0x73, &key)]);
     let (first, second) = data.split_at(10);
-    let part = |class: u8, part: &[u8]| [&[class, 0x01, 0, 0, part.len() as u8], part].concat();
+    let part = |class: u8, part: &[u8]| [&[class, 0x01, 0, 0, u8::try_from(part.len()).unwrap()], part].concat();
     assert_eq!(card.command(&part(0x10, first), 0), Reply::Response(vec![0x90, 0]));
     assert_eq!(card.command(&part(0x00, second), 0), Reply::Response(vec![0x90, 0]));
     assert_eq!(
