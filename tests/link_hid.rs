@@ -32,7 +32,8 @@ fn inside(test: &str) -> bool {
         .arg(bed.join("node_shim.c"))
         .status();
     assert!(compiled.expect("cc").success());
-    let output = Command::new("umockdev-wrapper")
+    let output = Command::new("timeout")
+        .args(["60", "umockdev-wrapper"])
         .arg("/usr/bin/python3")
         .arg(bed.join("hidraw.py"))
         .arg(&shim)
