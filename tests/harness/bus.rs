@@ -95,9 +95,18 @@ impl PrivateBus {
         &self.address
     }
 
-    /// A directory that lives as long as the bus.
-    pub fn directory(&self) -> &std::path::Path {
-        self.dir.path()
+    /// A copy of this test program where other users can start it: the build directory may lie where they cannot go.
+    ///
+    /// `cp` does it, for a descriptor open for writing here would be inherited by whatever another test starts at the same
+    /// moment, and then the copy cannot be executed (ETXTBSY).
+    pub fn program(&self) -> std::path::PathBuf {
+        let copy = self.dir.path().join("program");
+        if !copy.exists() {
+            let this = std::env::current_exe().expect("this program");
+            let copied = Command::new("cp").arg(this).arg(&copy).status().expect("cp");
+            assert!(copied.success(), "this program could not be copied");
+        }
+        copy
     }
 
     /// Lets other users reach the socket.
