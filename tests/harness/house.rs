@@ -235,6 +235,10 @@ impl House {
         if let Err(status) = self.try_start() {
             panic!("the daemon ended before it was ready: {status}\n{}", self.log());
         }
+        // Everything that the bus told of the last daemon has arrived before this answer.
+        within("the bus", self.client.call_method(Some("org.freedesktop.DBus"), "/", Some("org.freedesktop.DBus"), "GetId", &()))
+            .await
+            .expect("an answer");
     }
 
     /// Starts the daemon; answers its exit status when it ends before it is ready.
@@ -461,6 +465,12 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let last: Vec<&str> = log.lines().rev().take(25).collect();
+            eprintln!("what the daemon said last:");
+            last.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
         if let Some(mut child) = self.daemon.take() {
             // Gone already, or gone now.
             let _ = child.kill();
@@ -541,6 +551,10 @@ impl Running {
                 }
             }
         }
+    }
+
+    pub fn path(&self) -> &str {
+        self.path.as_str()
     }
 
     pub async fn cancel(&self) -> zbus::Result<()> {
