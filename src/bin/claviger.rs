@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+
 fn main() -> ExitCode {
-    claviger::client::run(Vec::new)
+    // The daemon's page and completions are generated beside the client's own.
+    claviger::client::run(|| vec![claviger::daemon::Arguments::command()])
 }
