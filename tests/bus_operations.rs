@@ -262,6 +262,11 @@ async fn operations_are_capped_by_caller_and_in_all() {
     world.verbs.step().finish(Outcome::Cancelled);
     until("a place", || world.served.open_operations() == 2).await;
     begin(&third).await.expect("a place");
+    for (_, _, step) in world.verbs.started.lock().unwrap().iter() {
+        step.finish(Outcome::Cancelled);
+    }
+    within("the last one ending", world.served.drained()).await;
+    assert_eq!(world.served.open_operations(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

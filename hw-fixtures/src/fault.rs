@@ -355,8 +355,9 @@ impl Tape {
             }
             (FaultKind::FalseLength, Direction::Out) => {
                 // Lc promises more than there is.
-                if let Some(length) = apdu.get_mut(4) {
-                    *length = length.wrapping_add(0x55);
+                match apdu.get_mut(4) {
+                    Some(length) => *length = length.wrapping_add(0x55),
+                    None => apdu.extend([0x55, 0x00]),
                 }
             }
             (FaultKind::FalseLength, Direction::In) => match apdu.as_mut_slice() {

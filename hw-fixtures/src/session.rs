@@ -194,6 +194,18 @@ fn write_config(path: &Path, state: &Path, virtual_socket: &Path) -> Result<(), 
     root.insert("mode".into(), "session".into());
     root.insert("state".into(), table("directory", state));
     root.insert("virtual".into(), table("socket", virtual_socket));
+    // A world of simulated tokens leaves the real ones of the machine alone.
+    let mut devices = toml::Table::new();
+    devices.insert("hid".into(), false.into());
+    devices.insert("cards".into(), false.into());
+    root.insert("devices".into(), devices.into());
+    // Its fobs read the very clock that the daemon reads, so that clock is right by definition.
+    let mut clock = toml::Table::new();
+    clock.insert("kept-from-outside".into(), true.into());
+    root.insert("clock".into(), clock.into());
+    let mut log = toml::Table::new();
+    log.insert("filter".into(), "warn".into());
+    root.insert("log".into(), log.into());
     std::fs::write(path, root.to_string()).map_err(SimError::io(format!("writing {}", path.display())))
 }
 

@@ -5,6 +5,6 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 fn main() -> ExitCode {
-    // The daemon's page and completions are generated beside the client's own.
+    // `generate` writes the daemon's page and completions too.
     claviger::client::run(|| vec![claviger::daemon::Arguments::command()])
 }

@@ -161,6 +161,11 @@ impl Served {
     pub fn open_operations(&self) -> usize {
         self.desk.operations.open()
     }
+
+    /// Waits until every operation is over and its owner has been told. For shutdown, after `set_ready(false)`; bound it.
+    pub async fn drained(&self) {
+        self.desk.operations.drained().await;
+    }
 }
 
 impl Drop for Served {

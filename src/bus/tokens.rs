@@ -416,7 +416,8 @@ impl Tokens {
         .await
     }
 
-    /// Registers a display fob from serial and seed with two codes read off the display one after the other. [register]
+    /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
+    /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
     /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
     /// model (s), case (s). Details on success: token (s), offset-s (x).
     /// Errors: Duplicate, CodeRejected.
@@ -432,7 +433,7 @@ impl Tokens {
     ) -> Result<Accepted, BusError> {
         let subject = TextRule::SUBJECT.check("subject", subject)?;
         let serial = TextRule::SERIAL.check("serial", serial)?;
-        let codes = self::codes(codes)?;
+        let codes = if codes.is_empty() { codes } else { self::codes(codes)? };
         let known = [
             key::ENCODING,
             key::LABEL,

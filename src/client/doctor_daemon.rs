@@ -25,7 +25,7 @@ pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
         Ok(manager) => manager,
         Err(failure) => {
             return (
-                vec![Check::fail("daemon", failure.to_string(), "")],
+                vec![Check::fail("daemon", reason(&failure), "")],
                 String::new(),
                 Value::Null,
             );
@@ -62,7 +62,7 @@ pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
             (checks, mode, Value::Null)
         }
         Err(failure) => {
-            checks.push(Check::fail("daemon", failure.to_string(), journal()));
+            checks.push(Check::fail("daemon", reason(&failure), journal()));
             (checks, mode, Value::Null)
         }
     }
@@ -129,6 +129,14 @@ fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
     checks
 }
 
+/// The reason without the advice to ask the doctor.
+fn reason(failure: &Failure) -> String {
+    match failure {
+        Failure::Unreachable(reason) => format!("no answer: {reason}"),
+        other => other.to_string(),
+    }
+}
+
 /// Why the daemon does not answer, as exactly as can be told from outside.
 pub async fn unreachable(bus: &Bus, failure: &Failure) -> Check {
     if let Failure::Denied(reason) = failure {
@@ -136,10 +144,10 @@ pub async fn unreachable(bus: &Bus, failure: &Failure) -> Check {
         return Check::fail("daemon", format!("the bus does not let you talk to it: {reason}"), mend);
     }
     if *bus != Bus::System {
-        return Check::fail("daemon", failure.to_string(), "clavigerd --session");
+        return Check::fail("daemon", reason(failure), "clavigerd --mode session");
     }
     let Ok(connection) = bus.connect(Some(Duration::from_secs(5))).await else {
-        return Check::fail("daemon", failure.to_string(), "sudo systemctl start dbus");
+        return Check::fail("daemon", reason(failure), "sudo systemctl start dbus");
     };
     if let Some(state) = unit_state(&connection).await {
         match state.as_str() {
@@ -160,7 +168,7 @@ pub async fn unreachable(bus: &Bus, failure: &Failure) -> Check {
     if activatable(&connection).await {
         return Check::fail(
             "daemon",
-            failure.to_string(),
+            reason(failure),
             format!("sudo systemctl start {UNIT}; {}", journal()),
         );
     }
@@ -214,7 +222,7 @@ pub async fn polkit(system: bool, timeout: Option<Duration>) -> Vec<Check> {
     }
     let connection = match Bus::System.connect(timeout).await {
         Ok(connection) => connection,
-        Err(failure) => return vec![Check::fail("polkit", failure.to_string(), "sudo systemctl start dbus")],
+        Err(failure) => return vec![Check::fail("polkit", reason(&failure), "sudo systemctl start dbus")],
     };
     match known_actions(&connection).await {
         Ok(known) => {

@@ -2,7 +2,7 @@
 //!
 //! Some calls below us cannot be interrupted. The lane's thread may then be stuck, but never its callers: at a job's
 //! deadline plus [`Deadlines::grace`] the caller is answered, the device is declared unresponsive and its thread is left
-//! behind (*quarantined*). [`Wards`] counts such threads and caps them.
+//! behind (*quarantined*). `Wards` counts such threads and caps them.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

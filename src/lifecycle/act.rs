@@ -14,7 +14,7 @@ use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
 use crate::lifecycle::{Lifecycle, Refusal};
-use crate::types::{DeviceId, TokenId};
+use crate::types::{DeviceId, TokenId, TokenState};
 
 /// Facts for a journal entry; never personal, never secret.
 pub type Facts = BTreeMap<&'static str, Value>;
@@ -143,6 +143,16 @@ impl Act {
         self.house
             .conclude_open(self.step.id, self.grant.authority(Some(self.step.id)))
             .await
+    }
+
+    /// After a registration's lane came back without success: brings it to an end, and says whether it had been completed all
+    /// the same. A lane that was given up as stuck may have committed in the very last moment; the ledger knows.
+    ///
+    /// # Errors
+    /// Storage; then the next start does it.
+    pub async fn conclude_registration(&self, token: TokenId) -> Result<bool, Refusal> {
+        self.conclude().await?;
+        Ok(self.token(token).await?.state == TokenState::Active)
     }
 
     /// Reads a token.

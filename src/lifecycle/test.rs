@@ -35,15 +35,16 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
     }
 }
 
+/// A fob may be pending: it was registered without codes. Its first code alone then never passes.
 fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
-    if record.state == TokenState::Active {
-        return Ok(());
+    match (record.kind, record.state) {
+        (_, TokenState::Active) | (TokenKind::Fob, TokenState::Pending) => Ok(()),
+        (_, is) => Err(LedgerError::WrongState {
+            is,
+            needs: TokenState::Active.to_string(),
+        }
+        .into()),
     }
-    Err(LedgerError::WrongState {
-        is: record.state,
-        needs: TokenState::Active.to_string(),
-    }
-    .into())
 }
 
 async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Result<Outcome, Refusal> {

@@ -267,6 +267,15 @@ impl World {
         Self::serve(bus, None, daemon, guard, Limits::default()).await
     }
 
+    /// System mode on a bus that has a polkit of its own.
+    pub async fn on(bus: PrivateBus) -> Self {
+        let daemon = bus.connect().await;
+        let guard = Guard::system(&daemon, PolkitDeadlines::default())
+            .await
+            .expect("a guard");
+        Self::serve(bus, None, daemon, guard, Limits::default()).await
+    }
+
     async fn serve(
         bus: PrivateBus,
         polkit: Option<FakePolkit>,

@@ -285,3 +285,40 @@ async fn a_second_opener_is_refused() {
     assert_eq!(closed, Err(LedgerError::Storage("the ledger is closed".to_owned())));
     again.commit(event(1), vec![]).await.unwrap();
 }
+
+#[tokio::test]
+async fn commits_that_share_a_transaction_do_not_share_their_fate() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = std::sync::Arc::new(open(dir.path()).await.unwrap());
+    let record = fob("S-1");
+    ledger.commit(event(0), vec![insert(&record, None)]).await.unwrap();
+    // All are in the queue before the writer runs: this runtime has one thread.
+    let tries: Vec<_> = (1..=60)
+        .map(|number: i64| {
+            let ledger = ledger.clone();
+            let good = Mutation::Fail { token: record.id };
+            let bad = Mutation::Fail {
+                token: TokenId::generate(),
+            };
+            let mutations = if number % 3 == 0 { vec![good, bad] } else { vec![good] };
+            tokio::spawn(async move { (number, ledger.commit(event(number), mutations).await) })
+        })
+        .collect();
+    let mut entries = Vec::new();
+    for one in tries {
+        match one.await.unwrap() {
+            (number, Ok(seq)) => {
+                assert_ne!(number % 3, 0);
+                entries.push(seq);
+            }
+            (number, refused) => {
+                assert_eq!(number % 3, 0);
+                assert_eq!(refused, Err(LedgerError::NotFound("token")));
+            }
+        }
+    }
+    entries.sort();
+    assert_eq!(entries, (2..=41).collect::<Vec<_>>());
+    assert_eq!(ledger.token(record.id).await.unwrap().unwrap().failures, 40);
+    assert_eq!(ledger.verify().await.unwrap().findings, []);
+}

@@ -85,18 +85,17 @@ pub async fn register(
     let done = act
         .in_lane(&handle, act.budget(16, 2), move |session, act| work.run(session, act))
         .await;
-    match done {
-        Ok(made) => Ok(Outcome::Done(Details {
-            token: Some(id),
-            sign_count: Some(made.sign_count),
-            pin_set: Some(made.pin_set),
-            ..Details::default()
-        })),
-        Err(refusal) => {
-            act.conclude().await?;
-            Err(refusal)
-        }
-    }
+    let (sign_count, pin_set) = match done {
+        Ok(made) => (Some(made.sign_count), Some(made.pin_set)),
+        Err(refusal) if !act.conclude_registration(id).await? => return Err(refusal),
+        Err(_) => (None, None),
+    };
+    Ok(Outcome::Done(Details {
+        token: Some(id),
+        sign_count,
+        pin_set,
+        ..Details::default()
+    }))
 }
 
 /// Credentials that the subject's live tokens have at this relying party: the key must not hold one of them already.
