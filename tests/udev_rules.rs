@@ -1,0 +1,188 @@
+//! The udev rules are what the table of devices says, in a form that udev reads.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+const HEAD: &str = r#"# Generated from udev/devices.toml; see there how.
+#
+# Gives the nodes of security keys to group “claviger”, whose only member is the daemon, and leaves everything else as it is:
+# whoever sits at the machine keeps access by “uaccess”.
+#
+# Why 70: after 60-fido-id.rules, which reads the report descriptor, and before 73-seat-late.rules, which turns the tag
+# “uaccess” into an ACL. It sorts before the 70-u2f.rules that some distributions ship: if those give a key to a group of
+# their own, theirs holds. Then put the daemon into that group (systemctl edit clavigerd: SupplementaryGroups=).
+
+ACTION=="remove", GOTO="claviger_end"
+SUBSYSTEM!="hidraw", GOTO="claviger_end"
+
+# Known by its report descriptor: this covers keys of any maker.
+ENV{ID_FIDO_TOKEN}=="1", GOTO="claviger_key"
+ENV{ID_SECURITY_TOKEN}=="1", GOTO="claviger_key"
+
+# Where udev can tell, that was the answer. The table below is for a udev that cannot.
+TEST=="/usr/lib/udev/fido_id", GOTO="claviger_end"
+TEST=="/lib/udev/fido_id", GOTO="claviger_end"
+
+# The same product may be a keyboard, too; that interface has protocol 01 (HID 1.11 section 4.3).
+SUBSYSTEMS=="usb", ATTRS{bInterfaceClass}=="03", ATTRS{bInterfaceProtocol}=="00", ENV{.CLAVIGER_PLAIN}="1"
+ENV{.CLAVIGER_PLAIN}!="1", GOTO="claviger_end"
+
+"#;
+
+const TAIL: &str = r#"
+GOTO="claviger_end"
+
+LABEL="claviger_key"
+GROUP="claviger", MODE="0660", TAG+="uaccess"
+
+LABEL="claviger_end"
+"#;
+
+/// Products in one line of the rules; a longer line is hard to read.
+const IN_A_LINE: usize = 12;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    maker: Vec<Maker>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Maker {
+    name: String,
+    vendor: String,
+    products: Vec<(String, String)>,
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("udev").join(name)
+}
+
+fn table() -> Table {
+    toml::from_str(&std::fs::read_to_string(file("devices.toml")).unwrap()).unwrap()
+}
+
+fn generated(table: &Table) -> String {
+    let mut rules = HEAD.to_owned();
+    for maker in &table.maker {
+        writeln!(rules, "# {}", maker.name).unwrap();
+        for products in maker.products.chunks(IN_A_LINE) {
+            let ids: Vec<&str> = products.iter().map(|(id, _)| id.as_str()).collect();
+            writeln!(
+                rules,
+                "SUBSYSTEMS==\"usb\", ATTRS{{idVendor}}==\"{}\", ATTRS{{idProduct}}==\"{}\", GOTO=\"claviger_key\"",
+                maker.vendor,
+                ids.join("|")
+            )
+            .unwrap();
+        }
+    }
+    rules + TAIL
+}
+
+#[test]
+fn the_rules_are_generated_from_the_table() {
+    let wanted = generated(&table());
+    let path = file("70-claviger.rules");
+    if std::env::var_os("CLAVIGER_WRITE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == wanted,
+        "{} is out of date; CLAVIGER_WRITE=1 cargo test --test udev_rules writes it",
+        path.display()
+    );
+}
+
+#[test]
+fn the_table_is_sound() {
+    let mut seen = BTreeSet::new();
+    let mut last = String::new();
+    for maker in table().maker {
+        assert!(maker.vendor > last, "vendor {} is not in order", maker.vendor);
+        assert!(!maker.name.is_empty() && !maker.products.is_empty(), "{}", maker.vendor);
+        for (id, name) in &maker.products {
+            for hex in [id, &maker.vendor] {
+                let lower = |c: char| c.is_ascii_digit() || matches!(c, 'a'..='f');
+                assert!(
+                    hex.len() == 4 && hex.chars().all(lower),
+                    "{hex} is not four small hexadecimal digits"
+                );
+            }
+            assert!(!name.is_empty(), "{id} has no name");
+            assert!(
+                seen.insert(format!("{}:{id}", maker.vendor)),
+                "{}:{id} twice",
+                maker.vendor
+            );
+        }
+        last = maker.vendor;
+    }
+    println!("{} products", seen.len());
+}
+
+/// Every statement is one that udev knows, every jump has its label further down. `udevadm verify` (systemd 254) says more.
+#[test]
+fn udev_would_read_the_rules() {
+    let rules = std::fs::read_to_string(file("70-claviger.rules")).unwrap();
+    let lines: Vec<&str> = rules.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
+    for (number, line) in lines.iter().enumerate() {
+        for statement in line.split(", ") {
+            let (key, value) = statement.split_once('"').expect(statement);
+            assert!(
+                value.ends_with('"') && !value[..value.len() - 1].contains('"'),
+                "{line}"
+            );
+            let name = key
+                .trim_end_matches(['=', '!', '+'])
+                .split('{')
+                .next()
+                .unwrap_or_default();
+            let known = [
+                "ACTION",
+                "SUBSYSTEM",
+                "SUBSYSTEMS",
+                "ENV",
+                "ATTRS",
+                "TEST",
+                "GOTO",
+                "LABEL",
+                "GROUP",
+                "MODE",
+                "TAG",
+            ];
+            assert!(known.contains(&name), "{name} in {line}");
+            if let Some(label) = statement.strip_prefix("GOTO=") {
+                let target = format!("LABEL={label}");
+                assert!(
+                    lines[number..].contains(&target.as_str()),
+                    "{label} is not further down: {line}"
+                );
+            }
+        }
+    }
+    let version = Command::new("udevadm").arg("--version").output();
+    let version: u32 = version.map_or(0, |output| {
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+    });
+    if version < 254 {
+        println!("udevadm verify: skipped, it came with udev 254 (here: {version})");
+        return;
+    }
+    let verified = Command::new("udevadm")
+        .arg("verify")
+        .arg(file("70-claviger.rules"))
+        .output()
+        .unwrap();
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+}
