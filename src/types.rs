@@ -322,6 +322,16 @@ named_enum!(
     }
 );
 
+named_enum!(
+    /// Which bus, and who is admitted there.
+    Mode, "mode (system or session)" {
+        /// The system bus; polkit decides.
+        System = "system",
+        /// One person's or a CI job's own bus; only the uid that runs the daemon is admitted.
+        Session = "session",
+    }
+);
+
 /// The deadline arithmetic everybody needs: how long is left, never negative.
 #[must_use]
 pub fn time_left(deadline: std::time::Instant) -> Duration {
