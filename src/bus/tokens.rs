@@ -18,7 +18,7 @@ use super::values::{Dict, Options, Put, TextRule, code, codes, device_path, limi
 use crate::contract::error::ErrorName;
 use crate::contract::options as key;
 use crate::grant::Object;
-use crate::ledger::{Binding, Duty, Filter, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, Filter, Obligation, ObligationFilter, TokenRecord};
 use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
 use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
 
@@ -299,6 +299,7 @@ impl Tokens {
             subject: given.text("subject", TextRule::SUBJECT)?,
             serial: given.text("serial", TextRule::SERIAL)?,
             body: None,
+            alive: false,
         };
         let cursor = self::cursor(cursor)?;
         let limit = self::limit(limit)?;
@@ -322,7 +323,11 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Object::Whole, case).await?;
         let ledger = self.desk.verbs.ledger();
-        let page = ledger.obligations(true, cursor.as_deref(), limit).await?;
+        let open = ObligationFilter {
+            open: true,
+            ..ObligationFilter::default()
+        };
+        let page = ledger.obligations(open, cursor.as_deref(), limit).await?;
         let told = page.items.iter().map(|item| self.obligation(item)).collect();
         Ok((told, page.next.unwrap_or_default()))
     }

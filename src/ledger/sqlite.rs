@@ -29,7 +29,8 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, TokenRecord, VerifyReport,
+    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, Page,
+    TokenRecord, VerifyReport,
 };
 use crate::types::{ObligationId, Secret, TokenId};
 
@@ -165,6 +166,9 @@ impl Ledger for SqliteLedger {
         if let Some(state) = filter.state {
             query.push(" AND t.state = ").push_bind(state.as_str());
         }
+        if filter.alive {
+            query.push(" AND t.state <> 'revoked'");
+        }
         if let Some(subject) = &filter.subject {
             query.push(" AND p.subject = ").push_bind(subject);
         }
@@ -202,7 +206,7 @@ impl Ledger for SqliteLedger {
 
     async fn obligations(
         &self,
-        open_only: bool,
+        filter: ObligationFilter,
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<Page<Obligation>, LedgerError> {
@@ -210,8 +214,14 @@ impl Ledger for SqliteLedger {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT id, token, duty, reality, created, discharged FROM obligations WHERE TRUE",
         );
-        if open_only {
+        if filter.open {
             query.push(" AND discharged IS NULL");
+        }
+        if let Some(reality) = filter.recognisable {
+            // The others are known by a person's word or by the PIN alone.
+            query
+                .push(" AND json_extract(duty, '$.duty') IN ('delete-credential', 'reset-key', 'delete-oath') AND reality = ")
+                .push_bind(reality.as_str());
         }
         if let Some(cursor) = cursor {
             let (created, id) = age_cursor(cursor).ok_or(LedgerError::NotFound("cursor"))?;
