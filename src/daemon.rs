@@ -271,7 +271,7 @@ async fn connect(mode: Mode) -> Result<Connection, StartError> {
         Mode::System => zbus::connection::Builder::system(),
         Mode::Session => zbus::connection::Builder::session(),
     };
-    builder.build().await.map_err(|source| StartError::Bus {
+    bus::connect(builder).await.map_err(|source| StartError::Bus {
         mode: mode.as_str(),
         source,
     })

@@ -250,3 +250,28 @@ impl Grant {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_lists_every_action() {
+        let ours: Vec<_> = Action::ALL.iter().map(|action| action.polkit_id()).collect();
+        assert_eq!(ours, crate::contract::POLKIT_ACTIONS);
+    }
+
+    #[test]
+    fn a_grant_is_good_for_its_action_and_object_alone() {
+        let token = Object::Token(TokenId::generate());
+        let origin = Origin::Standing("test".to_owned());
+        let grant = Grant::mint(origin, Action::Test, token.clone(), None, Tier::Test, None);
+        assert_eq!(grant.require(Action::Test, &token), Ok(()));
+        assert_eq!(grant.require(Action::Revoke, &token), Err(GrantMismatch));
+        assert_eq!(
+            grant.require(Action::Test, &Object::Token(TokenId::generate())),
+            Err(GrantMismatch)
+        );
+        assert_eq!(grant.require(Action::Test, &Object::Whole), Err(GrantMismatch));
+    }
+}

@@ -152,8 +152,21 @@ fn up_says_when_the_daemon_dies() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("ended before it was ready"));
-    let missing = sim(&["up", "--clavigerd", "/no/such/daemon", "--", "true"]);
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/daemon"));
+    // A directory of its own making goes, even when nothing came up in it.
+    let runtime = tempfile::tempdir().unwrap();
+    let mut missing = Command::new(SIM);
+    missing
+        .args(["up", "--clavigerd", "/no/such/daemon", "--", "true"])
+        .env("XDG_RUNTIME_DIR", runtime.path());
+    assert!(String::from_utf8_lossy(&missing.output().unwrap().stderr).contains("/no/such/daemon"));
+    let left = std::fs::read_dir(runtime.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    // The bus makes a directory of its own there.
+    let ours: Vec<_> = left
+        .filter(|name| name.to_string_lossy().starts_with("claviger-sim"))
+        .collect();
+    assert!(ours.is_empty(), "{ours:?}");
 }
 
 #[test]

@@ -176,6 +176,16 @@ impl Drop for Served {
     }
 }
 
+/// Connects for [`serve`]. A connection begins to listen for calls in a task of its own when it is given its first object; a
+/// call that comes before that task runs is lost without an answer. Given the ObjectManager while it is built, it listens
+/// before anybody can know of it.
+///
+/// # Errors
+/// There is no bus, or it does not let us in.
+pub async fn connect(builder: zbus::connection::Builder<'_>) -> zbus::Result<Connection> {
+    builder.serve_at(ROOT_PATH, ObjectManager).build().await
+}
+
 /// Exports all objects: the ObjectManager first, so that whatever comes after is announced. `Ready` is false until
 /// [`Served::set_ready`]. The name is not owned yet: [`own_name`] is the last step of starting.
 ///

@@ -227,8 +227,10 @@ impl Follower {
         let mut told = None;
         let mut stayed = true;
         loop {
+            let last = is_last(&changes);
             let view = changes.borrow_and_update().clone();
-            let ended = ended(&view, &changes);
+            let ended = ended(&view, last);
+            let over = ended.is_some();
             if stayed {
                 let sent = match ended {
                     Some((outcome, details)) => OperationObject::completed(&emitter, outcome, details).await,
@@ -238,7 +240,7 @@ impl Follower {
                     tracing::warn!(%error, "a signal to an operation's owner could not be sent");
                 }
             }
-            if view.outcome.is_some() || changes.has_changed().is_err() {
+            if over {
                 return stayed;
             }
             tokio::select! {
@@ -254,11 +256,17 @@ impl Follower {
     }
 }
 
+/// Whether the verb is gone, so that what is read after this call is its last word. Asked before reading: a verb may say its
+/// outcome and go between the two, and must not be taken for one that went without a word.
+fn is_last(changes: &watch::Receiver<View>) -> bool {
+    changes.has_changed().is_err()
+}
+
 /// Outcome and details, when it is over. A verb that vanished without a word is a fault of ours and said to be one.
-fn ended(view: &View, changes: &watch::Receiver<View>) -> Option<(&'static str, Dict)> {
+fn ended(view: &View, last: bool) -> Option<(&'static str, Dict)> {
     match &view.outcome {
         Some(outcome) => Some(tell(outcome)),
-        None if changes.has_changed().is_err() => Some(("refused", vanished().details())),
+        None if last => Some(("refused", vanished().details())),
         None => None,
     }
 }
@@ -390,8 +398,9 @@ impl OperationObject {
     async fn result(&self, #[zbus(header)] header: Header<'_>) -> Result<(String, Dict), BusError> {
         self.admit(&header)?;
         let changes = self.operation.watch();
+        let last = is_last(&changes);
         let view = changes.borrow().clone();
-        match ended(&view, &changes) {
+        match ended(&view, last) {
             Some((outcome, details)) => Ok((outcome.to_owned(), details)),
             None => Err(BusError::new(
                 ErrorName::NotCompleted,

@@ -11,12 +11,9 @@ use crate::client::failure::Failure;
 use crate::client::render::{cell, record};
 use crate::client::session::{Bus, Session, no_options};
 use crate::contract::proxy::Record;
-use crate::contract::{API_VERSION, BUS_NAME};
+use crate::contract::{API_VERSION, BUS_NAME, POLKIT_ACTIONS};
 
 const UNIT: &str = "clavigerd.service";
-
-/// Every action the daemon asks polkit about.
-const ACTIONS: &[&str] = &["inspect", "register", "test", "resync", "suspend", "revoke", "audit"];
 
 /// Checks of a daemon that answers, its mode, and its status as it tells it.
 pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
@@ -90,7 +87,7 @@ fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
             mend,
         ));
     }
-    if flag("polkit") == Some(false) {
+    if !own_bus && flag("polkit") == Some(false) {
         let mend = "sudo systemctl start polkit";
         checks.push(Check::fail(
             "polkit",
@@ -226,10 +223,10 @@ pub async fn polkit(system: bool, timeout: Option<Duration>) -> Vec<Check> {
     };
     match known_actions(&connection).await {
         Ok(known) => {
-            let missing: Vec<String> = ACTIONS
+            let missing: Vec<&str> = POLKIT_ACTIONS
                 .iter()
-                .map(|action| format!("org.claviger.{action}"))
-                .filter(|action| !known.contains(action))
+                .copied()
+                .filter(|action| !known.iter().any(|one| one == action))
                 .collect();
             vec![if missing.is_empty() {
                 Check::ok("polkit", "it answers and knows our actions")

@@ -120,6 +120,14 @@ impl PrivateBus {
         }
     }
 
+    /// A connection for the daemon's objects, made as the daemon makes it.
+    pub async fn connect_to_serve(&self) -> Connection {
+        let builder = zbus::connection::Builder::address(self.address.as_str());
+        claviger::bus::connect(builder)
+            .await
+            .expect("a connection to the private bus")
+    }
+
     /// A new connection.
     pub async fn connect(&self) -> Connection {
         zbus::connection::Builder::address(self.address.as_str())
