@@ -38,6 +38,7 @@ use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::{Description, Status};
 use crate::lifecycle::{Refusal, Request};
+pub use crate::types::DeviceEvent;
 use crate::types::{DeviceId, ObligationId, Reality};
 
 /// What the objects need of the daemon behind them.
@@ -98,17 +99,6 @@ pub struct DeviceView {
     pub faces: Vec<String>,
     /// `ready`, `busy`, `unresponsive`.
     pub state: &'static str,
-}
-
-/// What happened to a device. What it is now is asked for when the event is handled, so that a late reader shows no past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceEvent {
-    /// Plugged in.
-    Arrived(DeviceId),
-    /// Place, faces or state are different now.
-    Changed(DeviceId),
-    /// Unplugged.
-    Left(DeviceId),
 }
 
 /// What every object stands on.

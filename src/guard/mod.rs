@@ -24,7 +24,7 @@ pub use self::caller::CallerWatch;
 use self::polkit::Polkit;
 pub use self::polkit::PolkitDeadlines;
 use crate::grant::{Action, Caller, Grant, Object, Origin, Tier};
-use crate::types::CaseId;
+use crate::types::{CaseId, Mode};
 
 /// Checks that one uid may have open at once: each may be a dialog on somebody's screen. Counted by uid, so that opening
 /// more connections helps nobody and one user cannot lock out another.
@@ -102,26 +102,6 @@ pub enum ModeError {
     /// The bus did not answer.
     #[error("the bus could not be asked what it is: {0}")]
     Bus(String),
-}
-
-/// Which of the two doors is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// System bus, polkit.
-    System,
-    /// One person's bus, that person only.
-    Session,
-}
-
-impl Mode {
-    /// Name on the bus.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Session => "session",
-        }
-    }
 }
 
 enum Door {

@@ -11,11 +11,12 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::device::DeviceError;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
-use crate::device::worker::{DeviceEvent, DeviceHandle};
+use crate::device::worker::DeviceHandle;
 use crate::ledger::{Duty, Obligation};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::link::FaceKind;
+use crate::types::DeviceEvent;
 use crate::types::{Cancel, DeviceId, ObligationId};
 
 /// How many open obligations one arriving device is asked about; beyond it the oldest come first.

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::device::DeviceError;
-use crate::device::worker::{DeviceEvent, DeviceHandle};
+use crate::device::worker::DeviceHandle;
 use crate::ledger::Obligation;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::lifecycle::operation::{Phase, UserActionKind};
 use crate::link::FaceKind;
+use crate::types::DeviceEvent;
 
 /// How often the cancel flag is looked at while a person is waited for.
 const GLANCE: Duration = Duration::from_millis(200);
