@@ -16,7 +16,7 @@ fn figures() -> Vec<Figure> {
                 Err("needs root".to_owned())
             } else {
                 Ok(Measured {
-                    value: 1.234_567 * f64::from(u32::try_from(at).unwrap()),
+                    value: 1.234_567 * 10_f64.powi(i32::try_from(at).unwrap()),
                     notes: vec![format!("note {at}")],
                 })
             },
@@ -53,7 +53,7 @@ fn the_json_is_a_list_of_four_members_each() {
         assert_eq!(row["against"], definition.against);
     }
     assert!(rows[0]["value"].is_null());
-    assert_eq!(rows[1]["value"], 1.235);
+    assert_eq!(rows[1]["value"], 12.346);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_table_has_a_line_for_each_figure_and_says_why_one_is_missing() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[1].split_whitespace().any(|word| word == "null"), "{text}");
     assert_eq!(lines[2].trim(), "not measured: needs root");
-    assert!(lines[3].contains("1.235") && lines[4].trim() == "note 1", "{text}");
+    assert!(lines[3].contains("12.346") && lines[4].trim() == "note 1", "{text}");
     let column = |line: &str| line.find(" ms ");
     assert_eq!(column(lines[3]), column(lines[5]), "{text}");
 }
