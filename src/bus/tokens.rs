@@ -14,7 +14,7 @@ use super::Desk;
 use super::error::BusError;
 use super::operation::Accepted;
 use super::secret_fd::{Ending, SecretReader};
-use super::values::{Dict, Options, Put, TextRule, code, codes, device_path, limit, parse, path_of};
+use super::values::{Dict, Options, Put, Rows, TextRule, code, codes, device_path, limit, parse, path_of};
 use crate::contract::error::ErrorName;
 use crate::contract::options as key;
 use crate::grant::Object;
@@ -291,7 +291,7 @@ impl Tokens {
         cursor: String,
         limit: u32,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<(Vec<Dict>, String), BusError> {
+    ) -> Result<(Rows<TokenRecord>, String), BusError> {
         let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
         let filter = Filter {
             kind: given.name("kind")?,
@@ -305,7 +305,7 @@ impl Tokens {
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Object::Whole, None).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
-        Ok((page.items.iter().map(record).collect(), page.next.unwrap_or_default()))
+        Ok((Rows::new(page.items, record), page.next.unwrap_or_default()))
     }
 
     /// What is still owed to devices of revoked tokens, open ones first to last. [inspect]

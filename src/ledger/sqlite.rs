@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
@@ -179,15 +180,12 @@ impl Ledger for SqliteLedger {
             query.push(" AND t.body = ").push_bind(body);
         }
         query.push(" ORDER BY t.id LIMIT ").push_bind(i64::from(limit) + 1);
-        let rows = query
-            .build()
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| self.fault(&error))?;
-        let items = rows
-            .iter()
-            .map(|row| rows::token(row, &self.place))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut rows = query.build().fetch(&self.readers);
+        let mut items = Vec::new();
+        // One by one: a row as SQLite hands it over is several times the size of its record.
+        while let Some(row) = rows.try_next().await.map_err(|error| self.fault(&error))? {
+            items.push(rows::token(&row, &self.place)?);
+        }
         Ok(page(items, limit, |token| token.id.to_string()))
     }
 
