@@ -19,7 +19,12 @@ use zbus::Variant;
 
 /// No token is on its way, the journal verifies, nothing has panicked.
 async fn assert_in_order(house: &House) {
-    let pending: Vec<_> = house.all().await.into_iter().filter(|one| text(one, "state") == "pending").collect();
+    let pending: Vec<_> = house
+        .all()
+        .await
+        .into_iter()
+        .filter(|one| text(one, "state") == "pending")
+        .collect();
     assert!(pending.is_empty(), "half registered: {pending:?}");
     house.assert_intact().await;
     house.assert_no_panic();
@@ -29,18 +34,16 @@ async fn assert_in_order(house: &House) {
 async fn out_of_use_and_back<T: Future<Output = End>>(house: &House, id: &str, test: impl Fn() -> T) {
     for (away, state) in [("suspend", "suspended"), ("lost", "lost")] {
         house
-            .run(async |tokens| {
-                match away {
-                    "suspend" => tokens.suspend(id, &none()).await,
-                    _ => tokens.report_lost(id, &none()).await,
-                }
+            .run(async |tokens| match away {
+                "suspend" => tokens.suspend(id, &none()).await,
+                _ => tokens.report_lost(id, &none()).await,
             })
             .await
             .done();
         assert_eq!(house.state_of(id).await, state);
         let sentence = test().await.refused("WrongState");
         assert!(sentence.contains(state), "{sentence}");
-        house.run(async |tokens| { tokens.resume(id, &none()).await }).await.done();
+        house.run(async |tokens| tokens.resume(id, &none()).await).await.done();
         assert_eq!(house.state_of(id).await, "active");
     }
     test().await.done();
@@ -52,13 +55,11 @@ async fn assert_dead<T: Future<Output = End>>(house: &House, id: &str, test: imp
     assert!(sentence.contains("revoked"), "{sentence}");
     for verb in ["suspend", "lost", "resume", "revoke"] {
         let end = house
-            .run(async |tokens| {
-                match verb {
-                    "suspend" => tokens.suspend(id, &none()).await,
-                    "lost" => tokens.report_lost(id, &none()).await,
-                    "resume" => tokens.resume(id, &none()).await,
-                    _ => tokens.revoke(id, "lost", &none()).await,
-                }
+            .run(async |tokens| match verb {
+                "suspend" => tokens.suspend(id, &none()).await,
+                "lost" => tokens.report_lost(id, &none()).await,
+                "resume" => tokens.resume(id, &none()).await,
+                _ => tokens.revoke(id, "lost", &none()).await,
             })
             .await;
         assert!(end.refused("WrongState").contains("revoked"), "{verb}");
@@ -72,10 +73,19 @@ async fn a_key_from_the_drawer_to_the_bin() {
     let key = token("nitrokey-3", "key", 1);
     let plugged = house.plug(&key);
     let made = house.register_key(&plugged, "alice").await.done();
-    assert_eq!(made.get("pin-set").map(|v| bool::try_from(v).unwrap()), Some(true), "the key had no PIN");
+    assert_eq!(
+        made.get("pin-set").map(|v| bool::try_from(v).unwrap()),
+        Some(true),
+        "the key had no PIN"
+    );
     let id = text(&made, "token");
     let record = house.get(&id).await;
-    for (name, value) in [("reality", "virtual"), ("state", "active"), ("kind", "fido2"), ("subject", "alice")] {
+    for (name, value) in [
+        ("reality", "virtual"),
+        ("state", "active"),
+        ("kind", "fido2"),
+        ("subject", "alice"),
+    ] {
         assert_eq!(text(&record, name), value);
     }
     assert_eq!(key.with_authenticator(|key| key.resident_count()), Some(1));
@@ -84,7 +94,14 @@ async fn a_key_from_the_drawer_to_the_bin() {
     out_of_use_and_back(&house, &id, || house.test_on(&id, &plugged, Some(PIN))).await;
 
     // The same key for the same person once more: it says so itself, by the exclude list.
-    house.register_key(&plugged, "alice").await.refused("CredentialExcluded");
+    house
+        .register_key(&plugged, "alice")
+        .await
+        .refused("CredentialExcluded");
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     drop(plugged);
     house.restart().await;
     let plugged = house.plug(&key);
@@ -105,7 +122,12 @@ async fn a_card_from_the_drawer_to_the_bin() {
     let made = house.register_card(&plugged, "bob").await.done();
     let id = text(&made, "token");
     let record = house.get(&id).await;
-    for (name, value) in [("reality", "virtual"), ("state", "active"), ("kind", "oath-card"), ("subject", "bob")] {
+    for (name, value) in [
+        ("reality", "virtual"),
+        ("state", "active"),
+        ("kind", "oath-card"),
+        ("subject", "bob"),
+    ] {
         assert_eq!(text(&record, name), value);
     }
     assert_eq!(card.with_card(|card| card.credential_count()), Some(1));
@@ -198,11 +220,11 @@ async fn a_slow_fob_is_resynced_and_revoked() {
     };
     test().await.done();
     house
-        .run(async |tokens| { tokens.suspend(&id, &none()).await })
+        .run(async |tokens| tokens.suspend(&id, &none()).await)
         .await
         .done();
     test().await.refused("WrongState");
-    house.run(async |tokens| { tokens.resume(&id, &none()).await }).await.done();
+    house.run(async |tokens| tokens.resume(&id, &none()).await).await.done();
     test().await.done();
 
     let obliged = house.revoke(&id).await.expect("obliged");
@@ -210,13 +232,13 @@ async fn a_slow_fob_is_resynced_and_revoked() {
     let duty = text(&obliged, "obligation");
     assert!(!duty.is_empty());
     let sentence = house
-        .run(async |tokens| { tokens.discharge(&duty, &none()).await })
+        .run(async |tokens| tokens.discharge(&duty, &none()).await)
         .await
         .refused("InvalidArgument");
     assert!(sentence.contains("collected"), "{sentence}");
     let collected = Options::from([("collected", Variant::from(true))]);
     house
-        .run(async |tokens| { tokens.discharge(&duty, &collected).await })
+        .run(async |tokens| tokens.discharge(&duty, &collected).await)
         .await
         .done();
     assert!(house.obligations().await.is_empty());
@@ -229,7 +251,10 @@ async fn a_slow_fob_is_resynced_and_revoked() {
 async fn two_fobs_of_one_serial_are_one_too_many() {
     let house = House::start(&Figures::default()).await;
     house.register_fob(&fob("F-3", 3, 0.0), "carol").await.done();
-    let sentence = house.register_fob(&fob("F-3", 4, 0.0), "dave").await.refused("Duplicate");
+    let sentence = house
+        .register_fob(&fob("F-3", 4, 0.0), "dave")
+        .await
+        .refused("Duplicate");
     assert!(sentence.contains("serial"), "{sentence}");
     assert_eq!(house.all().await.len(), 1);
     assert_in_order(&house).await;
@@ -252,7 +277,10 @@ async fn a_revoked_key_that_comes_back_is_asked_for_what_it_owes() {
     // Another key of the same make, registered with the same person, owes nothing and settles nothing.
     let other = house.plug(&token("nitrokey-3", "other", 2));
     house.register_key(&other, "alice").await.done();
-    house.discharge_on(&duty, &other, Some(PIN)).await.refused("DeviceMismatch");
+    house
+        .discharge_on(&duty, &other, Some(PIN))
+        .await
+        .refused("DeviceMismatch");
     assert_eq!(house.obligations().await.len(), 1);
     let plugged = house.plug(&key);
     let signal = within("ObligationSeen", seen.next()).await.expect("a signal");
@@ -262,13 +290,20 @@ async fn a_revoked_key_that_comes_back_is_asked_for_what_it_owes() {
     let listed = house.obligations().await;
     assert_eq!(text(&listed[0], "duty"), "delete-credential");
     assert_eq!(text(&listed[0], "reality"), "virtual");
-    assert_eq!(key.with_authenticator(|key| key.resident_count()), Some(1), "nothing is done unasked");
+    assert_eq!(
+        key.with_authenticator(|key| key.resident_count()),
+        Some(1),
+        "nothing is done unasked"
+    );
 
     house.discharge_on(&duty, &plugged, None).await.refused("PinRequired");
     house.discharge_on(&duty, &plugged, Some(PIN)).await.done();
     assert_eq!(key.with_authenticator(|key| key.resident_count()), Some(0));
     assert!(house.obligations().await.is_empty());
-    house.discharge_on(&duty, &plugged, Some(PIN)).await.refused("UnknownObligation");
+    house
+        .discharge_on(&duty, &plugged, Some(PIN))
+        .await
+        .refused("UnknownObligation");
     assert_in_order(&house).await;
 }
 
@@ -291,7 +326,7 @@ async fn a_revoked_card_that_comes_back_is_asked_for_what_it_owes() {
     assert_eq!(signal.args().expect("its arguments").obligation, duty);
     // Without a name it is found among the two.
     house
-        .run(async |tokens| { tokens.discharge(&duty, &none()).await })
+        .run(async |tokens| tokens.discharge(&duty, &none()).await)
         .await
         .done();
     assert_eq!(card.with_card(|card| card.credential_count()), Some(0));
@@ -301,7 +336,10 @@ async fn a_revoked_card_that_comes_back_is_asked_for_what_it_owes() {
 }
 
 fn reset() -> Options<'static> {
-    Options::from([("reset", Variant::from(true)), ("pin", Variant::Fd(zbus::Fd::from(secret(PIN.as_bytes()))))])
+    Options::from([
+        ("reset", Variant::from(true)),
+        ("pin", Variant::Fd(zbus::Fd::from(secret(PIN.as_bytes())))),
+    ])
 }
 
 #[tokio::test]
@@ -312,7 +350,7 @@ async fn a_reset_by_name_waits_for_this_key_and_no_other() {
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
     let options = reset();
     let mut running = house
-        .begin(async |tokens| { tokens.revoke(&id, "leaver", &options).await })
+        .begin(async |tokens| tokens.revoke(&id, "leaver", &options).await)
         .await
         .unwrap();
     running.until_asked("replug").await;
@@ -346,7 +384,7 @@ async fn a_reset_refuses_another_key() {
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
     let options = reset();
     let mut running = house
-        .begin(async |tokens| { tokens.revoke(&id, "leaver", &options).await })
+        .begin(async |tokens| tokens.revoke(&id, "leaver", &options).await)
         .await
         .unwrap();
     running.until_asked("replug").await;
@@ -354,7 +392,11 @@ async fn a_reset_refuses_another_key() {
     let bystander = house.plug(&other);
     let ended = running.end().await.expect("obliged");
     assert_eq!(text(&ended, "error"), "org.claviger.Error.DeviceAbsent");
-    assert_eq!(other.with_authenticator(|key| key.resident_count()), Some(1), "another key was erased");
+    assert_eq!(
+        other.with_authenticator(|key| key.resident_count()),
+        Some(1),
+        "another key was erased"
+    );
     assert_eq!(house.state_of(&id).await, "revoked");
     let listed = house.obligations().await;
     assert_eq!(text(&listed[0], "duty"), "reset-key");
@@ -368,7 +410,9 @@ async fn a_reset_is_for_keys() {
     let plugged = house.plug(&token("oath-card", "card", 1));
     let id = text(&house.register_card(&plugged, "bob").await.done(), "token");
     let options = Options::from([("reset", Variant::from(true))]);
-    let end = house.run(async |tokens| { tokens.revoke(&id, "leaver", &options).await }).await;
+    let end = house
+        .run(async |tokens| tokens.revoke(&id, "leaver", &options).await)
+        .await;
     assert!(end.refused("WrongKind").contains("reset"));
     assert_eq!(house.state_of(&id).await, "active");
     assert_in_order(&house).await;
@@ -381,7 +425,9 @@ async fn a_wrong_pin_tells_how_many_tries_are_left() {
     let plugged = house.plug(&key);
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
     let wrong = |end: End, name: &str| {
-        let End::Completed(_, details) = &end else { panic!("{end}") };
+        let End::Completed(_, details) = &end else {
+            panic!("{end}")
+        };
         let left = number(details, "tries-left").expect("tries left");
         (left, end.refused(name))
     };
@@ -403,7 +449,11 @@ async fn a_wrong_pin_tells_how_many_tries_are_left() {
     let fresh = house.plug(&token("solo-2", "fresh", 3));
     let path = path_of(&fresh);
     let end = house
-        .run(async |tokens| { tokens.register_fido2(&path, "frank", secret(b"123").into(), &none()).await })
+        .run(async |tokens| {
+            tokens
+                .register_fido2(&path, "frank", secret(b"123").into(), &none())
+                .await
+        })
         .await;
     assert!(end.refused("PinPolicy").contains('4'));
     assert_in_order(&house).await;
@@ -425,6 +475,10 @@ async fn a_touch_that_never_comes_ends_in_time() {
     assert!(sentence.contains("touch"), "{sentence}");
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_in_order(&house).await;
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     // The key is as free as before.
     key.set_touch_mode(TouchMode::Auto);
     house.register_key(&plugged, "alice").await.done();
@@ -438,7 +492,11 @@ async fn a_touch_is_asked_for_by_name_and_place() {
     let plugged = house.plug(&key);
     let path = path_of(&plugged);
     let mut running = house
-        .begin(async |tokens| { tokens.register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &none()).await })
+        .begin(async |tokens| {
+            tokens
+                .register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &none())
+                .await
+        })
         .await
         .unwrap();
     running.until_asked("touch").await;
@@ -453,22 +511,28 @@ async fn a_touch_is_asked_for_by_name_and_place() {
 #[tokio::test]
 async fn cancel_at_every_frame_leaves_nothing_half_done() {
     let house = House::start(&Figures::default()).await;
-    for kind in ["key", "card"] {
+    for kind in ["card", "key"] {
         let mut hit = BTreeSet::new();
         for frame in 1.. {
-            let (profile, name) = if kind == "key" { ("nitrokey-3", "key") } else { ("oath-card", "card") };
+            let (profile, name) = if kind == "key" {
+                ("nitrokey-3", "key")
+            } else {
+                ("oath-card", "card")
+            };
             let key = token(profile, &format!("{name}-{frame}"), frame);
             let plugged = house.plug(&key);
             key.record();
             key.inject(Fault::at(frame, FaultKind::Delay(60)));
             let path = path_of(&plugged);
-            let subject = format!("person-{frame}");
+            let subject = format!("{kind}-{frame}");
             let mut running = house
-                .begin(async |tokens| {
-                    match kind {
-                        "key" => tokens.register_fido2(&path, &subject, secret(PIN.as_bytes()).into(), &none()).await,
-                        _ => tokens.register_oath_card(&path, &subject, &none()).await,
+                .begin(async |tokens| match kind {
+                    "key" => {
+                        tokens
+                            .register_fido2(&path, &subject, secret(PIN.as_bytes()).into(), &none())
+                            .await
                     }
+                    _ => tokens.register_oath_card(&path, &subject, &none()).await,
                 })
                 .await
                 .unwrap();
@@ -507,14 +571,22 @@ async fn cancel_at_every_frame_leaves_nothing_half_done() {
                     assert_eq!(text(record, "state"), "revoked");
                     let owed = house.obligations().await;
                     let owed = owed.iter().any(|duty| text(duty, "token") == text(record, "id"));
-                    assert!(owed || holds == Some(0), "{kind} frame {frame}: a credential is left and nobody knows, {record:?}");
+                    assert!(
+                        owed || holds == Some(0),
+                        "{kind} frame {frame}: a credential is left and nobody knows: {}",
+                        house.story_of(&text(record, "id")).await
+                    );
                 }
                 End::Completed(outcome, _) if outcome == "done" => assert_eq!(text(record, "state"), "active"),
                 other => panic!("{kind} frame {frame}: {other}"),
             }
         }
         println!("{kind}: cancelled in phases {hit:?}");
-        let least: &[&str] = if kind == "key" { &["creating", "pin", "proving"] } else { &["identifying", "writing"] };
+        let least: &[&str] = if kind == "key" {
+            &["creating", "pin", "proving"]
+        } else {
+            &["identifying", "writing"]
+        };
         for phase in least {
             assert!(hit.contains(*phase), "never cancelled in {phase}");
         }
@@ -532,7 +604,9 @@ async fn a_caller_who_leaves_cancels() {
     let caller = house.bus().connect().await;
     let mut running = house
         .begin_on(&caller, async |tokens| {
-            tokens.register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &none()).await
+            tokens
+                .register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &none())
+                .await
         })
         .await
         .unwrap();
@@ -545,6 +619,10 @@ async fn a_caller_who_leaves_cancels() {
         }
     })
     .await;
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     key.set_touch_mode(TouchMode::Auto);
     house.register_key(&plugged, "alice").await.done();
     assert_in_order(&house).await;
@@ -562,7 +640,7 @@ async fn one_code_for_many_callers_passes_once() {
             let caller = house.bus().connect().await;
             let options = Options::from([("code", Variant::from(code.as_str()))]);
             let running = house
-                .begin_on(&caller, async |tokens| { tokens.test(&id, &options).await })
+                .begin_on(&caller, async |tokens| tokens.test(&id, &options).await)
                 .await
                 .unwrap();
             running.end().await
@@ -589,7 +667,11 @@ async fn sigterm_in_the_middle_of_an_operation_is_an_orderly_end() {
     let plugged = house.plug(&key);
     let path = path_of(&plugged);
     let mut running = house
-        .begin(async |tokens| { tokens.register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &none()).await })
+        .begin(async |tokens| {
+            tokens
+                .register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &none())
+                .await
+        })
         .await
         .unwrap();
     running.until_asked("touch").await;
@@ -598,7 +680,11 @@ async fn sigterm_in_the_middle_of_an_operation_is_an_orderly_end() {
     assert!(matches!(running.end().await, End::Completed(outcome, _) if outcome == "cancelled"));
     drop(plugged);
     house.restart().await;
-    assert!(!house.log().contains("cut short"), "the last run left something open\n{}", house.log());
+    assert!(
+        !house.log().contains("cut short"),
+        "the last run left something open\n{}",
+        house.log()
+    );
     assert_eq!(text(&house.all().await[0], "state"), "revoked");
     assert_in_order(&house).await;
 }
@@ -635,12 +721,19 @@ async fn a_configuration_that_cannot_be_used_is_told_with_its_line() {
     std::fs::remove_file(house.config()).unwrap();
     let (status, said) = house.run_to_end();
     assert_eq!(status.code(), Some(78));
-    assert!(said.contains("cannot read the configuration file") && said.contains("No such file"), "{said}");
+    assert!(
+        said.contains("cannot read the configuration file") && said.contains("No such file"),
+        "{said}"
+    );
     std::fs::create_dir(house.config()).unwrap();
     let (status, said) = house.run_to_end();
     assert_eq!(status.code(), Some(78));
     assert!(said.contains("cannot read the configuration file"), "{said}");
-    assert_eq!(std::fs::read_dir(house.state()).unwrap().count(), 0, "something was written");
+    assert_eq!(
+        std::fs::read_dir(house.state()).unwrap().count(),
+        0,
+        "something was written"
+    );
 }
 
 /// A small file system of its own, for root.
@@ -714,7 +807,11 @@ async fn a_full_disk_is_told_and_leaves_nothing_half_done() {
     let code = fobs.code(now_s() + 30);
     house.test_code(&on_fob, &code).await.refused("LedgerFull");
     house.revoke_on(&id, &plugged, Some(PIN)).await.refused("LedgerFull");
-    assert_eq!(key.with_authenticator(|key| key.resident_count()), Some(1), "deleted although the binding lives");
+    assert_eq!(
+        key.with_authenticator(|key| key.resident_count()),
+        Some(1),
+        "deleted although the binding lives"
+    );
     assert_eq!(house.state_of(&id).await, "active");
     let said = |house: &House| house.log();
     assert!(!said(&house).contains("panicked"));
@@ -726,10 +823,16 @@ async fn a_full_disk_is_told_and_leaves_nothing_half_done() {
     house.test_code(&on_fob, &code).await.refused("CodeRejected");
     let records = house.all().await;
     assert!(records.len() >= before);
-    let live = records.iter().filter(|one| text(one, "kind") == "oath-card" && text(one, "state") == "active").count();
+    let live = records
+        .iter()
+        .filter(|one| text(one, "kind") == "oath-card" && text(one, "state") == "active")
+        .count();
     let owed = house.obligations().await.len();
     let held = card.with_card(|card| card.credential_count()).unwrap();
-    assert!(held <= live + owed, "{held} credentials on the card, {live} active, {owed} owed");
+    assert!(
+        held <= live + owed,
+        "{held} credentials on the card, {live} active, {owed} owed"
+    );
     assert_in_order(&house).await;
     house.stop();
     drop(small);
@@ -779,10 +882,17 @@ async fn nonsense_is_refused_with_what_would_do() {
 
     let unknown = Options::from([("colour", Variant::from("red"))]);
     let end = house
-        .run(async |tokens| { tokens.register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &unknown).await })
+        .run(async |tokens| {
+            tokens
+                .register_fido2(&path, "alice", secret(PIN.as_bytes()).into(), &unknown)
+                .await
+        })
         .await;
     let sentence = end.refused("UnknownOption");
-    assert!(sentence.contains("colour") && sentence.contains("user-name"), "{sentence}");
+    assert!(
+        sentence.contains("colour") && sentence.contains("user-name"),
+        "{sentence}"
+    );
 
     for code in ["", "12345", "123456789", "12 456", "12345a", "１２３４５６"] {
         let sentence = house.test_code(&id, code).await.refused("InvalidArgument");
@@ -797,15 +907,28 @@ async fn nonsense_is_refused_with_what_would_do() {
         let end = house
             .run(async |tokens| {
                 let seed = secret(&vec![7; length]);
-                tokens.register_fob("dave", "F-2", seed.into(), &["123456", "234567"], &raw()).await
+                tokens
+                    .register_fob("dave", "F-2", seed.into(), &["123456", "234567"], &raw())
+                    .await
             })
             .await;
         let sentence = end.refused("InvalidArgument");
-        assert!(sentence.contains("16 to 64") && sentence.contains("encoding"), "{sentence}");
+        assert!(
+            sentence.contains("16 to 64") && sentence.contains("encoding"),
+            "{sentence}"
+        );
     }
     let end = house
         .run(async |tokens| {
-            tokens.register_fob("dave", "F-2", secret(b"not base32!").into(), &["123456", "234567"], &none()).await
+            tokens
+                .register_fob(
+                    "dave",
+                    "F-2",
+                    secret(b"not base32!").into(),
+                    &["123456", "234567"],
+                    &none(),
+                )
+                .await
         })
         .await;
     assert!(end.refused("InvalidArgument").contains("base32"));
@@ -813,32 +936,61 @@ async fn nonsense_is_refused_with_what_would_do() {
         .run(async |tokens| {
             let seed = std::fs::File::open("/dev/zero").unwrap();
             tokens
-                .register_fob("dave", "F-2", std::os::fd::OwnedFd::from(seed).into(), &["123456", "234567"], &raw())
+                .register_fob(
+                    "dave",
+                    "F-2",
+                    std::os::fd::OwnedFd::from(seed).into(),
+                    &["123456", "234567"],
+                    &raw(),
+                )
                 .await
         })
         .await;
     let sentence = end.refused("SecretUnreadable");
     assert!(sentence.contains("seed"), "{sentence}");
     let end = house
-        .run(async |tokens| { tokens.register_fob("dave", "F-2", secret(&[7; 5000]).into(), &["123456", "234567"], &raw()).await })
+        .run(async |tokens| {
+            tokens
+                .register_fob("dave", "F-2", secret(&[7; 5000]).into(), &["123456", "234567"], &raw())
+                .await
+        })
         .await;
     assert!(end.refused("SecretUnreadable").contains("4096"));
     for subject in ["", "tab\there", " alice"] {
         let end = house
-            .run(async |tokens| { tokens.register_fido2(&path, subject, secret(PIN.as_bytes()).into(), &none()).await })
+            .run(async |tokens| {
+                tokens
+                    .register_fido2(&path, subject, secret(PIN.as_bytes()).into(), &none())
+                    .await
+            })
             .await;
         assert!(end.refused("InvalidArgument").contains("subject"));
     }
     house.test_code("not-an-id", "123456").await.refused("InvalidArgument");
-    house.test_code("019a0000-0000-7000-8000-000000000001", "123456").await.refused("UnknownToken");
-    let end = house.run(async |tokens| { tokens.revoke(&id, "because", &none()).await }).await;
+    house
+        .test_code("019a0000-0000-7000-8000-000000000001", "123456")
+        .await
+        .refused("UnknownToken");
+    let end = house
+        .run(async |tokens| tokens.revoke(&id, "because", &none()).await)
+        .await;
     assert!(end.refused("InvalidArgument").contains("reason"));
-    assert_eq!((house.all().await.len(), journal_length(&house).await), before, "something was written");
+    assert_eq!(
+        (house.all().await.len(), journal_length(&house).await),
+        before,
+        "something was written"
+    );
     assert_in_order(&house).await;
 }
 
 async fn journal_length(house: &House) -> usize {
-    house.manager().await.read_journal(0, 1000, &none()).await.unwrap().len()
+    house
+        .manager()
+        .await
+        .read_journal(0, 1000, &none())
+        .await
+        .unwrap()
+        .len()
 }
 
 #[tokio::test]
@@ -857,11 +1009,18 @@ async fn a_descriptor_that_never_ends_holds_nobody() {
     // Meanwhile others are served.
     let other = async {
         house.register_fob(&fob("F-1", 1, 0.0), "carol").await.done();
-        assert!(started.elapsed() < Duration::from_millis(1500), "held up for {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_millis(1500),
+            "held up for {:?}",
+            started.elapsed()
+        );
     };
     let (end, ()) = tokio::join!(slow, other);
     let sentence = end.refused("SecretUnreadable");
-    assert!(sentence.contains("pin") && sentence.contains("close the writing end"), "{sentence}");
+    assert!(
+        sentence.contains("pin") && sentence.contains("close the writing end"),
+        "{sentence}"
+    );
     assert!(started.elapsed() < Duration::from_secs(4));
     drop(writer);
     assert_eq!(house.all().await.len(), 1);

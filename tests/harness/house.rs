@@ -98,7 +98,9 @@ impl End {
         let full = format!("org.claviger.Error.{name}");
         let (error, sentence) = match &self {
             Self::Denied(error, sentence) => (error.clone(), sentence.clone()),
-            Self::Completed(outcome, details) if outcome == "refused" => (text(details, "error"), text(details, "message")),
+            Self::Completed(outcome, details) if outcome == "refused" => {
+                (text(details, "error"), text(details, "message"))
+            }
             other => panic!("{name} was expected, not {other}"),
         };
         assert_eq!(error, full, "{sentence}");
@@ -236,9 +238,18 @@ impl House {
             panic!("the daemon ended before it was ready: {status}\n{}", self.log());
         }
         // Everything that the bus told of the last daemon has arrived before this answer.
-        within("the bus", self.client.call_method(Some("org.freedesktop.DBus"), "/", Some("org.freedesktop.DBus"), "GetId", &()))
-            .await
-            .expect("an answer");
+        within(
+            "the bus",
+            self.client.call_method(
+                Some("org.freedesktop.DBus"),
+                "/",
+                Some("org.freedesktop.DBus"),
+                "GetId",
+                &(),
+            ),
+        )
+        .await
+        .expect("an answer");
     }
 
     /// Starts the daemon; answers its exit status when it ends before it is ready.
@@ -255,7 +266,9 @@ impl House {
         let mut message = [0; 4096];
         while Instant::now() < until {
             if let Ok(length) = notify.recv(&mut message)
-                && String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1")
+                && String::from_utf8_lossy(&message[..length])
+                    .lines()
+                    .any(|line| line == "READY=1")
             {
                 self.daemon = Some(child);
                 return Ok(());
@@ -342,9 +355,11 @@ impl House {
 
     /// The journal is whole and agrees with the rows.
     pub async fn assert_intact(&self) {
-        let (intact, report) = within("VerifyJournal", async { self.manager().await.verify_journal(&none()).await })
-            .await
-            .expect("a report");
+        let (intact, report) = within("VerifyJournal", async {
+            self.manager().await.verify_journal(&none()).await
+        })
+        .await
+        .expect("a report");
         assert!(intact, "the journal does not verify: {report:?}");
     }
 
@@ -379,7 +394,25 @@ impl House {
         records
     }
 
-    pub async fn begin_on(&self, client: &Connection, call: impl AsyncFnOnce(&Tokens1Proxy<'static>) -> zbus::Result<OwnedObjectPath>) -> Result<Running, End> {
+    /// What the journal has about a token, for the message of a test that failed.
+    pub async fn story_of(&self, token: &str) -> String {
+        let entries = self
+            .manager()
+            .await
+            .read_journal(0, 1000, &none())
+            .await
+            .expect("entries");
+        let about = entries.iter().filter(|entry| text(entry, "token") == token);
+        about
+            .map(|entry| format!("{} {}\n", text(entry, "name"), text(entry, "payload")))
+            .collect()
+    }
+
+    pub async fn begin_on(
+        &self,
+        client: &Connection,
+        call: impl AsyncFnOnce(&Tokens1Proxy<'static>) -> zbus::Result<OwnedObjectPath>,
+    ) -> Result<Running, End> {
         let stream = MessageStream::from(client);
         match within("the reply", call(&tokens(client).await)).await {
             Ok(path) => Ok(Running {
@@ -392,7 +425,10 @@ impl House {
     }
 
     /// Starts an operation.
-    pub async fn begin(&self, call: impl AsyncFnOnce(&Tokens1Proxy<'static>) -> zbus::Result<OwnedObjectPath>) -> Result<Running, End> {
+    pub async fn begin(
+        &self,
+        call: impl AsyncFnOnce(&Tokens1Proxy<'static>) -> zbus::Result<OwnedObjectPath>,
+    ) -> Result<Running, End> {
         self.begin_on(&self.client, call).await
     }
 
@@ -406,13 +442,17 @@ impl House {
 
     pub async fn register_key(&self, device: &Plugged, subject: &str) -> End {
         let path = path_of(device);
-        self.run(async |tokens| { tokens.register_fido2(&path, subject, secret(PIN.as_bytes()).into(), &none()).await })
-            .await
+        self.run(async |tokens| {
+            tokens
+                .register_fido2(&path, subject, secret(PIN.as_bytes()).into(), &none())
+                .await
+        })
+        .await
     }
 
     pub async fn register_card(&self, device: &Plugged, subject: &str) -> End {
         let path = path_of(device);
-        self.run(async |tokens| { tokens.register_oath_card(&path, subject, &none()).await })
+        self.run(async |tokens| tokens.register_oath_card(&path, subject, &none()).await)
             .await
     }
 
@@ -431,34 +471,34 @@ impl House {
     /// Tests a fob by a code.
     pub async fn test_code(&self, token: &str, code: &str) -> End {
         let options = Options::from([("code", Variant::from(code))]);
-        self.run(async |tokens| { tokens.test(token, &options).await }).await
+        self.run(async |tokens| tokens.test(token, &options).await).await
     }
 
     /// Tests a key or card on a device that is named.
     pub async fn test_on(&self, token: &str, device: &Plugged, pin: Option<&str>) -> End {
         let options = presence(device, pin);
-        self.run(async |tokens| { tokens.test(token, &options).await }).await
+        self.run(async |tokens| tokens.test(token, &options).await).await
     }
 
     pub async fn resync(&self, token: &str, codes: &[&str]) -> End {
-        self.run(async |tokens| { tokens.resync(token, codes, &none()).await })
+        self.run(async |tokens| tokens.resync(token, codes, &none()).await)
             .await
     }
 
     pub async fn revoke_on(&self, token: &str, device: &Plugged, pin: Option<&str>) -> End {
         let options = presence(device, pin);
-        self.run(async |tokens| { tokens.revoke(token, "lost", &options).await })
+        self.run(async |tokens| tokens.revoke(token, "lost", &options).await)
             .await
     }
 
     pub async fn revoke(&self, token: &str) -> End {
-        self.run(async |tokens| { tokens.revoke(token, "lost", &none()).await })
+        self.run(async |tokens| tokens.revoke(token, "lost", &none()).await)
             .await
     }
 
     pub async fn discharge_on(&self, obligation: &str, device: &Plugged, pin: Option<&str>) -> End {
         let options = presence(device, pin);
-        self.run(async |tokens| { tokens.discharge(obligation, &options).await })
+        self.run(async |tokens| tokens.discharge(obligation, &options).await)
             .await
     }
 }
@@ -684,7 +724,13 @@ pub fn token(profile: &str, name: &str, seed: u64) -> Token {
 /// A fob of six digits and thirty seconds, so many seconds ahead.
 pub fn fob(serial: &str, seed: u64, offset_s: f64) -> Fob {
     let moving = Moving::Totp { period_s: 30 };
-    let mut fob = Fob::new(serial.to_owned(), Hash::Sha1, 6, moving, &mut Entropy::seeded(seed, serial));
+    let mut fob = Fob::new(
+        serial.to_owned(),
+        Hash::Sha1,
+        6,
+        moving,
+        &mut Entropy::seeded(seed, serial),
+    );
     fob.drift(offset_s, 0.0, now_s());
     fob
 }

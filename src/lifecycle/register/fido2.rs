@@ -200,7 +200,20 @@ impl Work {
                 exclude: &self.exclude,
             },
             &mut key.context,
-        )?;
+        );
+        let made = match made {
+            Err(error) if key.session.has_refused(&error) => {
+                // Nothing was made, so nothing will be owed.
+                act.commit_in_lane(
+                    "token.not-made",
+                    Some(self.id),
+                    facts([]),
+                    vec![act.moved_to(phase::UNDONE)],
+                )?;
+                return Err(error.into());
+            }
+            made => made?,
+        };
         act.step.answered();
         let attested = made
             .auth_data
