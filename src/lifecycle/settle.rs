@@ -114,15 +114,26 @@ pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Resu
         }
         Duty::DeleteOrphan { rp_id, user_id } => {
             let handle = locate::only_key(act, at.device, obligation.reality)?;
+            let known = known_by_serial(act, &handle, obligation).await?;
             let (rp_id, user_id) = (rp_id.clone(), user_id.clone());
             act.phase(Phase::Deleting, 60);
             let device = handle.id();
             act.in_lane(&handle, act.budget(16, 0), move |session, act| {
-                delete_orphan(session, act, device, (&rp_id, &user_id), at.pin.as_ref())
+                match delete_orphan(session, act, device, (&rp_id, &user_id), at.pin.as_ref()) {
+                    // It is the key, and it never made what it may have made.
+                    Err(Refusal::NotTheSameDevice) if known => Ok(()),
+                    other => other,
+                }
             })
             .await
         }
     }
+}
+
+/// A key from which the credential is gone already cannot prove itself by it. Its serial can, where it has one.
+async fn known_by_serial(act: &Act, handle: &DeviceHandle, obligation: &Obligation) -> Result<bool, Refusal> {
+    let serial = act.token(obligation.token).await?.personal.serial;
+    Ok(serial.is_some() && serial == handle.info().serial)
 }
 
 async fn delete_credential(
@@ -133,9 +144,7 @@ async fn delete_credential(
     pin: Option<Secret>,
 ) -> Result<(), Refusal> {
     let device = handle.id();
-    // A key from which the credential is gone already cannot prove itself by it. Its serial can, where it has one.
-    let serial = act.token(obligation.token).await?.personal.serial;
-    let known_by_serial = serial.is_some() && serial == handle.info().serial;
+    let known_by_serial = known_by_serial(act, handle, obligation).await?;
     act.in_lane(handle, act.budget(8, 0), move |session, act| {
         with_key(session, Some(act), device, |key| {
             match key.holds(&credential)? {
