@@ -98,6 +98,10 @@ async fn a_key_from_the_drawer_to_the_bin() {
         .register_key(&plugged, "alice")
         .await
         .refused("CredentialExcluded");
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     drop(plugged);
     house.restart().await;
     let plugged = house.plug(&key);
@@ -471,6 +475,10 @@ async fn a_touch_that_never_comes_ends_in_time() {
     assert!(sentence.contains("touch"), "{sentence}");
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_in_order(&house).await;
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     // The key is as free as before.
     key.set_touch_mode(TouchMode::Auto);
     house.register_key(&plugged, "alice").await.done();
@@ -503,7 +511,7 @@ async fn a_touch_is_asked_for_by_name_and_place() {
 #[tokio::test]
 async fn cancel_at_every_frame_leaves_nothing_half_done() {
     let house = House::start(&Figures::default()).await;
-    for kind in ["key", "card"] {
+    for kind in ["card", "key"] {
         let mut hit = BTreeSet::new();
         for frame in 1.. {
             let (profile, name) = if kind == "key" {
@@ -516,7 +524,7 @@ async fn cancel_at_every_frame_leaves_nothing_half_done() {
             key.record();
             key.inject(Fault::at(frame, FaultKind::Delay(60)));
             let path = path_of(&plugged);
-            let subject = format!("person-{frame}");
+            let subject = format!("{kind}-{frame}");
             let mut running = house
                 .begin(async |tokens| match kind {
                     "key" => {
@@ -565,7 +573,8 @@ async fn cancel_at_every_frame_leaves_nothing_half_done() {
                     let owed = owed.iter().any(|duty| text(duty, "token") == text(record, "id"));
                     assert!(
                         owed || holds == Some(0),
-                        "{kind} frame {frame}: a credential is left and nobody knows, {record:?}"
+                        "{kind} frame {frame}: a credential is left and nobody knows: {}",
+                        house.story_of(&text(record, "id")).await
                     );
                 }
                 End::Completed(outcome, _) if outcome == "done" => assert_eq!(text(record, "state"), "active"),
@@ -610,6 +619,10 @@ async fn a_caller_who_leaves_cancels() {
         }
     })
     .await;
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     key.set_touch_mode(TouchMode::Auto);
     house.register_key(&plugged, "alice").await.done();
     assert_in_order(&house).await;

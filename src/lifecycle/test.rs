@@ -77,6 +77,14 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
                 offset_ms,
                 seen,
             };
+            // Read again where it counts: guesses made at once are guesses made one after the other.
+            let advance = vec![
+                Mutation::RequireFailuresBelow {
+                    token: record.id,
+                    limit: SOFT_LIMIT,
+                },
+                advance,
+            ];
             match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
                 // Two callers, one code: the ledger lets one of them pass.
                 Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
@@ -130,7 +138,7 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
             // Read here, in the lane: a test that was in the queue before this one has raised it by now.
             let counted = act.house.runtime().block_on(act.token(token))?.sign_count;
             let proof = with_key(session, Some(act), device, |key| {
-                key.prove(&credential, at.pin.as_ref(), counted)
+                key.prove_in_the_field(&credential, at.pin.as_ref(), counted, at.device.is_some())
             });
             settle(act, token, proof, |now, count| Mutation::Count {
                 token,
@@ -161,7 +169,7 @@ fn settle<T: Copy>(
             let now = act.house.clock().now();
             act.house
                 .runtime()
-                .block_on(passed(act, token, mutation(now, proved), Facts::new()))?;
+                .block_on(passed(act, token, vec![mutation(now, proved)], Facts::new()))?;
             Ok(proved)
         }
         Err(refusal @ (Refusal::Unverified(_) | Refusal::CounterWentBack | Refusal::NotTheSameDevice)) => {
@@ -172,14 +180,13 @@ fn settle<T: Copy>(
     }
 }
 
-async fn passed(act: &Act, token: TokenId, mutation: Mutation, detail: Facts) -> Result<(), Refusal> {
-    let still = Mutation::Require {
+async fn passed(act: &Act, token: TokenId, proven: Vec<Mutation>, detail: Facts) -> Result<(), Refusal> {
+    let mut changes = vec![Mutation::Require {
         token,
         states: &[TokenState::Active],
-    };
-    Ok(act
-        .commit("test.passed", Some(token), detail, vec![still, mutation])
-        .await?)
+    }];
+    changes.extend(proven);
+    Ok(act.commit("test.passed", Some(token), detail, changes).await?)
 }
 
 /// One record of a failed test; then the refusal, or that it could not be recorded. The journal says why, the caller hears

@@ -14,7 +14,7 @@ use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::key::{Credential, Key, challenge, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
-use crate::lifecycle::register::fresh;
+use crate::lifecycle::register::{fresh, still_pending};
 use crate::lifecycle::{Fido2Options, Refusal};
 use crate::types::{DeviceId, Secret, TokenId, TokenKind, TokenState};
 
@@ -182,7 +182,7 @@ impl Work {
             "token.creating",
             Some(self.id),
             facts([]),
-            vec![act.moved_with(phase::CREATING, detail)],
+            vec![still_pending(self.id), act.moved_with(phase::CREATING, detail)],
         )?;
         act.phase(Phase::Creating, 30);
         let client_data_hash = challenge()?;
@@ -199,7 +199,20 @@ impl Work {
                 exclude: &self.exclude,
             },
             &mut key.context,
-        )?;
+        );
+        let made = match made {
+            Err(error) if key.session.has_refused(&error) => {
+                // Nothing was made, so nothing will be owed.
+                act.commit_in_lane(
+                    "token.not-made",
+                    Some(self.id),
+                    facts([]),
+                    vec![act.moved_to(phase::UNDONE)],
+                )?;
+                return Err(error.into());
+            }
+            made => made?,
+        };
         act.step.answered();
         let attested = made
             .auth_data
@@ -222,7 +235,7 @@ impl Work {
             "token.created",
             Some(self.id),
             facts([]),
-            vec![bind, act.moved_to(phase::CREATED)],
+            vec![still_pending(self.id), bind, act.moved_to(phase::CREATED)],
         )?;
         let credential = Credential {
             rp_id: self.rp_id.clone(),
