@@ -241,9 +241,19 @@ async fn visit(bench: &mut Bench, cell: Cell, seed: u64) -> Came {
     let outcome = name_of(&end)?;
     bench.others_are_served().await?;
     let house = &bench.house;
-    house.manager().await.status(&none()).await.map_err(|error| format!("Status: {error}"))?;
+    house
+        .manager()
+        .await
+        .status(&none())
+        .await
+        .map_err(|error| format!("Status: {error}"))?;
 
-    let Prepared { body, plugged, id, subject } = on;
+    let Prepared {
+        body,
+        plugged,
+        id,
+        subject,
+    } = on;
     drop(plugged);
     body.clear_faults();
     let records = house.all().await;
@@ -270,7 +280,9 @@ async fn visit(bench: &mut Bench, cell: Cell, seed: u64) -> Came {
             let owes = owed.iter().find(|duty| text(duty, "token") == text(record, "id"));
             let holds = held(face, &body);
             if !active && holds > 0 && owes.is_none() {
-                return Err(format!("the device holds {holds} of ours and nothing is owed after {end}"));
+                return Err(format!(
+                    "the device holds {holds} of ours and nothing is owed after {end}"
+                ));
             }
             if active && holds == 0 {
                 return Err(format!("active, but the device holds nothing of ours after {end}"));
@@ -361,7 +373,9 @@ fn work(queue: &Mutex<VecDeque<Cell>>, findings: &Mutex<Findings>) {
     let bus = Arc::new(PrivateBus::start());
     let mut bench = None;
     loop {
-        let Some(cell) = queue.lock().unwrap().pop_front() else { return };
+        let Some(cell) = queue.lock().unwrap().pop_front() else {
+            return;
+        };
         let mut came = Ok(None);
         for again in 0..TRIES {
             let kind = KINDS.iter().position(|kind| *kind == cell.kind).unwrap() as u64;
@@ -381,7 +395,10 @@ fn work(queue: &Mutex<VecDeque<Cell>>, findings: &Mutex<Findings>) {
 }
 
 async fn one(bus: &Arc<PrivateBus>, bench: &mut Option<Bench>, cell: Cell, seed: u64) -> Came {
-    if bench.as_ref().is_none_or(|bench| bench.stale || bench.served >= CELLS_PER_HOUSE) {
+    if bench
+        .as_ref()
+        .is_none_or(|bench| bench.stale || bench.served >= CELLS_PER_HOUSE)
+    {
         drop(bench.take());
         *bench = Some(Bench::build(bus).await);
     }
@@ -424,7 +441,10 @@ fn every_frame_of_every_operation_survives_every_fault() {
     let findings = findings.into_inner().unwrap();
     for ((face, verb), count) in &frames {
         let visited = findings.visited.get(&(*face, *verb)).copied().unwrap_or_default();
-        println!("{face:?} {verb:?}: {count} frames x {} kinds, visited {visited}", KINDS.len());
+        println!(
+            "{face:?} {verb:?}: {count} frames x {} kinds, visited {visited}",
+            KINDS.len()
+        );
     }
     for (kind, outcomes) in &findings.outcomes {
         println!("{kind}: {outcomes:?}");

@@ -216,7 +216,11 @@ async fn record(bus: &Arc<PrivateBus>, act: Act) -> (u64, u64) {
     scene.relay.count_from_here();
     scene.shim.count_from_here();
     let end = scene.perform().await;
-    let wanted = if act == (Kind::Fob, Verb::Revoke) { "obliged" } else { "done" };
+    let wanted = if act == (Kind::Fob, Verb::Revoke) {
+        "obliged"
+    } else {
+        "done"
+    };
     end.expect(wanted);
     (scene.relay.counted(), scene.shim.counted())
 }
@@ -231,7 +235,10 @@ async fn record_recovery(bus: &Arc<PrivateBus>, act: Act, frame: u64) -> u64 {
     scene.shim.count_from_here();
     scene.house.restart().await;
     let counted = scene.shim.counted();
-    assert!(scene.house.log().contains("cut short"), "{act:?} {frame}: nothing had to be brought to an end");
+    assert!(
+        scene.house.log().contains("cut short"),
+        "{act:?} {frame}: nothing had to be brought to an end"
+    );
     counted
 }
 
@@ -246,11 +253,15 @@ async fn visit(bus: &Arc<PrivateBus>, cell: Cell, seed: u64) -> Result<bool, Str
     if !matches!(end, End::Died) && !dies_soon(&mut scene).await {
         return Ok(false);
     }
-    ensure(scene.house.was_killed(), || "it ended otherwise than by the kill".to_owned())?;
+    ensure(scene.house.was_killed(), || {
+        "it ended otherwise than by the kill".to_owned()
+    })?;
     scene.relay.disarm();
     scene.shim.disarm();
     if let Some(plugged) = &scene.plugged {
-        ensure(plugged.wait_unplugged(Duration::from_secs(5)), || "the token is still plugged in".to_owned())?;
+        ensure(plugged.wait_unplugged(Duration::from_secs(5)), || {
+            "the token is still plugged in".to_owned()
+        })?;
     }
     if let Death::Recovery(_, nth, moment) = cell.death {
         scene.shim.arm(nth, moment);
@@ -288,7 +299,9 @@ async fn dies_soon(scene: &mut Scene) -> bool {
 
 async fn nothing_is_left_open(scene: &mut Scene) -> Result<(), String> {
     let records = scene.house.all().await;
-    ensure(records.iter().all(|one| text(one, "state") != "pending"), || format!("half registered: {records:?}"))?;
+    ensure(records.iter().all(|one| text(one, "state") != "pending"), || {
+        format!("half registered: {records:?}")
+    })?;
     scene.house.assert_intact().await;
     // What was open when it died was brought to an end by the first start, so a second one finds nothing.
     let before = scene.house.log().matches("cut short").count();
@@ -310,12 +323,19 @@ async fn settle(scene: &mut Scene, token: &str, left: usize) -> Result<bool, Str
     let end = match scene.act.0 {
         Kind::Fob => {
             let collected = claviger::contract::proxy::Options::from([("collected", true.into())]);
-            scene.house.run(async |tokens| tokens.discharge(&id, &collected).await).await
+            scene
+                .house
+                .run(async |tokens| tokens.discharge(&id, &collected).await)
+                .await
         }
         _ => scene.house.discharge_on(&id, scene.device(), scene.pin()).await,
     };
-    ensure(end.is_done(), || format!("what is owed ({}) cannot be settled: {end}", text(duty, "duty")))?;
-    ensure(scene.held() <= left, || "it was settled and the device still holds ours".to_owned())?;
+    ensure(end.is_done(), || {
+        format!("what is owed ({}) cannot be settled: {end}", text(duty, "duty"))
+    })?;
+    ensure(scene.held() <= left, || {
+        "it was settled and the device still holds ours".to_owned()
+    })?;
     Ok(true)
 }
 
@@ -323,13 +343,19 @@ async fn after_register(scene: &mut Scene, done: bool) -> Result<(), String> {
     let records = scene.house.all().await;
     let record = records.iter().find(|one| text(one, "subject") == "alice");
     let (id, state) = record.map_or_else(Default::default, |one| (text(one, "id"), text(one, "state")));
-    ensure(!done || state == "active", || format!("it was acknowledged and is {state:?}"))?;
+    ensure(!done || state == "active", || {
+        format!("it was acknowledged and is {state:?}")
+    })?;
     scene.plug();
     if state == "active" {
-        ensure(scene.act.0 == Kind::Fob || scene.held() == 1, || "active, and the device has nothing".to_owned())?;
+        ensure(scene.act.0 == Kind::Fob || scene.held() == 1, || {
+            "active, and the device has nothing".to_owned()
+        })?;
         for used in &scene.codes {
             let end = scene.house.test_code(&id, used).await;
-            ensure(!end.is_done(), || "a code of its registration was accepted again".to_owned())?;
+            ensure(!end.is_done(), || {
+                "a code of its registration was accepted again".to_owned()
+            })?;
         }
         scene.pass_to(scene.clock + 30);
         let end = scene.test(&id).await;
@@ -337,7 +363,9 @@ async fn after_register(scene: &mut Scene, done: bool) -> Result<(), String> {
     }
     let held = scene.held();
     let owed = settle(scene, &id, 0).await?;
-    ensure(held == 0 || owed, || "the device holds a credential that nobody knows of".to_owned())?;
+    ensure(held == 0 || owed, || {
+        "the device holds a credential that nobody knows of".to_owned()
+    })?;
     ensure(scene.held() == 0, || "the device still holds a credential".to_owned())?;
     // Nothing stands in the way of doing it again.
     let end = scene.register("alice").await;
@@ -347,7 +375,9 @@ async fn after_register(scene: &mut Scene, done: bool) -> Result<(), String> {
 async fn after_test(scene: &mut Scene, done: bool) -> Result<(), String> {
     let id = scene.id.clone();
     let record = scene.house.get(&id).await;
-    ensure(text(&record, "state") == "active", || format!("a test made it {}", text(&record, "state")))?;
+    ensure(text(&record, "state") == "active", || {
+        format!("a test made it {}", text(&record, "state"))
+    })?;
     scene.plug();
     if let Some(code) = scene.codes.first().cloned() {
         let step = number(&record, "watermark").unwrap_or_default();
@@ -355,7 +385,9 @@ async fn after_test(scene: &mut Scene, done: bool) -> Result<(), String> {
         ensure(used || !done, || "an accepted code was forgotten".to_owned())?;
         if !used {
             let end = scene.house.test_code(&id, &code).await;
-            ensure(end.is_done(), || format!("a code that was never used is refused: {end}"))?;
+            ensure(end.is_done(), || {
+                format!("a code that was never used is refused: {end}")
+            })?;
         }
         let end = scene.house.test_code(&id, &code).await;
         ensure(!end.is_done(), || "a code was accepted twice".to_owned())?;
@@ -376,7 +408,9 @@ async fn after_resync(scene: &mut Scene, done: bool) -> Result<(), String> {
     }
     for used in scene.codes.clone() {
         let end = scene.house.test_code(&id, &used).await;
-        ensure(!end.is_done(), || "a code of the resync was accepted afterwards".to_owned())?;
+        ensure(!end.is_done(), || {
+            "a code of the resync was accepted afterwards".to_owned()
+        })?;
     }
     let end = scene.resync().await;
     ensure(!end.is_done(), || "the same codes resynced it twice".to_owned())?;
@@ -389,12 +423,18 @@ async fn after_revoke(scene: &mut Scene, end: &End) -> Result<(), String> {
     let id = scene.id.clone();
     let state = scene.house.state_of(&id).await;
     let acknowledged = matches!(end, End::Completed(..));
-    ensure(state == "revoked" || (state == "active" && !acknowledged), || format!("it is {state}"))?;
+    ensure(state == "revoked" || (state == "active" && !acknowledged), || {
+        format!("it is {state}")
+    })?;
     scene.plug();
     if state == "active" {
-        ensure(scene.act.0 == Kind::Fob || scene.held() == 1, || "deleted although the binding lives".to_owned())?;
+        ensure(scene.act.0 == Kind::Fob || scene.held() == 1, || {
+            "deleted although the binding lives".to_owned()
+        })?;
         let end = scene.revoke(&id).await;
-        ensure(matches!(end, End::Completed(..)), || format!("it cannot be revoked again: {end}"))?;
+        ensure(matches!(end, End::Completed(..)), || {
+            format!("it cannot be revoked again: {end}")
+        })?;
     } else {
         scene.pass_to(scene.clock + 60);
         let end = scene.test(&id).await;
@@ -403,10 +443,14 @@ async fn after_revoke(scene: &mut Scene, end: &End) -> Result<(), String> {
     let held = scene.held();
     let collected = scene.act.0 == Kind::Fob;
     let owed = settle(scene, &id, 0).await?;
-    ensure(held == 0 || owed, || "revoked, still on the device, and nothing is owed".to_owned())?;
+    ensure(held == 0 || owed, || {
+        "revoked, still on the device, and nothing is owed".to_owned()
+    })?;
     ensure(owed || !collected, || "nobody is asked to collect the fob".to_owned())?;
     ensure(scene.held() == 0, || "the device still holds it".to_owned())?;
-    ensure(scene.house.state_of(&id).await == "revoked", || "it is not revoked".to_owned())?;
+    ensure(scene.house.state_of(&id).await == "revoked", || {
+        "it is not revoked".to_owned()
+    })?;
     let left = scene.house.obligations().await;
     ensure(left.is_empty(), || format!("still owed: {left:?}"))?;
     Ok(())
@@ -417,7 +461,6 @@ struct Findings {
     hits: BTreeMap<(Act, &'static str), usize>,
     failures: Vec<String>,
 }
-
 
 fn phase(death: Death) -> &'static str {
     match death {
@@ -440,13 +483,16 @@ fn work(queue: &Mutex<VecDeque<Cell>>, findings: &Mutex<Findings>) {
     let runtime = runtime();
     let bus = Arc::new(PrivateBus::start());
     loop {
-        let Some(cell) = queue.lock().unwrap().pop_front() else { return };
+        let Some(cell) = queue.lock().unwrap().pop_front() else {
+            return;
+        };
         let mut came = Ok(false);
         for seed in 1..=TRIES {
-            came = catch_unwind(AssertUnwindSafe(|| runtime.block_on(visit(&bus, cell, seed)))).unwrap_or_else(|panic| {
-                let what = panic.downcast_ref::<String>().cloned();
-                Err(what.unwrap_or_else(|| "a panic".to_owned()))
-            });
+            came =
+                catch_unwind(AssertUnwindSafe(|| runtime.block_on(visit(&bus, cell, seed)))).unwrap_or_else(|panic| {
+                    let what = panic.downcast_ref::<String>().cloned();
+                    Err(what.unwrap_or_else(|| "a panic".to_owned()))
+                });
             if came != Ok(false) {
                 break;
             }

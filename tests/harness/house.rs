@@ -278,6 +278,7 @@ impl House {
             }
         }
         let _ = child.kill();
+        let _ = child.wait();
         panic!("the daemon was not ready within {PATIENCE:?}\n{}", self.log());
     }
 
@@ -585,27 +586,13 @@ impl Running {
         .await
     }
 
-    /// Waits until it has told this phase; `None` when it ended before.
-    pub async fn until_phase(&mut self, wanted: &str) -> Option<End> {
+    /// Waits until it asks a person for this deed.
+    pub async fn until_asked(&mut self, wanted: &str) {
         loop {
             match self.next().await {
-                Told::Ended(end) => return Some(end),
-                Told::Progressed(phase, _) if phase == wanted => return None,
+                Told::Ended(end) => panic!("{wanted} was not asked for: {end}"),
+                Told::Progressed(_, kind) if kind == wanted => return,
                 Told::Progressed(..) => {}
-            }
-        }
-    }
-
-    /// Waits until it asks a person for this deed.
-    #[track_caller]
-    pub fn until_asked(&mut self, wanted: &str) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                match self.next().await {
-                    Told::Ended(end) => panic!("{wanted} was not asked for: {end}"),
-                    Told::Progressed(_, kind) if kind == wanted => return,
-                    Told::Progressed(..) => {}
-                }
             }
         }
     }
@@ -661,7 +648,10 @@ async fn watch_name(client: &Connection) {
 fn denied(error: &zbus::Error) -> End {
     let (name, sentence) = match error {
         zbus::Error::MethodError(name, sentence, _) => (name.to_string(), sentence.clone().unwrap_or_default()),
-        zbus::Error::FDO(error) => (error.name().to_string(), error.description().unwrap_or_default().to_owned()),
+        zbus::Error::FDO(error) => (
+            error.name().to_string(),
+            error.description().unwrap_or_default().to_owned(),
+        ),
         other => panic!("an error that is no reply: {other}"),
     };
     match name.as_str() {

@@ -39,7 +39,9 @@ impl Relay {
         std::thread::spawn(move || {
             for token in listener.incoming() {
                 let Ok(token) = token else { return };
-                let Ok(host) = UnixStream::connect(&daemon) else { continue };
+                let Ok(host) = UnixStream::connect(&daemon) else {
+                    continue;
+                };
                 join(&token, &host, &shared);
             }
         });
