@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bus::PrivateBus;
-use house::{End, Figures, House, PIN, fob, none, number, text, token};
+use house::{End, Figures, House, PIN, fob, number, text, token};
 use hw_fixtures::fob::Fob;
 use hw_fixtures::{Plugged, Token};
 use relay::Relay;
@@ -64,6 +64,8 @@ const ACTS: [Act; 10] = [
 enum Death {
     Frame(u64),
     Write(u64, Moment),
+    /// At this frame, and once more at this write of the start that follows.
+    Recovery(u64, u64, Moment),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,11 +225,28 @@ async fn record(bus: &Arc<PrivateBus>, act: Act) -> (u64, u64) {
     (scene.relay.counted(), scene.shim.counted())
 }
 
+/// Writes of the start that follows a death at this frame.
+async fn record_recovery(bus: &Arc<PrivateBus>, act: Act, frame: u64) -> u64 {
+    let mut scene = Scene::set(bus, act, 1).await;
+    scene.relay.arm(frame, scene.house.pid());
+    let end = scene.perform().await;
+    assert!(matches!(end, End::Died), "{act:?} {frame}: {end}");
+    assert!(scene.house.was_killed());
+    scene.shim.count_from_here();
+    scene.house.restart().await;
+    let counted = scene.shim.counted();
+    assert!(
+        scene.house.log().contains("cut short"),
+        "{act:?} {frame}: nothing had to be brought to an end"
+    );
+    counted
+}
+
 /// Whether the daemon died where it should have; an error says what was wrong afterwards.
 async fn visit(bus: &Arc<PrivateBus>, cell: Cell, seed: u64) -> Result<bool, String> {
     let mut scene = Scene::set(bus, cell.act, seed).await;
     match cell.death {
-        Death::Frame(frame) => scene.relay.arm(frame, scene.house.pid()),
+        Death::Frame(frame) | Death::Recovery(frame, ..) => scene.relay.arm(frame, scene.house.pid()),
         Death::Write(nth, moment) => scene.shim.arm(nth, moment),
     }
     let end = scene.perform().await;
@@ -243,6 +262,13 @@ async fn visit(bus: &Arc<PrivateBus>, cell: Cell, seed: u64) -> Result<bool, Str
         ensure(plugged.wait_unplugged(Duration::from_secs(5)), || {
             "the token is still plugged in".to_owned()
         })?;
+    }
+    if let Death::Recovery(_, nth, moment) = cell.death {
+        scene.shim.arm(nth, moment);
+        if scene.house.try_start().is_ok() {
+            return Ok(false);
+        }
+        scene.shim.disarm();
     }
     scene.house.restart().await;
     scene.house.assert_no_panic();
@@ -427,7 +453,6 @@ async fn after_revoke(scene: &mut Scene, end: &End) -> Result<(), String> {
     })?;
     let left = scene.house.obligations().await;
     ensure(left.is_empty(), || format!("still owed: {left:?}"))?;
-    let _ = none();
     Ok(())
 }
 
@@ -437,14 +462,13 @@ struct Findings {
     failures: Vec<String>,
 }
 
-const PHASES: [&str; 4] = ["frame", "before write", "inside write", "after write"];
-
 fn phase(death: Death) -> &'static str {
     match death {
-        Death::Frame(_) => PHASES[0],
-        Death::Write(_, Moment::Before) => PHASES[1],
-        Death::Write(_, Moment::Middle) => PHASES[2],
-        Death::Write(_, Moment::After) => PHASES[3],
+        Death::Frame(_) => "frame",
+        Death::Write(_, Moment::Before) => "before write",
+        Death::Write(_, Moment::Middle) => "inside write",
+        Death::Write(_, Moment::After) => "after write",
+        Death::Recovery(..) => "write of the recovery",
     }
 }
 
@@ -497,6 +521,19 @@ fn a_kill_at_every_frame_and_every_write_loses_nothing() {
                 act,
                 death: Death::Frame(frame),
             }));
+            if matches!(act, (Kind::Key | Kind::Card, Verb::Register | Verb::Revoke)) {
+                // Late enough for something to be on the device that must be accounted for.
+                let frame = frames * 3 / 4;
+                let writes = record_recovery(&bus, act, frame).await;
+                println!("{act:?}: {writes} writes of the recovery from frame {frame}");
+                assert!(writes > 0);
+                for moment in [Moment::Before, Moment::Middle, Moment::After] {
+                    cells.extend((1..=writes).map(|nth| Cell {
+                        act,
+                        death: Death::Recovery(frame, nth, moment),
+                    }));
+                }
+            }
             for moment in [Moment::Before, Moment::Middle, Moment::After] {
                 cells.extend((1..=writes).map(|nth| Cell {
                     act,

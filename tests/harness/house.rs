@@ -278,6 +278,7 @@ impl House {
             }
         }
         let _ = child.kill();
+        let _ = child.wait();
         panic!("the daemon was not ready within {PATIENCE:?}\n{}", self.log());
     }
 
@@ -585,27 +586,13 @@ impl Running {
         .await
     }
 
-    /// Waits until it has told this phase; `None` when it ended before.
-    pub async fn until_phase(&mut self, wanted: &str) -> Option<End> {
+    /// Waits until it asks a person for this deed.
+    pub async fn until_asked(&mut self, wanted: &str) {
         loop {
             match self.next().await {
-                Told::Ended(end) => return Some(end),
-                Told::Progressed(phase, _) if phase == wanted => return None,
+                Told::Ended(end) => panic!("{wanted} was not asked for: {end}"),
+                Told::Progressed(_, kind) if kind == wanted => return,
                 Told::Progressed(..) => {}
-            }
-        }
-    }
-
-    /// Waits until it asks a person for this deed.
-    #[track_caller]
-    pub fn until_asked(&mut self, wanted: &str) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                match self.next().await {
-                    Told::Ended(end) => panic!("{wanted} was not asked for: {end}"),
-                    Told::Progressed(_, kind) if kind == wanted => return,
-                    Told::Progressed(..) => {}
-                }
             }
         }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::codec::ctap2::client_pin::Permissions;
 use crate::device::DeviceError;
-use crate::device::fido::MakeCredential;
+use crate::device::fido::{FidoContext, MakeCredential};
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
 use crate::ledger::{Binding, Filter, IntentEnd, Mutation, Personal, Unique};
@@ -16,7 +16,7 @@ use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
 use crate::lifecycle::register::{fresh, still_pending};
 use crate::lifecycle::{Fido2Options, Refusal};
-use crate::types::{DeviceId, Secret, TokenId, TokenKind, TokenState};
+use crate::types::{Cancel, DeviceId, Secret, TokenId, TokenKind, TokenState};
 
 /// How many of a subject's credentials are put on the exclude list.
 const MAX_EXCLUDED: u32 = 16;
@@ -271,8 +271,8 @@ impl Work {
         Ok(())
     }
 
-    /// Takes a credential off the key that did not pass its test. Where that fails the open intent says what is left, and
-    /// becomes an obligation.
+    /// Takes a credential off the key that did not pass its test, also when it did not because somebody cancelled. Where that
+    /// fails the open intent says what is left, and becomes an obligation.
     fn undo(
         &self,
         key: &mut Key<'_, '_>,
@@ -281,15 +281,16 @@ impl Work {
         discoverable: bool,
     ) -> Result<(), Refusal> {
         if discoverable {
+            let mut context = FidoContext {
+                deadlines: key.context.deadlines,
+                end: key.context.end,
+                cancel: &Cancel::new(),
+                on_touch_needed: &mut |_| {},
+            };
             let deleted = key
-                .token(Some(&self.pin), Permissions::CREDENTIAL_MANAGEMENT, None)
-                .map_err(Refusal::from)
-                .and_then(|token| token.ok_or(Refusal::Device(DeviceError::PinRequired)))
-                .and_then(|token| {
-                    Ok(key
-                        .session
-                        .delete_credential(&credential.id, &token, &mut key.context)?)
-                });
+                .session
+                .pin_uv_token(&self.pin, Permissions::CREDENTIAL_MANAGEMENT, None, &mut context)
+                .and_then(|token| key.session.delete_credential(&credential.id, &token, &mut context));
             if deleted.is_err() {
                 return Ok(());
             }

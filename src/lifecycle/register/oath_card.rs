@@ -133,6 +133,9 @@ impl Work {
             act.phase(Phase::Proving, 60);
             let proved = prove(act, applet, &self.body, &self.seed, self.device);
             let proved = proved.and_then(|()| self.commit(act));
+            if proved.is_err() {
+                applet.insist();
+            }
             if proved.is_err() && applet.delete(&name).is_ok() {
                 // Taken off again; if this cannot be noted, the obligation that follows finds nothing to delete.
                 act.commit_in_lane(
