@@ -13,7 +13,7 @@ use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::resync::{Policy, Verdict, accept_one};
-use crate::types::{TokenId, TokenKind, TokenState};
+use crate::types::{DeviceId, TokenId, TokenKind, TokenState};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
 /// the rest is for the case work to spend).
@@ -113,7 +113,7 @@ async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outc
     settle(
         act,
         record.id,
-        proof,
+        proof.map_err(|refusal| unless_named(refusal, at.device)),
         |()| Details::default(),
         |now, ()| Mutation::Seen {
             token: record.id,
@@ -140,7 +140,7 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
     settle(
         act,
         record.id,
-        proof,
+        proof.map_err(|refusal| unless_named(refusal, at.device)),
         |count| Details {
             sign_count: Some(count),
             ..Details::default()
@@ -152,6 +152,15 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
         },
     )
     .await
+}
+
+/// The only device here that could be meant, which nobody named, turns out to be another one: then the token's own device is
+/// absent, and the token has not failed.
+fn unless_named(refusal: Refusal, named: Option<DeviceId>) -> Refusal {
+    match refusal {
+        Refusal::NotTheSameDevice if named.is_none() => Refusal::DeviceAbsent,
+        other => other,
+    }
 }
 
 /// Writes down what came of a proof by hardware.
