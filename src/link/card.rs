@@ -484,6 +484,8 @@ impl CardLink for OpenCard {
         }
         self.sent = true;
         match result {
+            // Some drivers answer with nothing for a card that has just been taken out.
+            Ok(response) if response.len() < 2 && self.is_gone() => Err(LinkError::Gone),
             Ok(response) => {
                 if let Some(used) = self.buffer.get_mut(..response.len()) {
                     zeroize::Zeroize::zeroize(used);
