@@ -7,30 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::device::Deadlines;
+use crate::types::Mode;
 
 /// Default path of the configuration file. It may be absent; a file named on the command line may not.
 pub const DEFAULT_PATH: &str = "/etc/claviger/clavigerd.toml";
-
-/// Which bus, and who is admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The system bus; polkit decides.
-    System,
-    /// One person's or a CI job's own bus; only the uid that runs the daemon is admitted.
-    Session,
-}
-
-impl Mode {
-    /// Name on the bus.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Session => "session",
-        }
-    }
-}
 
 /// Where the log goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

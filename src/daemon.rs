@@ -23,13 +23,14 @@ use zbus::Connection;
 
 use crate::bus::{self, NameError};
 use crate::clock::HostClock;
-use crate::config::{Config, ConfigError, LogTarget, Mode};
+use crate::config::{Config, ConfigError, LogTarget};
 use crate::device::registry::{self, DeviceConfig, Registry};
 use crate::grant::{Action, Object, Tier};
 use crate::guard::{Guard, ModeError, PolkitDeadlines, standing};
 use crate::ledger::{KeySource, Ledger, LedgerError, OpenOptions, SqliteLedger};
 use crate::lifecycle::{Lifecycle, Refusal, Settings};
 use crate::link::LinkError;
+use crate::types::Mode;
 
 /// Name of the systemd credential with the sealing key.
 const CREDENTIAL: &str = "claviger.key";
@@ -50,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Which bus, and who is admitted; overrides the configuration
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "system|session")]
     pub mode: Option<Mode>,
     /// Read the configuration, say whether it is valid, and exit
     #[arg(long)]
@@ -271,7 +272,7 @@ async fn connect(mode: Mode) -> Result<Connection, StartError> {
         Mode::System => zbus::connection::Builder::system(),
         Mode::Session => zbus::connection::Builder::session(),
     };
-    builder.build().await.map_err(|source| StartError::Bus {
+    bus::connect(builder).await.map_err(|source| StartError::Bus {
         mode: mode.as_str(),
         source,
     })

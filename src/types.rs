@@ -107,6 +107,18 @@ impl fmt::Display for DeviceId {
     }
 }
 
+/// Something happened to the set of devices. What a device is now is asked for when the event is handled, so that a late
+/// reader shows no past; a reader that lagged reads the whole list anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// A device is there.
+    Arrived(DeviceId),
+    /// Its faces or its state are others than before.
+    Changed(DeviceId),
+    /// It is gone; its id is never used again.
+    Left(DeviceId),
+}
+
 /// A secret that is wiped when dropped. It has no `Debug`, no `Display`, no `Clone` and no `Serialize`, so that it cannot
 /// reach a log, an error or a message by accident.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -307,6 +319,16 @@ named_enum!(
         Hardware = "hardware",
         /// Came in through the virtual link.
         Virtual = "virtual",
+    }
+);
+
+named_enum!(
+    /// Which bus, and who is admitted there.
+    Mode, "mode (system or session)" {
+        /// The system bus; polkit decides.
+        System = "system",
+        /// One person's or a CI job's own bus; only the uid that runs the daemon is admitted.
+        Session = "session",
     }
 );
 

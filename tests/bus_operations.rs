@@ -105,7 +105,7 @@ async fn the_owner_is_told_and_nobody_else() {
     assert_eq!(next(&mut told).await.1, "proving");
     step.ask(UserAction {
         kind: UserActionKind::Touch,
-        device: Some(DeviceId(1)),
+        device: DeviceId(1),
         name: "ACME Key".to_owned(),
         place: "reader ACME (70D7E2EE) 00 00".to_owned(),
         until: UnixMillis(1_700_000_000_000),
@@ -262,6 +262,11 @@ async fn operations_are_capped_by_caller_and_in_all() {
     world.verbs.step().finish(Outcome::Cancelled);
     until("a place", || world.served.open_operations() == 2).await;
     begin(&third).await.expect("a place");
+    for (_, _, step) in world.verbs.started.lock().unwrap().iter() {
+        step.finish(Outcome::Cancelled);
+    }
+    within("the last one ending", world.served.drained()).await;
+    assert_eq!(world.served.open_operations(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,10 +44,7 @@ async fn another_user_is_not_admitted() {
     }
     let world = World::session().await;
     world.bus.open_to_others();
-    // The build directory may lie where that user cannot go.
-    let program = world.bus.directory().join("program");
-    std::fs::copy(this_program(), &program).expect("a copy");
-    let mut other = play(&program, "part_of_another_user");
+    let mut other = play(&world.bus.program(), "part_of_another_user");
     other
         .env(ADDRESS, world.bus.address())
         .current_dir("/")

@@ -78,6 +78,8 @@ pub enum Request {
     List,
     /// Power off and on without unplugging.
     PowerCycle { name: String },
+    /// Makes time pass for one token.
+    Advance { name: String, ms: u64 },
     /// A new token; `plug` it in afterwards.
     New {
         name: String,
@@ -177,6 +179,10 @@ pub fn obey(world: &World, request: Request) -> Result<Value, SimError> {
                 spec = spec.at(vec![front]);
             }
             world.add(&spec).map(|()| done)
+        }
+        Request::Advance { name, ms } => {
+            world.token(&name)?.advance(Duration::from_millis(ms));
+            Ok(done)
         }
         Request::Quit => Ok(done),
     }

@@ -35,8 +35,22 @@ pub struct Session {
     daemon: Process,
     _bus: Process,
     environment: Vec<(String, String)>,
-    directory: PathBuf,
-    remove: bool,
+    _room: Room,
+}
+
+/// The session's directory; a fresh one goes with its owner, also when the session never came up.
+struct Room {
+    path: PathBuf,
+    fresh: bool,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.fresh {
+            // What cannot be removed lies in a temporary directory anyway.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 /// A child that is ended with its owner.
@@ -71,14 +85,22 @@ impl Session {
     /// # Errors
     /// When `dbus-daemon` or the daemon cannot be started, or the daemon is not ready in time.
     pub fn start(setup: &SessionSetup, on_quit: impl Fn() + Send + Sync + 'static) -> Result<Self, SimError> {
-        let (directory, remove) = match &setup.directory {
-            Some(directory) => (directory.clone(), false),
-            None => (fresh_directory(), true),
+        let mut room = match &setup.directory {
+            Some(directory) => Room {
+                path: directory.clone(),
+                fresh: false,
+            },
+            None => Room {
+                path: fresh_directory(),
+                fresh: true,
+            },
         };
-        make_private(&directory)?;
-        let directory = directory
+        make_private(&room.path)?;
+        room.path = room
+            .path
             .canonicalize()
             .map_err(SimError::io("finding the session's directory"))?;
+        let directory = room.path.clone();
         let (bus, address) = start_bus(&directory)?;
         let virtual_socket = directory.join("virtual.sock");
         let config = directory.join("clavigerd.toml");
@@ -104,8 +126,7 @@ impl Session {
             daemon,
             _bus: bus,
             environment,
-            directory,
-            remove,
+            _room: room,
         })
     }
 
@@ -128,10 +149,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.world.unplug_all();
-        if self.remove {
-            // The daemon and the bus still hold files open in it; the directory's names can go all the same.
-            let _ = std::fs::remove_dir_all(&self.directory);
-        }
     }
 }
 
@@ -194,6 +211,18 @@ fn write_config(path: &Path, state: &Path, virtual_socket: &Path) -> Result<(), 
     root.insert("mode".into(), "session".into());
     root.insert("state".into(), table("directory", state));
     root.insert("virtual".into(), table("socket", virtual_socket));
+    // A world of simulated tokens leaves the real ones of the machine alone.
+    let mut devices = toml::Table::new();
+    devices.insert("hid".into(), false.into());
+    devices.insert("cards".into(), false.into());
+    root.insert("devices".into(), devices.into());
+    // Its fobs read the very clock that the daemon reads, so that clock is right by definition.
+    let mut clock = toml::Table::new();
+    clock.insert("kept-from-outside".into(), true.into());
+    root.insert("clock".into(), clock.into());
+    let mut log = toml::Table::new();
+    log.insert("filter".into(), "warn".into());
+    root.insert("log".into(), log.into());
     std::fs::write(path, root.to_string()).map_err(SimError::io(format!("writing {}", path.display())))
 }
 

@@ -1,5 +1,6 @@
 //! One simulated token: its faces, its person, its faults. Fronts come and go; the token and its memory stay.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -98,6 +99,8 @@ struct Inner {
     setup: TokenSetup,
     profile: Profile,
     born: Instant,
+    /// Milliseconds that [`Token::advance`] added to its age.
+    ahead: AtomicU64,
     body: Mutex<Body>,
 }
 
@@ -145,6 +148,7 @@ impl Token {
         let inner = Inner {
             profile: profile.clone(),
             born: Instant::now(),
+            ahead: AtomicU64::new(0),
             body: Mutex::new(body),
             setup,
         };
@@ -185,7 +189,15 @@ impl Token {
 
     /// Milliseconds of this token's life.
     pub fn now(&self) -> Millis {
-        Millis::try_from(self.0.born.elapsed().as_millis()).unwrap_or(Millis::MAX)
+        let lived = Millis::try_from(self.0.born.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        lived.saturating_add(self.0.ahead.load(Ordering::SeqCst))
+    }
+
+    /// Makes time pass for this token alone: its reset window closes, its PIN tokens run out, a wait for a touch ends.
+    pub fn advance(&self, time: std::time::Duration) {
+        let ms = Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX);
+        self.0.ahead.fetch_add(ms, Ordering::SeqCst);
+        self.wake();
     }
 
     fn body(&self) -> MutexGuard<'_, Body> {
@@ -340,8 +352,8 @@ impl Token {
         let mut body = self.body();
         let mut actions = Vec::new();
         match event {
-            Event::Report(report) => body.from_host(Frame::Hid(report), now, &mut actions),
-            Event::Command(command) => body.from_host(Frame::Card(command), now, &mut actions),
+            Event::Report(report) => body.arrive(Frame::Hid(report), now, &mut actions),
+            Event::Command(command) => body.arrive(Frame::Card(command), now, &mut actions),
             Event::CardPower => {
                 if let Some(card) = &mut body.card {
                     card.power_cycle();
@@ -380,7 +392,7 @@ impl Token {
 }
 
 impl Body {
-    fn from_host(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+    fn arrive(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
         match self.tape.pass(Direction::Out, frame, now) {
             Passage::Deliver(frame) => self.take_in(frame, now, actions),
             Passage::Late(ms, frame) => actions.extend([Action::Wait(ms), Action::Late(frame)]),
@@ -398,7 +410,7 @@ impl Body {
             }
             Frame::Card(command) => {
                 if let Some(Reply::Response(response)) = self.card.as_mut().map(|card| card.command(&command, now)) {
-                    self.to_host(Frame::Card(response), now, actions);
+                    self.depart(Frame::Card(response), now, actions);
                 }
             }
         }
@@ -411,7 +423,7 @@ impl Body {
                 hid.tick(now);
             }
             while let Some(report) = self.hid.as_mut().and_then(CtapHid::pop) {
-                self.to_host(Frame::Hid(report), now, actions);
+                self.depart(Frame::Hid(report), now, actions);
             }
             if let Some(report) = self.tape.tick(now) {
                 actions.push(Action::Report(report));
@@ -421,14 +433,14 @@ impl Body {
             return;
         }
         if let Some(response) = self.card.as_mut().and_then(|card| card.tick(now)) {
-            self.to_host(Frame::Card(response), now, actions);
+            self.depart(Frame::Card(response), now, actions);
         }
         for response in std::mem::take(&mut self.freed) {
-            self.to_host(Frame::Card(response), now, actions);
+            self.depart(Frame::Card(response), now, actions);
         }
     }
 
-    fn to_host(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
+    fn depart(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
         let send = |frame| match frame {
             Frame::Hid(report) => Action::Report(report),
             Frame::Card(response) => Action::Response(response),

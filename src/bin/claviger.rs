@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+
 fn main() -> ExitCode {
-    claviger::client::run(Vec::new)
+    // `generate` writes the daemon's page and completions too.
+    claviger::client::run(|| vec![claviger::daemon::Arguments::command()])
 }

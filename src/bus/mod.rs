@@ -38,6 +38,7 @@ use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::{Description, Status};
 use crate::lifecycle::{Refusal, Request};
+pub use crate::types::DeviceEvent;
 use crate::types::{DeviceId, ObligationId, Reality};
 
 /// What the objects need of the daemon behind them.
@@ -100,17 +101,6 @@ pub struct DeviceView {
     pub state: &'static str,
 }
 
-/// What happened to a device. What it is now is asked for when the event is handled, so that a late reader shows no past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceEvent {
-    /// Plugged in.
-    Arrived(DeviceId),
-    /// Place, faces or state are different now.
-    Changed(DeviceId),
-    /// Unplugged.
-    Left(DeviceId),
-}
-
 /// What every object stands on.
 pub(crate) struct Desk {
     verbs: Arc<dyn Verbs>,
@@ -161,6 +151,11 @@ impl Served {
     pub fn open_operations(&self) -> usize {
         self.desk.operations.open()
     }
+
+    /// Waits until every operation is over and its owner has been told. For shutdown, after `set_ready(false)`; bound it.
+    pub async fn drained(&self) {
+        self.desk.operations.drained().await;
+    }
 }
 
 impl Drop for Served {
@@ -169,6 +164,16 @@ impl Drop for Served {
             task.abort();
         }
     }
+}
+
+/// Connects for [`serve`]. A connection begins to listen for calls in a task of its own when it is given its first object; a
+/// call that comes before that task runs is lost without an answer. Given the ObjectManager while it is built, it listens
+/// before anybody can know of it.
+///
+/// # Errors
+/// There is no bus, or it does not let us in.
+pub async fn connect(builder: zbus::connection::Builder<'_>) -> zbus::Result<Connection> {
+    builder.serve_at(ROOT_PATH, ObjectManager).build().await
 }
 
 /// Exports all objects: the ObjectManager first, so that whatever comes after is announced. `Ready` is false until

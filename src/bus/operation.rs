@@ -4,7 +4,7 @@
 //! the object away when its time is up.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -47,10 +47,18 @@ impl Default for Limits {
 /// The path of a new operation, sent before its first signal.
 pub(super) type Accepted = ResponseDispatchNotifier<OwnedObjectPath>;
 
+/// Operations under way by caller, and objects in all. Kept in a watch channel, so that the end of the last one can be
+/// waited for.
 #[derive(Default)]
 struct Counts {
     open: HashMap<String, usize>,
     objects: usize,
+}
+
+impl Counts {
+    fn open(&self) -> usize {
+        self.open.values().sum()
+    }
 }
 
 /// All operations.
@@ -59,7 +67,7 @@ pub(super) struct Operations {
     connection: Connection,
     guard: Arc<Guard>,
     limits: Limits,
-    counts: Arc<Mutex<Counts>>,
+    counts: Arc<watch::Sender<Counts>>,
 }
 
 impl Operations {
@@ -74,8 +82,13 @@ impl Operations {
 
     /// How many are under way.
     pub(super) fn open(&self) -> usize {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.open.values().sum()
+        self.counts.borrow().open()
+    }
+
+    /// Waits until none is.
+    pub(super) async fn drained(&self) {
+        // An error would mean that the counts are gone, but we hold them.
+        let _ = self.counts.subscribe().wait_for(|counts| counts.open() == 0).await;
     }
 
     /// Takes a place for one more operation of this caller, and begins to watch whether the caller stays.
@@ -122,52 +135,59 @@ pub(super) struct Slot {
 
 /// One counted operation. Given back when dropped.
 struct Place {
-    counts: Arc<Mutex<Counts>>,
+    counts: Arc<watch::Sender<Counts>>,
     owner: String,
     open: bool,
 }
 
 impl Place {
-    fn take(counts: &Arc<Mutex<Counts>>, limits: &Limits, owner: &UniqueName<'_>) -> Result<Self, BusError> {
-        let too_many = |what: String| Err(BusError::new(ErrorName::TooManyOperations, what));
-        let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = held.open.get(owner.as_str()).copied().unwrap_or_default();
-        if mine >= limits.per_caller {
-            return too_many(format!(
-                "this program has {mine} operations under way: wait until one of them is over"
-            ));
+    fn take(counts: &Arc<watch::Sender<Counts>>, limits: &Limits, owner: &UniqueName<'_>) -> Result<Self, BusError> {
+        let mut refusal = None;
+        counts.send_if_modified(|held| {
+            let mine = held.open.get(owner.as_str()).copied().unwrap_or_default();
+            if mine >= limits.per_caller {
+                refusal = Some(format!(
+                    "this program has {mine} operations under way: wait until one of them is over"
+                ));
+            } else if held.open() >= limits.in_all || held.objects >= limits.objects {
+                refusal = Some("too many operations are under way in all: try again in a minute".to_owned());
+            } else {
+                held.open.insert(owner.to_string(), mine + 1);
+                held.objects += 1;
+            }
+            refusal.is_none()
+        });
+        match refusal {
+            Some(why) => Err(BusError::new(ErrorName::TooManyOperations, why)),
+            None => Ok(Self {
+                counts: Arc::clone(counts),
+                owner: owner.to_string(),
+                open: true,
+            }),
         }
-        if held.open.values().sum::<usize>() >= limits.in_all || held.objects >= limits.objects {
-            return too_many("too many operations are under way in all: try again in a minute".to_owned());
-        }
-        *held.open.entry(owner.to_string()).or_default() += 1;
-        held.objects += 1;
-        Ok(Self {
-            counts: Arc::clone(counts),
-            owner: owner.to_string(),
-            open: true,
-        })
     }
 
     /// The operation is over; only its result stays.
     fn over(&mut self) {
-        if std::mem::take(&mut self.open) {
-            let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        self.counts.send_modify(|held| {
             if let Some(mine) = held.open.get_mut(&self.owner) {
                 *mine = mine.saturating_sub(1);
                 if *mine == 0 {
                     held.open.remove(&self.owner);
                 }
             }
-        }
+        });
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.over();
-        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        held.objects = held.objects.saturating_sub(1);
+        self.counts
+            .send_modify(|held| held.objects = held.objects.saturating_sub(1));
     }
 }
 
@@ -207,8 +227,10 @@ impl Follower {
         let mut told = None;
         let mut stayed = true;
         loop {
+            let last = is_last(&changes);
             let view = changes.borrow_and_update().clone();
-            let ended = ended(&view, &changes);
+            let ended = ended(&view, last);
+            let over = ended.is_some();
             if stayed {
                 let sent = match ended {
                     Some((outcome, details)) => OperationObject::completed(&emitter, outcome, details).await,
@@ -218,7 +240,7 @@ impl Follower {
                     tracing::warn!(%error, "a signal to an operation's owner could not be sent");
                 }
             }
-            if view.outcome.is_some() || changes.has_changed().is_err() {
+            if over {
                 return stayed;
             }
             tokio::select! {
@@ -234,11 +256,17 @@ impl Follower {
     }
 }
 
+/// Whether the verb is gone, so that what is read after this call is its last word. Asked before reading: a verb may say its
+/// outcome and go between the two, and must not be taken for one that went without a word.
+fn is_last(changes: &watch::Receiver<View>) -> bool {
+    changes.has_changed().is_err()
+}
+
 /// Outcome and details, when it is over. A verb that vanished without a word is a fault of ours and said to be one.
-fn ended(view: &View, changes: &watch::Receiver<View>) -> Option<(&'static str, Dict)> {
+fn ended(view: &View, last: bool) -> Option<(&'static str, Dict)> {
     match &view.outcome {
         Some(outcome) => Some(tell(outcome)),
-        None if changes.has_changed().is_err() => Some(("refused", vanished().details())),
+        None if last => Some(("refused", vanished().details())),
         None => None,
     }
 }
@@ -267,7 +295,7 @@ fn user_action(action: Option<&UserAction>) -> Dict {
     let mut shown = Dict::new();
     let Some(action) = action else { return shown };
     shown.put("kind", action.kind.as_str());
-    if let Some(path) = action.device.and_then(|device| path_of(device).ok()) {
+    if let Some(path) = path_of(action.device).ok() {
         shown.put("device", path);
     }
     shown.put("name", without_serial(&action.name, None));
@@ -370,8 +398,9 @@ impl OperationObject {
     async fn result(&self, #[zbus(header)] header: Header<'_>) -> Result<(String, Dict), BusError> {
         self.admit(&header)?;
         let changes = self.operation.watch();
+        let last = is_last(&changes);
         let view = changes.borrow().clone();
-        match ended(&view, &changes) {
+        match ended(&view, last) {
             Some((outcome, details)) => Ok((outcome.to_owned(), details)),
             None => Err(BusError::new(
                 ErrorName::NotCompleted,

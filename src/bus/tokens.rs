@@ -14,11 +14,11 @@ use super::Desk;
 use super::error::BusError;
 use super::operation::Accepted;
 use super::secret_fd::{Ending, SecretReader};
-use super::values::{Dict, Options, Put, TextRule, code, codes, device_path, limit, parse, path_of};
+use super::values::{Dict, Options, Put, Rows, TextRule, code, codes, device_path, limit, parse, path_of};
 use crate::contract::error::ErrorName;
 use crate::contract::options as key;
 use crate::grant::Object;
-use crate::ledger::{Binding, Duty, Filter, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, Filter, Obligation, ObligationFilter, TokenRecord};
 use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
 use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
 
@@ -291,7 +291,7 @@ impl Tokens {
         cursor: String,
         limit: u32,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<(Vec<Dict>, String), BusError> {
+    ) -> Result<(Rows<TokenRecord>, String), BusError> {
         let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
         let filter = Filter {
             kind: given.name("kind")?,
@@ -299,12 +299,13 @@ impl Tokens {
             subject: given.text("subject", TextRule::SUBJECT)?,
             serial: given.text("serial", TextRule::SERIAL)?,
             body: None,
+            alive: false,
         };
         let cursor = self::cursor(cursor)?;
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Object::Whole, None).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
-        Ok((page.items.iter().map(record).collect(), page.next.unwrap_or_default()))
+        Ok((Rows::new(page.items, record), page.next.unwrap_or_default()))
     }
 
     /// What is still owed to devices of revoked tokens, open ones first to last. [inspect]
@@ -322,7 +323,11 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Object::Whole, case).await?;
         let ledger = self.desk.verbs.ledger();
-        let page = ledger.obligations(true, cursor.as_deref(), limit).await?;
+        let open = ObligationFilter {
+            open: true,
+            ..ObligationFilter::default()
+        };
+        let page = ledger.obligations(open, cursor.as_deref(), limit).await?;
         let told = page.items.iter().map(|item| self.obligation(item)).collect();
         Ok((told, page.next.unwrap_or_default()))
     }
@@ -416,7 +421,8 @@ impl Tokens {
         .await
     }
 
-    /// Registers a display fob from serial and seed with two codes read off the display one after the other. [register]
+    /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
+    /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
     /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
     /// model (s), case (s). Details on success: token (s), offset-s (x).
     /// Errors: Duplicate, CodeRejected.
@@ -432,7 +438,7 @@ impl Tokens {
     ) -> Result<Accepted, BusError> {
         let subject = TextRule::SUBJECT.check("subject", subject)?;
         let serial = TextRule::SERIAL.check("serial", serial)?;
-        let codes = self::codes(codes)?;
+        let codes = if codes.is_empty() { codes } else { self::codes(codes)? };
         let known = [
             key::ENCODING,
             key::LABEL,

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+use zbus::wire::{Signature, Type};
 use zbus::{Fd, ObjectPath, OwnedVariant, Variant};
 
 use super::error::BusError;
@@ -37,6 +39,30 @@ impl Put for Dict {
         if let Ok(value) = OwnedVariant::try_from(value.into()) {
             self.insert(key.to_owned(), value);
         }
+    }
+}
+
+/// A page of records on the wire, `aa{sv}`. Each record becomes a dictionary only while it is written: a thousand of them at
+/// once would be the largest thing this daemon ever holds.
+pub(super) struct Rows<T> {
+    items: Vec<T>,
+    tell: fn(&T) -> Dict,
+}
+
+impl<T> Rows<T> {
+    /// These records, told by `tell`.
+    pub(super) fn new(items: Vec<T>, tell: fn(&T) -> Dict) -> Self {
+        Self { items, tell }
+    }
+}
+
+impl<T> Type for Rows<T> {
+    const SIGNATURE: &'static Signature = <Vec<Dict> as Type>::SIGNATURE;
+}
+
+impl<T> Serialize for Rows<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.items.iter().map(self.tell))
     }
 }
 
@@ -129,15 +155,15 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| visible(*c)).take(128).collect()
 }
 
+/// Serials shorter than this are not looked for in names: “5” is part of many.
+const SHORTEST_SERIAL: usize = 4;
+
 /// A device's name or place without serials: pcscd puts the reader's serial in parentheses into its name
 /// (“ACME Reader \[CCID\] (70D7E2EE) 00 00”), and names are properties that anybody may read.
 pub(super) fn without_serial(text: &str, serial: Option<&str>) -> String {
-    let mut rest = printable(text);
-    if let Some(serial) = serial.filter(|s| !s.is_empty()) {
-        rest = rest.replace(serial, "");
-    }
-    let mut kept = String::with_capacity(rest.len());
-    let mut left = rest.as_str();
+    let shown = printable(text);
+    let mut kept = String::with_capacity(shown.len());
+    let mut left = shown.as_str();
     while let Some((before, after)) = left.split_once('(') {
         let Some((inside, beyond)) = after.split_once(')') else {
             break;
@@ -151,7 +177,14 @@ pub(super) fn without_serial(text: &str, serial: Option<&str>) -> String {
         left = beyond;
     }
     kept.push_str(left);
-    kept.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut kept = kept.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(serial) = serial.filter(|serial| serial.len() >= SHORTEST_SERIAL) {
+        // Again and again, for what is left and right of a cut may make another one.
+        while kept.contains(serial) {
+            kept = kept.replace(serial, "");
+        }
+    }
+    kept
 }
 
 /// Four characters or more, or with a digit, and no space: better to lose a “(NFC5)” than to show a serial.
@@ -374,9 +407,33 @@ mod tests {
         let shown = without_serial("reader ACME CCID [Main] (70D7E2EE) 00 00", None);
         assert_eq!(shown, "reader ACME CCID [Main] 00 00");
         assert_eq!(without_serial("Key (NFC)", None), "Key (NFC)");
-        assert_eq!(without_serial("Key 0012345678 X", Some("0012345678")), "Key X");
+        assert_eq!(without_serial("Key 0012345678", Some("0012345678")), "Key ");
+        assert_eq!(without_serial("Key aa1aa1bb", Some("aa1b")), "Key ");
+        assert_eq!(without_serial("Key 5", Some("5")), "Key 5");
         assert_eq!(without_serial("Key (ABCDEFGH", None), "Key (ABCDEFGH");
         assert_eq!(without_serial("a\u{0}b\u{202E}c", None), "abc");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_shows_a_serial(name in "\\PC{0,40}", serial in "[0-9A-F]{4,12}", place in 0_usize..40) {
+            let at = name.char_indices().nth(place).map_or(name.len(), |(at, _)| at);
+            let (before, after) = name.split_at(at);
+            let shown = without_serial(&format!("{before}{serial}{after}"), Some(&serial));
+            proptest::prop_assert!(!shown.contains(&serial), "{}", shown);
+            proptest::prop_assert!(shown.chars().count() <= 128);
+        }
+
+        #[test]
+        fn text_from_a_client_is_measured_without_panic(text in "\\PC{0,300}|.{0,300}") {
+            for rule in [TextRule::SUBJECT, TextRule::SERIAL, TextRule::RP_ID, TextRule::CURSOR] {
+                if let Ok(kept) = rule.check("text", text.clone()) {
+                    proptest::prop_assert!(kept.chars().all(visible) && kept.chars().count() <= 256);
+                }
+            }
+            let _ = code(text.clone());
+            let _ = parse::<CaseId>("case", &text);
+        }
     }
 
     #[test]

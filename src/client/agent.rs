@@ -23,7 +23,9 @@ impl Agent {
     /// Starts an agent for this process when there is a terminal to ask on, and waits until it is registered.
     ///
     /// None when there is no terminal, no such program, or it did not come up: then polkit decides without asking.
-    /// `--fallback` leaves an agent of the session in charge when there is one.
+    ///
+    /// On a desktop the session's own agent goes first (`--fallback`). Elsewhere ours is registered outright: polkit finds a
+    /// fallback agent only for callers that have a session at logind, which a container's shell does not.
     pub async fn start() -> Option<Self> {
         if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
             return None;
@@ -32,11 +34,14 @@ impl Agent {
         let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).ok()?;
         fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).ok()?;
         // setpriv execs the agent, which then ends with us however we end.
+        let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some());
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "pkttyagent"])
             .arg("--process")
             .arg(std::process::id().to_string())
-            .arg("--fallback")
+            .args(desktop.then_some("--fallback"))
             .arg("--notify-fd")
             .arg(theirs.as_raw_fd().to_string())
             .stdout(Stdio::null())

@@ -218,6 +218,9 @@ pub struct RegisterFob {
     /// Two codes read off the display one after the other; asked for when left out
     #[arg(value_name = "CODE", num_args = 0..=3)]
     pub codes: Vec<String>,
+    /// The fob is not at hand: register it without codes; it is active after a resync with its first two
+    #[arg(long, conflicts_with = "codes")]
+    pub no_codes: bool,
     /// Serial on its back
     #[arg(long)]
     pub serial: String,

@@ -11,12 +11,9 @@ use crate::client::failure::Failure;
 use crate::client::render::{cell, record};
 use crate::client::session::{Bus, Session, no_options};
 use crate::contract::proxy::Record;
-use crate::contract::{API_VERSION, BUS_NAME};
+use crate::contract::{API_VERSION, BUS_NAME, POLKIT_ACTIONS};
 
 const UNIT: &str = "clavigerd.service";
-
-/// Every action the daemon asks polkit about.
-const ACTIONS: &[&str] = &["inspect", "register", "test", "resync", "suspend", "revoke", "audit"];
 
 /// Checks of a daemon that answers, its mode, and its status as it tells it.
 pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
@@ -25,7 +22,7 @@ pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
         Ok(manager) => manager,
         Err(failure) => {
             return (
-                vec![Check::fail("daemon", failure.to_string(), "")],
+                vec![Check::fail("daemon", reason(&failure), "")],
                 String::new(),
                 Value::Null,
             );
@@ -62,7 +59,7 @@ pub async fn reachable(session: &Session) -> (Vec<Check>, String, Value) {
             (checks, mode, Value::Null)
         }
         Err(failure) => {
-            checks.push(Check::fail("daemon", failure.to_string(), journal()));
+            checks.push(Check::fail("daemon", reason(&failure), journal()));
             (checks, mode, Value::Null)
         }
     }
@@ -90,7 +87,7 @@ fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
             mend,
         ));
     }
-    if flag("polkit") == Some(false) {
+    if !own_bus && flag("polkit") == Some(false) {
         let mend = "sudo systemctl start polkit";
         checks.push(Check::fail(
             "polkit",
@@ -129,6 +126,14 @@ fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
     checks
 }
 
+/// The reason without the advice to ask the doctor.
+fn reason(failure: &Failure) -> String {
+    match failure {
+        Failure::Unreachable(reason) => format!("no answer: {reason}"),
+        other => other.to_string(),
+    }
+}
+
 /// Why the daemon does not answer, as exactly as can be told from outside.
 pub async fn unreachable(bus: &Bus, failure: &Failure) -> Check {
     if let Failure::Denied(reason) = failure {
@@ -136,10 +141,10 @@ pub async fn unreachable(bus: &Bus, failure: &Failure) -> Check {
         return Check::fail("daemon", format!("the bus does not let you talk to it: {reason}"), mend);
     }
     if *bus != Bus::System {
-        return Check::fail("daemon", failure.to_string(), "clavigerd --session");
+        return Check::fail("daemon", reason(failure), "clavigerd --mode session");
     }
     let Ok(connection) = bus.connect(Some(Duration::from_secs(5))).await else {
-        return Check::fail("daemon", failure.to_string(), "sudo systemctl start dbus");
+        return Check::fail("daemon", reason(failure), "sudo systemctl start dbus");
     };
     if let Some(state) = unit_state(&connection).await {
         match state.as_str() {
@@ -160,7 +165,7 @@ pub async fn unreachable(bus: &Bus, failure: &Failure) -> Check {
     if activatable(&connection).await {
         return Check::fail(
             "daemon",
-            failure.to_string(),
+            reason(failure),
             format!("sudo systemctl start {UNIT}; {}", journal()),
         );
     }
@@ -214,14 +219,14 @@ pub async fn polkit(system: bool, timeout: Option<Duration>) -> Vec<Check> {
     }
     let connection = match Bus::System.connect(timeout).await {
         Ok(connection) => connection,
-        Err(failure) => return vec![Check::fail("polkit", failure.to_string(), "sudo systemctl start dbus")],
+        Err(failure) => return vec![Check::fail("polkit", reason(&failure), "sudo systemctl start dbus")],
     };
     match known_actions(&connection).await {
         Ok(known) => {
-            let missing: Vec<String> = ACTIONS
+            let missing: Vec<&str> = POLKIT_ACTIONS
                 .iter()
-                .map(|action| format!("org.claviger.{action}"))
-                .filter(|action| !known.contains(action))
+                .copied()
+                .filter(|action| !known.iter().any(|one| one == action))
                 .collect();
             vec![if missing.is_empty() {
                 Check::ok("polkit", "it answers and knows our actions")

@@ -70,8 +70,8 @@ impl Ended {
         }
         let obligation = self.text("obligation");
         session.output.say(&format!(
-            "Something is left to do on the device: obligation {obligation}. When the device is plugged in, settle it \
-             with “claviger discharge {obligation}”."
+            "Something is left to do on the token itself (“claviger obligations” tells what). Once it is at hand: \
+             claviger discharge {obligation}"
         ))?;
         Ok(exit::OBLIGED)
     }

@@ -93,7 +93,7 @@ async fn fob(session: &Session, args: &RegisterFob) -> Result<u8, Failure> {
         (None, false) => SeedSource::Prompt,
     };
     let seed = secret::seed(&source)?;
-    let codes = codes(&args.codes)?;
+    let codes = if args.no_codes { Vec::new() } else { codes(&args.codes)? };
     let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
     let mut options = oath_options(&args.oath);
     options.insert(options::ENCODING, Variant::from(args.encoding.as_str()));

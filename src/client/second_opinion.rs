@@ -111,7 +111,10 @@ pub fn run(args: &SecondOpinionArgs) -> Result<u8, Failure> {
         .collect();
     let has_pin = info.options.iter().any(|(name, on)| name == "clientPin" && *on);
     answer.insert("options".to_owned(), Value::Object(options));
-    answer.insert("max-msg-size".to_owned(), json!(info.max_msg_size));
+    // 0 is how the crate says that the key did not tell.
+    if info.max_msg_size != 0 {
+        answer.insert("max-msg-size".to_owned(), json!(info.max_msg_size));
+    }
     answer.insert("pin-uv-auth-protocols".to_owned(), json!(info.pin_uv_auth_protocols));
     if has_pin {
         let retries = key

@@ -274,7 +274,10 @@ mod tests {
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "1234");
-        assert!(file.write_all(b"x").is_err());
+        assert!(file.write_all(b"x").is_err(), "it does not grow");
+        file.rewind().unwrap();
+        assert!(file.write_all(b"x").is_err(), "it cannot be overwritten");
+        assert!(file.set_len(0).is_err(), "it does not shrink");
     }
 
     #[test]

@@ -16,3 +16,18 @@ pub const DEVICES_PATH: &str = "/org/claviger/Claviger1/devices";
 pub const OPERATIONS_PATH: &str = "/org/claviger/Claviger1/operations";
 /// Version of the interfaces (`Manager1.ApiVersion`).
 pub const API_VERSION: u32 = 1;
+/// Every polkit action the daemon may ask about.
+pub const POLKIT_ACTIONS: &[&str] = &[
+    "org.claviger.inspect",
+    "org.claviger.register",
+    "org.claviger.test",
+    "org.claviger.verify",
+    "org.claviger.resync",
+    "org.claviger.suspend",
+    "org.claviger.revoke",
+    "org.claviger.configure",
+    "org.claviger.case",
+    "org.claviger.approve",
+    "org.claviger.bypass",
+    "org.claviger.audit",
+];

@@ -4,34 +4,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
-use crate::bus::{self, DeviceView, Verbs};
-use crate::device::registry::Registry;
-use crate::device::worker::{self, DeviceInfo, DeviceState};
+use crate::bus::{DeviceView, Verbs};
+use crate::device::worker::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
 use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
 use crate::link::FaceKind;
-use crate::types::{DeviceId, ObligationId};
-
-/// How many device events a slow bus may lag behind before it must read the list anew.
-const BACKLOG: usize = 256;
+use crate::types::{DeviceEvent, DeviceId, ObligationId};
 
 /// The house as the bus sees it.
 pub struct House {
     lifecycle: Arc<Lifecycle>,
-    events: broadcast::Sender<bus::DeviceEvent>,
 }
 
 impl House {
-    /// Begins to translate device events. Call it inside a tokio runtime.
+    /// Shows a house to the bus.
     #[must_use]
     pub fn new(lifecycle: Arc<Lifecycle>) -> Arc<Self> {
-        let events = broadcast::channel(BACKLOG).0;
-        tokio::spawn(translate(lifecycle.devices().clone(), events.clone()));
-        Arc::new(Self { lifecycle, events })
+        Arc::new(Self { lifecycle })
     }
 }
 
@@ -66,8 +58,8 @@ impl Verbs for House {
         self.lifecycle.devices().get(id).map(|handle| view(handle.info()))
     }
 
-    fn device_events(&self) -> broadcast::Receiver<bus::DeviceEvent> {
-        self.events.subscribe()
+    fn device_events(&self) -> broadcast::Receiver<DeviceEvent> {
+        self.lifecycle.devices().subscribe()
     }
 
     fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
@@ -76,26 +68,6 @@ impl Verbs for House {
 
     fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {
         self.lifecycle.device_of(obligation)
-    }
-}
-
-async fn translate(devices: Registry, out: broadcast::Sender<bus::DeviceEvent>) {
-    let mut events = devices.subscribe();
-    loop {
-        let event = match events.recv().await {
-            Ok(worker::DeviceEvent::Arrived(id)) => Some(bus::DeviceEvent::Arrived(id)),
-            Ok(worker::DeviceEvent::Changed(id)) => Some(bus::DeviceEvent::Changed(id)),
-            Ok(worker::DeviceEvent::Left(id)) => Some(bus::DeviceEvent::Left(id)),
-            Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "device events were missed");
-                None
-            }
-            Err(RecvError::Closed) => return,
-        };
-        if let Some(event) = event {
-            // Before anything is served nobody listens.
-            let _ = out.send(event);
-        }
     }
 }
 

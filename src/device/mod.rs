@@ -1,7 +1,7 @@
 //! What one plugged-in device can do.
 //!
-//! One thread, its *lane*, owns one physical device with all its faces. [`DeviceHandle::run`] sends it a job and waits for
-//! the answer; the job gets a [`Session`], which opens links when first needed and keeps them for the length of the job.
+//! One thread, its *lane*, owns one physical device with all its faces. [`worker::DeviceHandle::run`] sends it a job and waits for
+//! the answer; the job gets a [`session::Session`], which opens links when first needed and keeps them for the length of the job.
 
 use std::time::Duration;
 

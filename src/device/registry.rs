@@ -9,13 +9,13 @@ use tokio::sync::{broadcast, watch};
 
 use super::Deadlines;
 use super::session::Attached;
-use super::worker::{DeviceEvent, DeviceHandle, Lane, Shared, Wards};
+use super::worker::{DeviceHandle, Lane, Shared, Wards};
 use crate::link::card::CardSource;
 use crate::link::hid::HidSource;
 use crate::link::virtual_::VirtualSource;
 use crate::link::watch::Source;
 use crate::link::{Face, LinkError, LinkEvent};
-use crate::types::DeviceId;
+use crate::types::{DeviceEvent, DeviceId};
 
 /// Events a slow receiver may fall behind before it must read everything anew.
 const EVENT_BACKLOG: usize = 256;

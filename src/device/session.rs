@@ -96,7 +96,12 @@ impl Session {
             .find(FaceKind::Card)
             .ok_or(DeviceError::Unsupported("smart card commands"))?;
         self.proceed(one)?;
-        let patience = self.deadlines.lock.min(time_left(self.deadline));
+        // Powering a contactless card up takes as long as an exchange, also when nobody is in the way.
+        let patience = self
+            .deadlines
+            .lock
+            .saturating_add(self.deadlines.exchange)
+            .min(time_left(self.deadline));
         let link = one.opener.open_card(&one.face, patience)?;
         Ok(Box::new(Attended {
             link,

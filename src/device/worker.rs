@@ -2,7 +2,7 @@
 //!
 //! Some calls below us cannot be interrupted. The lane's thread may then be stuck, but never its callers: at a job's
 //! deadline plus [`Deadlines::grace`] the caller is answered, the device is declared unresponsive and its thread is left
-//! behind (*quarantined*). [`Wards`] counts such threads and caps them.
+//! behind (*quarantined*). `Wards` counts such threads and caps them.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,21 +16,10 @@ use super::identify::{self, Identity};
 use super::session::{Attached, Session};
 use super::{Deadlines, DeviceError};
 use crate::link::{Face, FaceKind, UsbIds};
-use crate::types::{Cancel, DeviceId, Reality, time_left};
+use crate::types::{Cancel, DeviceEvent, DeviceId, Reality, time_left};
 
 /// How often a job that waits for its turn looks at its cancel flag.
 const QUEUE_GLANCE: Duration = Duration::from_millis(100);
-
-/// Something happened to the set of devices. A receiver that lags must read [`super::registry::Registry::devices`] anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceEvent {
-    /// A device is there.
-    Arrived(DeviceId),
-    /// Its faces or its state are others than before.
-    Changed(DeviceId),
-    /// It is gone; its id is never used again.
-    Left(DeviceId),
-}
 
 /// Whether a device takes jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub use self::caller::CallerWatch;
 use self::polkit::Polkit;
 pub use self::polkit::PolkitDeadlines;
 use crate::grant::{Action, Caller, Grant, Object, Origin, Tier};
-use crate::types::CaseId;
+use crate::types::{CaseId, Mode};
 
 /// Checks that one uid may have open at once: each may be a dialog on somebody's screen. Counted by uid, so that opening
 /// more connections helps nobody and one user cannot lock out another.
@@ -77,6 +77,9 @@ pub enum Denied {
     /// An operation of somebody else.
     #[error("only the caller that started the operation may do this")]
     NotOwner,
+    /// A case was named, and there is none of that id.
+    #[error("there is no case {0}: authority cannot be drawn from it")]
+    UnknownCase(CaseId),
     /// Too many checks are open.
     #[error("too many calls are waiting for authorisation; answer or end those first")]
     TooManyPending,
@@ -102,26 +105,6 @@ pub enum ModeError {
     /// The bus did not answer.
     #[error("the bus could not be asked what it is: {0}")]
     Bus(String),
-}
-
-/// Which of the two doors is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// System bus, polkit.
-    System,
-    /// One person's bus, that person only.
-    Session,
-}
-
-impl Mode {
-    /// Name on the bus.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Session => "session",
-        }
-    }
 }
 
 enum Door {
@@ -225,6 +208,10 @@ impl Guard {
         };
         if !scope.covers(&object) {
             return Err(Denied::Unmapped);
+        }
+        // Until there are cases, none can be named: a journal entry that names one must mean one.
+        if let Some(case) = case {
+            return Err(Denied::UnknownCase(case));
         }
         let sender = header.sender().ok_or(Denied::NoSender)?;
         // Watch first, then ask who it is: a caller that leaves in between is seen by one of the two.

@@ -60,7 +60,7 @@ impl Polkit {
 
     /// Asks whether the sender of `header` may do `action`. The check is called off when `gone` resolves or the time is up.
     ///
-    /// polkit hands `details` to authentication agents, which may log them: no person and no serial in there.
+    /// Rules look at `details` (“verb”, “token”) and may log them: no person and no serial in there.
     pub(super) async fn check(
         &self,
         header: &Header<'_>,

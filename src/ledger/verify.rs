@@ -130,6 +130,12 @@ impl Audit<'_> {
             for row in &rows {
                 // The number is SQLite's own row id, so it is always there; without it there would be no going on.
                 let Cell::Int(number) = read(row, "seq") else { break };
+                // In a damaged file an index can lead back to where we were: that must not keep us here for ever.
+                if number < start || from.is_some_and(|from| number < from) {
+                    self.findings
+                        .frame("the journal's rows are out of order: the database file is damaged");
+                    return Ok(chain);
+                }
                 from = number.checked_add(1);
                 let seq = u64::try_from(number).unwrap_or(0);
                 let (Cell::Blob(payload), Cell::Blob(mac)) = (read(row, "payload"), read(row, "mac")) else {

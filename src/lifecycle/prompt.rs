@@ -11,11 +11,12 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::device::DeviceError;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
-use crate::device::worker::{DeviceEvent, DeviceHandle};
-use crate::ledger::{Duty, Obligation};
+use crate::device::worker::DeviceHandle;
+use crate::ledger::{Duty, Obligation, ObligationFilter};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::link::FaceKind;
+use crate::types::DeviceEvent;
 use crate::types::{Cancel, DeviceId, ObligationId};
 
 /// How many open obligations one arriving device is asked about; beyond it the oldest come first.
@@ -47,18 +48,18 @@ impl Lifecycle {
     }
 
     async fn look_at(self: &Arc<Self>, handle: DeviceHandle) {
-        let open = match self.ledger().obligations(true, None, MAX_ASKED).await {
+        let info = handle.info();
+        let filter = ObligationFilter {
+            open: true,
+            recognisable: Some(info.reality),
+        };
+        let fitting = match self.ledger().obligations(filter, None, MAX_ASKED).await {
             Ok(page) => page.items,
             Err(error) => {
                 tracing::warn!(%error, "obligations cannot be read");
                 return;
             }
         };
-        let info = handle.info();
-        let fitting: Vec<_> = open
-            .into_iter()
-            .filter(|obligation| obligation.reality == info.reality)
-            .collect();
         if fitting.is_empty() {
             return;
         }

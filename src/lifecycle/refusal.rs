@@ -51,7 +51,9 @@ pub enum Refusal {
     #[error("the code was not accepted")]
     CodeRejected,
     /// The clock is further off than one code can settle: resync with two.
-    #[error("one code is not enough for a token unseen for so long: resync it with two codes")]
+    #[error(
+        "one code is not enough for a clock that was not seen for so long, or never: resync the token with two codes"
+    )]
     NeedsResync,
     /// No clock drifts that far.
     #[error("the codes fit an offset of {offset_s} s, which is more than a clock drifts; see “beyond-bound”")]
@@ -69,7 +71,7 @@ pub enum Refusal {
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
     /// Too many wrong codes in a row.
-    #[error("too many wrong codes: the token is locked until it is resynced or resumed")]
+    #[error("too many wrong codes in a row: the token is locked until somebody who may do so resumes it")]
     Locked,
     /// Cancelled before the point of no return.
     #[error("cancelled")]

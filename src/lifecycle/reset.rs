@@ -2,18 +2,19 @@
 //! than ten seconds ago, so a person unplugs it and plugs it in again; whether it is the same key that comes back is proven by
 //! an assertion, not by the port it comes back on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::device::DeviceError;
-use crate::device::worker::{DeviceEvent, DeviceHandle};
+use crate::device::worker::DeviceHandle;
 use crate::ledger::Obligation;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::lifecycle::operation::{Phase, UserActionKind};
 use crate::link::FaceKind;
+use crate::types::DeviceEvent;
 
 /// How often the cancel flag is looked at while a person is waited for.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -32,9 +33,8 @@ pub async fn reset(
     prove(act, &before, credential.clone()).await?;
     let mut events = act.house.devices().subscribe();
     act.phase(Phase::Resetting, 40);
-    act.ask(UserActionKind::Replug, Some(before.id()), None);
-    let patience = act.house.settings().deadlines.touch;
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = Instant::now() + act.house.settings().deadlines.touch;
+    act.ask(UserActionKind::Replug, before.id(), deadline, None);
     let after = loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -44,7 +44,7 @@ pub async fn reset(
                 }
                 continue;
             }
-            () = tokio::time::sleep_until(deadline) => return Err(Refusal::DeviceAbsent),
+            () = tokio::time::sleep_until(deadline.into()) => return Err(Refusal::DeviceAbsent),
         };
         let arrived = match event {
             Ok(DeviceEvent::Arrived(id)) => act.house.devices().get(id),

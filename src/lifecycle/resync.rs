@@ -15,6 +15,9 @@ use crate::types::{TokenId, TokenKind, TokenState};
 /// Failures in a row, of codes and of resyncs, after which a person must look (NIST SP 800-63B-4 section 3.2.2).
 const HARD_LIMIT: u32 = 100;
 
+/// States in which a fob's codes count. A pending one was registered without codes and is activated by its first two.
+const USABLE: &[TokenState] = &[TokenState::Active, TokenState::Pending];
+
 /// What the caller allows beyond the ordinary; both are journalled.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowances {
@@ -38,10 +41,10 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
             verb: "resynced",
         });
     }
-    if record.state != TokenState::Active {
+    if !USABLE.contains(&record.state) {
         return Err(LedgerError::WrongState {
             is: record.state,
-            needs: TokenState::Active.to_string(),
+            needs: "active or pending".to_owned(),
         }
         .into());
     }
@@ -88,11 +91,8 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
                 ("beyond_bound", json!(allowances.beyond_bound)),
                 ("unsynchronised", json!(allowances.unsynchronised)),
             ]);
-            let changes = vec![
-                Mutation::Require {
-                    token,
-                    states: &[TokenState::Active],
-                },
+            let mut changes = vec![
+                Mutation::Require { token, states: USABLE },
                 Mutation::Advance {
                     token,
                     to,
@@ -100,6 +100,15 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
                     seen: now,
                 },
             ];
+            // Codes searched jointly are a harder test than any single one, so they are the first test too.
+            if record.state == TokenState::Pending {
+                changes.push(Mutation::Transition {
+                    token,
+                    from: &[TokenState::Pending],
+                    to: TokenState::Active,
+                    reason: None,
+                });
+            }
             match act.commit("resync.applied", Some(token), detail, changes).await {
                 Err(LedgerError::Stale(_)) => failed(act, token, "stale", Refusal::CodeRejected).await,
                 Err(error) => Err(error.into()),

@@ -25,6 +25,8 @@ const MAX_READERS: usize = 16;
 const MAX_RESPONSE: usize = 65_538;
 /// How long after a failed command we wait for pcscd to notice that the card was taken; it looks every 400 ms.
 const REMOVAL_NOTICE: Duration = Duration::from_millis(600);
+/// How long a reader may take to say where on the USB it is.
+const CHANNEL_PATIENCE: Duration = Duration::from_millis(500);
 /// How often and how long `stop` calls the watcher out of its sleep.
 const STOP_CALLS: u32 = 40;
 const STOP_CALL: Duration = Duration::from_millis(25);
@@ -32,7 +34,7 @@ const STOP_CALL: Duration = Duration::from_millis(25);
 /// The cards in all readers.
 pub struct CardSource {
     shared: Arc<Shared>,
-    /// Readers for whose lock a thread of ours still waits.
+    /// Readers that a thread of ours is still opening.
     queueing: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -177,6 +179,8 @@ struct Told {
     key: String,
     /// pcscd's count of insertions and removals in this reader.
     count: u32,
+    /// Another program had the reader for itself, so that it could not be asked where on the USB it is.
+    unasked: bool,
 }
 
 impl<'a> Readers<'a> {
@@ -206,7 +210,7 @@ impl<'a> Readers<'a> {
             }
             // New readers answer at once, and then the list is read again.
             match context.get_status_change(None, &mut self.states) {
-                Ok(()) | Err(Error::Timeout | Error::Cancelled | Error::UnknownReader) => self.compare(context),
+                Ok(()) | Err(Error::Timeout | Error::Cancelled | Error::UnknownReader) => self.compare(),
                 Err(error) => return error,
             }
         }
@@ -243,7 +247,7 @@ impl<'a> Readers<'a> {
     }
 
     /// Tells what the last status change means.
-    fn compare(&mut self, context: &Context) {
+    fn compare(&mut self) {
         for at in 0..self.states.len() {
             let Some(state) = self.states.get_mut(at) else { continue };
             state.sync_current_state();
@@ -254,21 +258,27 @@ impl<'a> Readers<'a> {
             let atr = state.atr().to_vec();
             // A mute card cannot be used and often becomes a good one when it is turned round.
             let usable = seen.contains(State::PRESENT) && !seen.contains(State::MUTE);
-            let same = self.told.get(&name).is_some_and(|told| told.count == count);
+            let exclusive = seen.contains(State::EXCLUSIVE);
+            let same = self.told.get_mut(&name).is_some_and(|told| {
+                // Asked once more when the reader is free, so that a key is not shown as two devices for ever.
+                let ask_now = told.unasked && !exclusive && std::mem::take(&mut told.unasked);
+                told.count == count && !(ask_now && usb_address(&name).is_some())
+            });
             if !usable || !same {
                 self.left(&name);
             }
             if usable && !same {
-                self.arrived(context, name, count, &atr);
+                self.arrived(name, count, &atr, exclusive);
             }
         }
     }
 
-    fn arrived(&mut self, context: &Context, name: CString, count: u32, atr: &[u8]) {
+    fn arrived(&mut self, name: CString, count: u32, atr: &[u8], exclusive: bool) {
         let number = next_attachment();
         let reader = clean(&name.to_string_lossy(), 128);
         let key = format!("card:{reader}#{number}");
-        let body = usb_address(context, &name).map_or_else(|| key.clone(), |(bus, device)| usb_body(bus, device));
+        let address = usb_address(&name);
+        let body = address.map_or_else(|| key.clone(), |(bus, device)| usb_body(bus, device));
         let face = Face {
             key: key.clone(),
             kind: FaceKind::Card,
@@ -283,7 +293,8 @@ impl<'a> Readers<'a> {
                 reader: name.to_string_lossy().into_owned(),
             },
         };
-        self.told.insert(name, Told { key, count });
+        let unasked = exclusive && address.is_none();
+        self.told.insert(name, Told { key, count, unasked });
         (self.sink)(LinkEvent::Arrived(face));
     }
 
@@ -305,12 +316,24 @@ fn is_pnp(state: &ReaderState) -> bool {
 }
 
 /// The bus and device number of a USB reader: `SCARD_ATTR_CHANNEL_ID` is 0x0020bbdd then (PC/SC part 3 section 3.1.1).
-fn usb_address(context: &Context, reader: &CStr) -> Option<(u32, u32)> {
-    // Direct mode neither powers the card nor minds who else uses it.
-    let card = context.connect(reader, ShareMode::Direct, Protocols::UNDEFINED).ok()?;
-    let answer = card.get_attribute_owned(Attribute::ChannelId);
-    let _ = card.disconnect(Disposition::LeaveCard);
-    let channel = u32::from_ne_bytes(answer.ok()?.get(..4)?.try_into().ok()?);
+/// `None` for other readers, and when another program has a transaction and does not end it soon.
+fn usb_address(reader: &CStr) -> Option<(u32, u32)> {
+    let (give, take) = mpsc::sync_channel(1);
+    let reader = reader.to_owned();
+    // Connecting waits without end for a transaction; the watcher must not.
+    let ask = move || {
+        let context = Context::establish(Scope::System).ok()?;
+        // Direct mode neither powers the card nor minds who else uses it.
+        let card = context.connect(&reader, ShareMode::Direct, Protocols::UNDEFINED).ok()?;
+        let answer = card.get_attribute_owned(Attribute::ChannelId);
+        let _ = card.disconnect(Disposition::LeaveCard);
+        Some(u32::from_ne_bytes(answer.ok()?.get(..4)?.try_into().ok()?))
+    };
+    let asking = thread::Builder::new()
+        .name("link-card-usb".into())
+        .spawn(move || give.send(ask()));
+    drop(asking.ok()?);
+    let channel = take.recv_timeout(CHANNEL_PATIENCE).ok()??;
     (channel >> 16 == 0x0020).then_some(((channel >> 8) & 0xFF, channel & 0xFF))
 }
 
@@ -328,6 +351,9 @@ fn is_contactless(atr: &[u8]) -> bool {
     matches!(atr, [0x3B, 0x80..=0x8F, 0x80, 0x01, ..])
 }
 
+/// Both `SCardConnect` and `SCardBeginTransaction` wait without end while another program has a transaction. So a thread of
+/// its own opens, at most one for each reader, and we wait as long as we have patience. If it gets the card too late, it
+/// lets go at once.
 impl Opener for CardSource {
     fn open_hid(&self, _: &Face, _: Duration) -> Result<Box<dyn HidLink>, LinkError> {
         Err(LinkError::NotTheSame)
@@ -338,46 +364,14 @@ impl Opener for CardSource {
             return Err(LinkError::NotTheSame);
         };
         let name = CString::new(reader.as_str()).map_err(|_| LinkError::NotTheSame)?;
-        if lock(&self.queueing).contains(reader) {
-            return Err(LinkError::Busy { holder: None });
-        }
-        let context = Context::establish(Scope::System).map_err(explain)?;
-        let card = match context.connect(&name, ShareMode::Shared, Protocols::ANY) {
-            // The field of a contactless reader may still be coming up.
-            Err(error) if face.contactless && is_cold(error) => {
-                context.connect(&name, ShareMode::Shared, Protocols::ANY)
-            }
-            other => other,
-        }
-        .map_err(explain)?;
-        let open = OpenCard {
-            card: Some(card),
-            context,
-            reader: name,
-            sent: false,
-            buffer: vec![0; MAX_RESPONSE],
-        };
-        self.begin_transaction(open, reader, patience)
-    }
-}
-
-impl CardSource {
-    /// Takes the card for ourselves, so that no other program's SELECT comes between two of our commands.
-    ///
-    /// `SCardBeginTransaction` waits without end for whoever has it, so a thread of its own waits, at most one for each
-    /// reader. If it gets the card too late, it lets go at once.
-    fn begin_transaction(
-        &self,
-        open: OpenCard,
-        reader: &str,
-        patience: Duration,
-    ) -> Result<Box<dyn CardLink>, LinkError> {
         let (give, take) = mpsc::sync_channel(0);
         let queueing = Arc::clone(&self.queueing);
-        lock(&queueing).insert(reader.to_owned());
-        let own = reader.to_owned();
-        let spawned = thread::Builder::new().name("link-card-lock".into()).spawn(move || {
-            let result = open.begin();
+        if !lock(&queueing).insert(reader.clone()) {
+            return Err(LinkError::Busy { holder: None });
+        }
+        let (own, contactless) = (reader.clone(), face.contactless);
+        let spawned = thread::Builder::new().name("link-card-open".into()).spawn(move || {
+            let result = OpenCard::open(&name, contactless);
             lock(&queueing).remove(&own);
             // Nobody there any more: the card comes back with the error and is released by its drop.
             drop(give.send(result));
@@ -429,16 +423,29 @@ struct OpenCard {
 }
 
 impl OpenCard {
-    fn begin(mut self) -> Result<Self, LinkError> {
-        let Some(card) = &mut self.card else {
-            return Err(LinkError::Gone);
-        };
-        let begun = match begin(card) {
-            Err(Error::ResetCard) => reconnect(card).and_then(|()| begin(card)),
+    /// Connects and takes the card for ourselves, so that no other program's SELECT comes between two of our commands.
+    fn open(reader: &CStr, contactless: bool) -> Result<Self, LinkError> {
+        let context = Context::establish(Scope::System).map_err(explain)?;
+        let connect = || context.connect(reader, ShareMode::Shared, Protocols::ANY);
+        let card = match connect() {
+            // The field of a contactless reader may still be coming up.
+            Err(error) if contactless && is_cold(error) => connect(),
             other => other,
         };
+        let mut card = card.map_err(explain)?;
+        let begun = match begin(&mut card) {
+            Err(Error::ResetCard) => reconnect(&mut card).and_then(|()| begin(&mut card)),
+            other => other,
+        };
+        let open = Self {
+            card: Some(card),
+            context,
+            reader: reader.to_owned(),
+            sent: false,
+            buffer: vec![0; MAX_RESPONSE],
+        };
         begun.map_err(explain)?;
-        Ok(self)
+        Ok(open)
     }
 
     /// Whether the card leaves the reader within the time pcscd needs to notice.
@@ -484,7 +491,7 @@ impl CardLink for OpenCard {
         }
         self.sent = true;
         match result {
-            // Some drivers answer with nothing for a card that has just been taken out.
+            // Some drivers answer so when the card was taken while it worked.
             Ok(response) if response.len() < 2 && self.is_gone() => Err(LinkError::Gone),
             Ok(response) => {
                 if let Some(used) = self.buffer.get_mut(..response.len()) {

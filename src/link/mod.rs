@@ -9,6 +9,7 @@ mod card_service;
 mod descriptor;
 pub mod hid;
 mod holder;
+pub mod trace;
 pub mod virtual_;
 pub mod watch;
 

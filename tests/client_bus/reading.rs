@@ -267,3 +267,28 @@ fn pages_and_completions_come_from_the_same_source() {
     assert!(page.contains("an obligation remains"), "exit codes are on the page");
     assert!(!dir.path().join("claviger-second-opinion.1").exists());
 }
+
+/// `man/` is what the program writes: after a change run `claviger generate man man`.
+#[test]
+fn the_pages_in_the_tree_are_current() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut generate = std::process::Command::new(env!("CARGO_BIN_EXE_claviger"));
+    assert!(
+        generate
+            .args(["generate", "man"])
+            .arg(dir.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let mut count = 0;
+    for page in std::fs::read_dir(dir.path()).unwrap() {
+        let page = page.unwrap();
+        let kept = std::fs::read_to_string(kept.join(page.file_name())).unwrap_or_default();
+        let new = std::fs::read_to_string(page.path()).unwrap();
+        assert!(kept == new, "man/{} is not current", page.file_name().display());
+        count += 1;
+    }
+    assert!(count > 15);
+}

@@ -23,13 +23,19 @@ struct Seat {
 
 impl Seat {
     fn take(fake: &Fake, args: &[&str]) -> Self {
+        Self::take_with(args, &[("CLAVIGER_BUS", &fake.address)])
+    }
+
+    fn take_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let pty = openpty(None, None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         // setsid --ctty makes the slave the controlling terminal, so that /dev/tty is it.
         let child = Command::new("setsid")
             .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_claviger")])
             .args(args)
-            .env("CLAVIGER_BUS", &fake.address)
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .envs(environment.iter().copied())
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -157,4 +163,47 @@ async fn codes_are_asked_for_one_after_the_other() {
     seat.expect("Resynced token");
     assert_eq!(seat.exit_code(), Some(0));
     assert_eq!(fake.calls()[0].1["codes"], serde_json::json!(["111111", "222222"]));
+}
+
+/// On the system bus with a terminal, polkit's text agent runs for the client's process, registered before the first call
+/// that polkit may have to ask about, and ends with the client. A stand-in notes how it is called.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_agent_comes_and_goes_with_the_client() {
+    let fake = Fake::start().await;
+    fake.play(Play::TouchUntilCancelled);
+    let dir = tempfile::tempdir().unwrap();
+    let agent = dir.path().join("pkttyagent");
+    let script = "#!/bin/sh\necho $$ \"$@\" >\"${0%/*}/called\"\nwhile [ $# -gt 1 ]; do [ $1 = --notify-fd ] && fd=$2; shift; \
+                  done\neval \"exec $fd>&-\"\nexec sleep 100\n";
+    std::fs::write(&agent, script).unwrap();
+    std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let environment = [
+        ("DBUS_SYSTEM_BUS_ADDRESS", fake.address.as_str()),
+        ("CLAVIGER_BUS", "system"),
+        ("PATH", &path),
+    ];
+    let mut seat = Seat::take_with(&["test", KEY], &environment);
+    seat.expect("Touch the");
+    // --pdeathsig and --process: the agent's parent is the process it is registered for.
+    let called = std::fs::read_to_string(dir.path().join("called")).unwrap();
+    let words: Vec<&str> = called.split_whitespace().collect();
+    assert_eq!((words[1], words[3]), ("--process", "--notify-fd"), "{called}");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", words[0])).unwrap();
+    let parent = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap();
+    assert_eq!(parent, words[2]);
+    seat.type_in("\u{3}");
+    assert_eq!(seat.exit_code(), Some(5));
+    let deadline = Instant::now() + PATIENCE;
+    let alive = || {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", words[0])).unwrap_or_default();
+        state
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    };
+    while alive() {
+        assert!(Instant::now() < deadline, "the agent outlives the client");
+        std::thread::yield_now();
+    }
 }

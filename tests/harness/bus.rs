@@ -18,8 +18,46 @@ pub struct PrivateBus {
 }
 
 impl PrivateBus {
-    /// Starts it and waits until it listens.
+    /// One person's bus, on which everything is allowed.
     pub fn start() -> Self {
+        Self::with(
+            r#"<type>session</type>
+  <policy context="default">
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+    <allow own="*"/>
+    <allow user="*"/>
+  </policy>"#,
+        )
+    }
+
+    /// A system bus with the distribution's policies and ours, open to every user.
+    pub fn system() -> Self {
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/org.claviger.Claviger1.conf");
+        let bus = Self::with(&format!(
+            r#"<type>system</type>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+  </policy>
+  <includedir>/usr/share/dbus-1/system.d</includedir>
+  <include>{ours}</include>"#
+        ));
+        bus.open_to_others();
+        bus
+    }
+
+    /// Starts a bus with this in its configuration, and waits until it listens.
+    fn with(policy: &str) -> Self {
         let dir = tempfile::tempdir().expect("a scratch directory");
         let socket = dir.path().join("bus");
         let config = dir.path().join("bus.conf");
@@ -27,15 +65,9 @@ impl PrivateBus {
             r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
-  <type>session</type>
   <listen>unix:path={}</listen>
   <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow send_destination="*"/>
-    <allow receive_sender="*"/>
-    <allow own="*"/>
-    <allow user="*"/>
-  </policy>
+  {policy}
 </busconfig>"#,
             socket.display()
         );
@@ -50,6 +82,7 @@ impl PrivateBus {
         BufReader::new(child.stdout.take().expect("its output"))
             .read_line(&mut address)
             .expect("its address");
+        assert!(!address.is_empty(), "dbus-daemon did not start");
         Self {
             child,
             address: address.trim().to_owned(),
@@ -62,9 +95,18 @@ impl PrivateBus {
         &self.address
     }
 
-    /// A directory that lives as long as the bus.
-    pub fn directory(&self) -> &std::path::Path {
-        self.dir.path()
+    /// A copy of this test program where other users can start it: the build directory may lie where they cannot go.
+    ///
+    /// `cp` does it, for a descriptor open for writing here would be inherited by whatever another test starts at the same
+    /// moment, and then the copy cannot be executed (ETXTBSY).
+    pub fn program(&self) -> std::path::PathBuf {
+        let copy = self.dir.path().join("program");
+        if !copy.exists() {
+            let this = std::env::current_exe().expect("this program");
+            let copied = Command::new("cp").arg(this).arg(&copy).status().expect("cp");
+            assert!(copied.success(), "this program could not be copied");
+        }
+        copy
     }
 
     /// Lets other users reach the socket.
@@ -76,6 +118,14 @@ impl PrivateBus {
         ] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("opened");
         }
+    }
+
+    /// A connection for the daemon's objects, made as the daemon makes it.
+    pub async fn connect_to_serve(&self) -> Connection {
+        let builder = zbus::connection::Builder::address(self.address.as_str());
+        claviger::bus::connect(builder)
+            .await
+            .expect("a connection to the private bus")
     }
 
     /// A new connection.

@@ -62,7 +62,12 @@ impl Ledger for EmptyLedger {
         self.touch();
         Err(LedgerError::NotFound("seed"))
     }
-    async fn obligations(&self, _: bool, _: Option<&str>, _: u32) -> Result<Page<Obligation>, LedgerError> {
+    async fn obligations(
+        &self,
+        _: claviger::ledger::ObligationFilter,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Page<Obligation>, LedgerError> {
         self.touch();
         Ok(Page {
             items: Vec::new(),
@@ -254,7 +259,7 @@ impl World {
             Some(temper) => Some(FakePolkit::start(&bus, temper).await),
             None => None,
         };
-        let daemon = bus.connect().await;
+        let daemon = bus.connect_to_serve().await;
         let guard = Guard::system(&daemon, deadlines).await.expect("a guard");
         Self::serve(bus, polkit, daemon, guard, limits).await
     }
@@ -262,8 +267,17 @@ impl World {
     /// Session mode.
     pub async fn session() -> Self {
         let bus = PrivateBus::start();
-        let daemon = bus.connect().await;
+        let daemon = bus.connect_to_serve().await;
         let guard = Guard::session(&daemon).await.expect("a guard");
+        Self::serve(bus, None, daemon, guard, Limits::default()).await
+    }
+
+    /// System mode on a bus that has a polkit of its own.
+    pub async fn on(bus: PrivateBus) -> Self {
+        let daemon = bus.connect_to_serve().await;
+        let guard = Guard::system(&daemon, PolkitDeadlines::default())
+            .await
+            .expect("a guard");
         Self::serve(bus, None, daemon, guard, Limits::default()).await
     }
 

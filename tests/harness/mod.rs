@@ -5,3 +5,4 @@ pub mod bus;
 pub mod contract;
 pub mod desk;
 pub mod polkit;
+pub mod polkitd;

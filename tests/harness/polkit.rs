@@ -60,12 +60,12 @@ impl FakePolkit {
             heard: heard.clone(),
             temper: temper.clone(),
         };
-        let connection = bus.connect().await;
-        connection
-            .object_server()
-            .at("/org/freedesktop/PolicyKit1/Authority", authority)
+        // Served from the start: a connection that is given its first object later may lose the first call.
+        let connection = zbus::connection::Builder::address(bus.address())
+            .serve_at("/org/freedesktop/PolicyKit1/Authority", authority)
+            .build()
             .await
-            .expect("an authority");
+            .expect("a connection to the private bus");
         connection
             .request_name("org.freedesktop.PolicyKit1")
             .await

@@ -1,9 +1,9 @@
 //! What the trait promises, one promise a test.
 
-use claviger::ledger::{Filter, IntentEnd, Ledger, LedgerError, Mutation};
+use claviger::ledger::{Filter, IntentEnd, Ledger, LedgerError, Mutation, ObligationFilter};
 use claviger::types::{RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
 
-use crate::desk::{SEED, event, fob, insert, intent, key, obligation, open};
+use crate::desk::{OPEN, SEED, event, fob, insert, intent, key, obligation, open};
 
 #[tokio::test]
 async fn a_token_comes_back_as_it_went_in() {
@@ -210,9 +210,9 @@ async fn obligations_come_oldest_first_and_are_discharged_once() {
             .await
             .unwrap();
     }
-    let page = ledger.obligations(true, None, 3).await.unwrap();
+    let page = ledger.obligations(OPEN, None, 3).await.unwrap();
     assert_eq!(page.items.iter().map(|o| o.created.0).collect::<Vec<_>>(), [96, 97, 98]);
-    let rest = ledger.obligations(true, page.next.as_deref(), 3).await.unwrap();
+    let rest = ledger.obligations(OPEN, page.next.as_deref(), 3).await.unwrap();
     assert_eq!(rest.items.iter().map(|o| o.created.0).collect::<Vec<_>>(), [99, 100]);
     assert_eq!(rest.next, None);
     let done = || Mutation::Discharge {
@@ -224,8 +224,16 @@ async fn obligations_come_oldest_first_and_are_discharged_once() {
         ledger.commit(event(3), vec![done()]).await,
         Err(LedgerError::Stale("obligation"))
     );
-    assert_eq!(ledger.obligations(true, None, 9).await.unwrap().items.len(), 4);
-    assert_eq!(ledger.obligations(false, None, 9).await.unwrap().items.len(), 5);
+    assert_eq!(ledger.obligations(OPEN, None, 9).await.unwrap().items.len(), 4);
+    assert_eq!(
+        ledger
+            .obligations(ObligationFilter::default(), None, 9)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        5
+    );
     assert_eq!(
         ledger.obligation(duties[0].id).await.unwrap().unwrap().discharged,
         Some(UnixMillis(9))
@@ -284,4 +292,41 @@ async fn a_second_opener_is_refused() {
     let closed = ledger.commit(event(1), vec![]).await;
     assert_eq!(closed, Err(LedgerError::Storage("the ledger is closed".to_owned())));
     again.commit(event(1), vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn commits_that_share_a_transaction_do_not_share_their_fate() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = std::sync::Arc::new(open(dir.path()).await.unwrap());
+    let record = fob("S-1");
+    ledger.commit(event(0), vec![insert(&record, None)]).await.unwrap();
+    // All are in the queue before the writer runs: this runtime has one thread.
+    let tries: Vec<_> = (1..=60)
+        .map(|number: i64| {
+            let ledger = ledger.clone();
+            let good = Mutation::Fail { token: record.id };
+            let bad = Mutation::Fail {
+                token: TokenId::generate(),
+            };
+            let mutations = if number % 3 == 0 { vec![good, bad] } else { vec![good] };
+            tokio::spawn(async move { (number, ledger.commit(event(number), mutations).await) })
+        })
+        .collect();
+    let mut entries = Vec::new();
+    for one in tries {
+        match one.await.unwrap() {
+            (number, Ok(seq)) => {
+                assert_ne!(number % 3, 0);
+                entries.push(seq);
+            }
+            (number, refused) => {
+                assert_eq!(number % 3, 0);
+                assert_eq!(refused, Err(LedgerError::NotFound("token")));
+            }
+        }
+    }
+    entries.sort();
+    assert_eq!(entries, (2..=41).collect::<Vec<_>>());
+    assert_eq!(ledger.token(record.id).await.unwrap().unwrap().failures, 40);
+    assert_eq!(ledger.verify().await.unwrap().findings, []);
 }

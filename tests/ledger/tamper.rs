@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::desk::{by_hand, event, fob, insert, intent, key, obligation, open, stranger};
+use crate::desk::{Dice, by_hand, event, fob, insert, intent, key, obligation, open, stranger};
 
 /// Diagnostic columns of the migration tool, which nothing relies on.
 const UNWATCHED: [&str; 2] = ["_sqlx_migrations.installed_on", "_sqlx_migrations.execution_time"];
@@ -51,7 +51,7 @@ async fn furnish(directory: &Path) -> Vec<String> {
     let moved = Mutation::Bind {
         token: tokens[4].id,
         binding: Binding::None,
-        unique: Some("fido2:other".to_owned()),
+        unique: Some(crate::desk::unique("fido2:other")),
     };
     let (with, without) = (intent(Some(third)), intent(None));
     let phase = |of: &Intent| Mutation::Phase {
@@ -421,4 +421,112 @@ async fn a_large_ledger_is_verified_in_shares() {
     by_hand(dir.path(), "UPDATE tokens SET model = 'other'").await.unwrap();
     let ledger = open(dir.path()).await.unwrap();
     assert_eq!(ledger.verify().await.unwrap().findings.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_head_changed_under_a_running_daemon_stops_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    let token = fob("S-1");
+    ledger.commit(event(1), vec![insert(&token, None)]).await.unwrap();
+    let mut conn = stranger(dir.path()).await;
+    sqlx::query("UPDATE head SET count = 0")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let refused = ledger
+            .commit(event(2), vec![Mutation::Fail { token: token.id }])
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("cannot be continued"), "{refused}");
+    }
+    assert_eq!(ledger.token(token.id).await.unwrap().unwrap().failures, 0);
+    assert_eq!(ledger.verify().await.unwrap().findings.len(), 1);
+    sqlx::query("UPDATE head SET count = 1")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE tokens SET failures = 7")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let report = ledger.verify().await.unwrap();
+    let due = format!("token {}: failures is 7, but the journal says 0", token.id);
+    assert_eq!(
+        report
+            .findings
+            .iter()
+            .map(|finding| finding.what.as_str())
+            .collect::<Vec<_>>(),
+        [due]
+    );
+}
+
+/// All that the tables hold, as text.
+async fn dump(directory: &Path) -> Result<String, sqlx::Error> {
+    let mut conn = stranger(directory).await;
+    let mut text = String::new();
+    for table in [
+        "meta",
+        "tokens",
+        "personal",
+        "seeds",
+        "obligations",
+        "intents",
+        "journal",
+        "head",
+    ] {
+        let columns: Vec<String> = sqlx::query_scalar("SELECT 'quote(' || name || ')' FROM pragma_table_info(?)")
+            .bind(table)
+            .fetch_all(&mut conn)
+            .await?;
+        let sql = format!("SELECT {} FROM {table} ORDER BY 1", columns.join(" || ',' || "));
+        for row in sqlx::query_scalar::<_, String>(AssertSqlSafe(sql))
+            .fetch_all(&mut conn)
+            .await?
+        {
+            text.push_str(&row);
+            text.push('\n');
+        }
+    }
+    conn.close().await?;
+    Ok(text)
+}
+
+/// Bytes of the file changed by lot: said, or without effect on a single value; never a panic, never a hang.
+#[tokio::test]
+async fn garbled_bytes_are_found_or_without_effect() {
+    let template = tempfile::tempdir().unwrap();
+    furnish(template.path()).await;
+    let due = dump(template.path()).await.unwrap();
+    let good = std::fs::read(template.path().join("state/ledger.db")).unwrap();
+    let mut dice = Dice(5);
+    let (mut refused, mut found, mut without) = (0, 0, 0);
+    for case in 0..300 {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("state")).unwrap();
+        std::fs::copy(template.path().join("claviger.key"), dir.path().join("claviger.key")).unwrap();
+        let mut bytes = good.clone();
+        for _ in 0..=dice.roll(3) {
+            let at = usize::try_from(dice.roll(bytes.len() as u64)).unwrap();
+            bytes[at] ^= u8::try_from(1 + dice.roll(255)).unwrap();
+        }
+        std::fs::write(dir.path().join("state/ledger.db"), &bytes).unwrap();
+        let Ok(ledger) = open(dir.path()).await else {
+            refused += 1;
+            continue;
+        };
+        let report = ledger.verify().await;
+        ledger.close().await;
+        match report {
+            Ok(report) if report.findings.is_empty() => {
+                assert_eq!(dump(dir.path()).await.ok().as_ref(), Some(&due), "case {case}");
+                without += 1;
+            }
+            Ok(_) | Err(_) => found += 1,
+        }
+    }
+    println!("garbled: {refused} refused at opening, {found} found, {without} in unused space");
+    assert!(found > 20 && without > 0);
 }

@@ -103,6 +103,12 @@ enum Verb {
     List,
     /// Take a token's power away and give it back without unplugging it.
     PowerCycle { name: String },
+    /// Make time pass for one token: its reset window closes, its PIN tokens run out, a wait for a touch ends.
+    Advance {
+        name: String,
+        #[arg(long)]
+        ms: u64,
+    },
     /// Make a new token; plug it in afterwards.
     New {
         name: String,
@@ -257,6 +263,7 @@ fn run(cli: Cli) -> Result<ExitCode, SimError> {
         Verb::Frames { name } => Request::Frames { name },
         Verb::List => Request::List,
         Verb::PowerCycle { name } => Request::PowerCycle { name },
+        Verb::Advance { name, ms } => Request::Advance { name, ms },
         Verb::New {
             name,
             profile,
@@ -389,12 +396,27 @@ fn up(args: UpArgs) -> Result<ExitCode, SimError> {
             return Ok(ExitCode::from(code));
         }
         if ended.recv_timeout(Duration::from_millis(20)).is_ok() {
-            // It may have ended by the same Ctrl-C.
-            let _ = child.kill();
-            let _ = child.wait();
+            end(&mut child);
             return Ok(ExitCode::from(130));
         }
     }
+}
+
+/// Asks a command to end, and insists after a while. It may have ended by the same Ctrl-C.
+fn end(child: &mut std::process::Child) {
+    use nix::sys::signal::{Signal, kill};
+
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    for _ in 0..250 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 fn find_daemon() -> PathBuf {

@@ -85,9 +85,16 @@ impl Authenticator {
         if resident && self.profile.resident_slots == 0 {
             return Err(Status::UnsupportedOption.into());
         }
-        // No model here verifies by itself; `uv` beside a pinUvAuthParam is ignored, as the standard wants.
+        // No model here verifies by itself; `uv` beside a pinUvAuthParam is ignored, as the standard wants. Keys of
+        // CTAP 2.0 with a PIN ask for it instead of refusing the option, and libfido2 waits for just that.
         if flag("uv", false)? && params.get(if key == 0x07 { 0x08 } else { 0x06 }).is_none() {
-            return Err(Status::InvalidOption.into());
+            let old_with_pin = !self.profile.is_2_1() && self.memory.pin.is_some();
+            return Err(if old_with_pin {
+                Status::PuatRequired
+            } else {
+                Status::InvalidOption
+            }
+            .into());
         }
         Ok(Options {
             resident,

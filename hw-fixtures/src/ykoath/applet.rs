@@ -88,10 +88,6 @@ impl Applet {
         self.credentials.len()
     }
 
-    pub(super) fn deselect(&mut self) {
-        self.validated = false;
-    }
-
     /// Version, device name, and, under a password, the challenge for VALIDATE.
     pub(super) fn select(&mut self) -> Vec<u8> {
         self.validated = false;

@@ -56,13 +56,12 @@ impl OathCard {
         }
     }
 
-    /// Power off and on: no applet is selected, no password validated.
+    /// Power off and on: no applet is selected, and selecting it anew asks for the password anew.
     pub fn power_cycle(&mut self) {
         self.selected = false;
         self.chained.clear();
         self.remaining.clear();
         self.pending = None;
-        self.applet.deselect();
     }
 
     /// Changes how the person behaves.

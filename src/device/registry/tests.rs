@@ -1,5 +1,7 @@
 //! Lanes and books, driven by a fake source whose links do what a test wants.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
@@ -235,7 +237,7 @@ async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
     let begun = Instant::now();
     let stuck = tokio::spawn({
         let (device, cancel) = (device.clone(), cancel.clone());
-        async move { device.run(within(Duration::from_millis(150)), cancel, job).await }
+        async move { device.run(within(Duration::from_millis(300)), cancel, job).await }
     });
     runs.await.expect("runs");
     let queued = tokio::spawn({
@@ -244,7 +246,7 @@ async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
     });
     assert_eq!(stuck.await.unwrap(), Err(DeviceError::Unresponsive));
     let took = begun.elapsed();
-    assert!((300..1500).contains(&took.as_millis()), "{took:?}");
+    assert!((440..2500).contains(&took.as_millis()), "{took:?}");
     assert!(cancel.is_cancelled());
     assert_eq!(
         queued.await.unwrap(),
@@ -287,7 +289,7 @@ async fn beyond_the_cap_new_devices_wait_until_a_stuck_call_returns() {
     let (registry, fake) = begin(1, Fake::default());
     let device = one_device(&registry, &fake);
     let (job, _runs, release) = blocking_job();
-    let stuck = device.run(within(Duration::from_millis(10)), Cancel::new(), job).await;
+    let stuck = device.run(within(Duration::from_millis(300)), Cancel::new(), job).await;
     assert_eq!(stuck, Err(DeviceError::Unresponsive));
     assert_eq!(fake.plug("k2", FaceKind::Hid, "b2"), None);
     assert_eq!(fake.plug("k3", FaceKind::Hid, "b3"), None);
@@ -386,7 +388,7 @@ async fn a_dropped_caller_raises_the_cancel_flag_and_a_stuck_job_is_still_notice
     let cancel = Cancel::new();
     let caller = tokio::spawn({
         let (device, cancel) = (device.clone(), cancel.clone());
-        async move { device.run(within(Duration::from_millis(100)), cancel, job).await }
+        async move { device.run(within(Duration::from_millis(300)), cancel, job).await }
     });
     runs.await.expect("runs");
     caller.abort();
@@ -457,4 +459,73 @@ async fn shutdown_lets_jobs_end_then_cancels_them() {
         Err(DeviceError::Cancelled)
     );
     assert_eq!(fake.plug("k2", FaceKind::Hid, "b2"), None);
+}
+
+/// Sends one frame of the virtual link.
+fn frame(stream: &mut UnixStream, kind: u8, payload: &[u8]) {
+    let length = u32::try_from(payload.len() + 1).expect("short").to_be_bytes();
+    stream
+        .write_all(&[&length[..], &[kind], payload].concat())
+        .expect("write");
+}
+
+fn next_frame(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("length");
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame).expect("frame");
+    (frame.remove(0), frame)
+}
+
+#[tokio::test]
+async fn a_simulated_token_goes_all_the_way() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("sim.sock");
+    let config = DeviceConfig {
+        deadlines: DEADLINES,
+        virtual_socket: Some(path.clone()),
+        hid: false,
+        cards: false,
+        max_quarantined: 2,
+    };
+    let registry = Registry::start(&config, sources(&config).expect("sources"));
+    let mut events = registry.subscribe();
+    tokio::time::timeout(SOON, registry.settled()).await.expect("settled");
+    let simulator = std::thread::spawn(move || {
+        let mut stream = UnixStream::connect(path).expect("connect");
+        let hello =
+            br#"{"protocol":1,"name":"Key","vendor_id":1,"product_id":2,"place":"sim-1","faces":["hid","card"]}"#;
+        frame(&mut stream, 0x01, hello);
+        let welcome = next_frame(&mut stream);
+        assert_eq!(next_frame(&mut stream).0, 0x10);
+        let (kind, report) = next_frame(&mut stream);
+        assert_eq!(kind, 0x11);
+        frame(&mut stream, 0x12, &report);
+        assert_eq!(next_frame(&mut stream).0, 0x13);
+        assert_eq!(next_frame(&mut stream).0, 0x20);
+        // Unplugged in the middle of a connect.
+        welcome
+    });
+    let Ok(DeviceEvent::Arrived(id)) = events.recv().await else {
+        panic!("no arrival")
+    };
+    assert_eq!(events.recv().await, Ok(DeviceEvent::Changed(id)), "the second face");
+    let device = registry.get(id).expect("there");
+    assert_eq!(device.info().faces, [FaceKind::Hid, FaceKind::Card]);
+    assert_eq!(device.info().reality, Reality::Virtual);
+    let echo = device.run(within(SOON), Cancel::new(), |session| {
+        let mut link = session.open_hid()?;
+        link.write_report(&[9; REPORT_LEN])?;
+        Ok(link.read_report(SOON)?)
+    });
+    assert_eq!(echo.await, Ok(Some([9; REPORT_LEN])));
+    let card = device.run(within(SOON), Cancel::new(), |session| session.open_card().map(drop));
+    assert_eq!(card.await, Err(DeviceError::Gone));
+    let (kind, welcome) = simulator.join().expect("simulator");
+    assert_eq!(
+        (kind, String::from_utf8(welcome).expect("text")),
+        (0x02, format!(r#"{{"device":"{id}"}}"#))
+    );
+    wait_until(|| registry.devices().is_empty()).await;
+    registry.shutdown(Duration::from_secs(1)).await;
 }

@@ -5,13 +5,13 @@ use serde_json::json;
 
 use crate::codec::oath::{Code, Generator, OathParameters};
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Mutation, Personal, TokenRecord};
+use crate::ledger::{Binding, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::{checked_parameters, fresh};
 use crate::lifecycle::{FobOptions, Refusal};
 use crate::resync::{DriftState, Policy, ResyncVerdict, search_codes};
-use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState};
+use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Registers a fob. One commit: before it nothing is written, after it the fob is active.
 ///
@@ -36,60 +36,87 @@ pub async fn register(
         )));
     }
     let now = act.house.clock().now();
-    act.phase(Phase::Proving, 30);
-    let read: Vec<_> = parse_codes(&codes, &parameters)?
-        .into_iter()
-        .map(|code| (code, now))
-        .collect();
-    let generator = Generator::new(&seed, parameters).map_err(|error| Refusal::Invalid(error.to_string()))?;
-    let verdict = search_codes(&DriftState::default(), &generator, &read, now, &Policy::default());
-    let ResyncVerdict::Accepted {
-        steps, offset_after_ms, ..
-    } = verdict
-    else {
-        return Err(Refusal::CodeRejected);
-    };
-    // Without any offset the fob could not be used at all, so here the measurement is kept; the journal says what it was
-    // measured against.
-    let unsynchronised = !act.house.clock().synchronised();
     let id = TokenId::generate();
-    let record = TokenRecord {
-        state: TokenState::Active,
-        model: options.model.unwrap_or_else(|| "display fob".to_owned()),
-        binding: binding(&parameters),
-        offset_ms: offset_after_ms,
-        watermark: steps.last().copied(),
-        last_seen: Some(now),
-        ..fresh(
-            id,
-            TokenKind::Fob,
-            Reality::Hardware,
-            Personal {
-                subject: Some(subject),
-                serial: Some(serial.clone()),
-                label: options.label,
-            },
-        )
-    };
-    let offset_s = record.offset_ms.div_euclid(1000);
+    let mut record = fresh(
+        id,
+        TokenKind::Fob,
+        Reality::Hardware,
+        Personal {
+            subject: Some(subject),
+            serial: Some(serial.clone()),
+            label: options.label,
+        },
+    );
+    record.model = options.model.unwrap_or_else(|| "display fob".to_owned());
+    record.binding = binding(&parameters);
+    act.phase(Phase::Proving, 30);
+    // Without codes the fob is pending: what its clock shows is learned from the first two codes, by a resync.
+    if !codes.is_empty() {
+        let (step, offset_ms) = first_look(&codes, &seed, parameters, now).await?;
+        record.state = TokenState::Active;
+        record.offset_ms = offset_ms;
+        record.watermark = Some(step);
+        record.last_seen = Some(now);
+    }
+    // Without any offset the fob could not be used at all, so the measurement is kept whatever the host clock is worth; the
+    // journal says what it was measured against.
+    let unsynchronised = !act.house.clock().synchronised();
+    let offset_s = record.last_seen.map(|_| record.offset_ms.div_euclid(1000));
+    let state = record.state;
     act.phase(Phase::Committing, 80);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
     let insert = Mutation::Insert {
         record: Box::new(record),
         seed: Some(seed),
-        unique: Some(format!("fob:{serial}")),
+        unique: Some(Unique::Fob {
+            manufacturer: None,
+            serial,
+        }),
     };
     let detail = facts([
         ("kind", json!(TokenKind::Fob)),
+        ("state", json!(state)),
         ("offset_s", json!(offset_s)),
         ("unsynchronised", json!(unsynchronised)),
     ]);
     act.commit("token.registered", Some(id), detail, vec![insert]).await?;
     Ok(Outcome::Done(Details {
         token: Some(id),
-        offset_s: Some(offset_s),
+        offset_s,
         ..Details::default()
     }))
+}
+
+/// What the first codes tell: the step of the last one, which is used up with that, and how far the clock is off. The window
+/// is the wide one of a first use, for fobs drift on the shelf [otphp#124].
+async fn first_look(
+    codes: &[String],
+    seed: &Secret,
+    parameters: OathParameters,
+    now: UnixMillis,
+) -> Result<(u64, i64), Refusal> {
+    let read: Vec<_> = parse_codes(codes, &parameters)?
+        .into_iter()
+        .map(|code| (code, now))
+        .collect();
+    let generator = Generator::new(seed, parameters).map_err(|error| Refusal::Invalid(error.to_string()))?;
+    // A day of steps is thousands of HMACs: not on the threads that serve the bus.
+    let search = move || search_codes(&DriftState::default(), &generator, &read, now, &Policy::default());
+    let verdict = tokio::task::spawn_blocking(search)
+        .await
+        .map_err(|_| Refusal::Internal("the search ended unexpectedly"))?;
+    match verdict {
+        ResyncVerdict::Accepted {
+            steps, offset_after_ms, ..
+        } => {
+            let last = steps
+                .last()
+                .copied()
+                .ok_or(Refusal::Internal("a resync without steps"))?;
+            Ok((last, offset_after_ms))
+        }
+        ResyncVerdict::Refused(_) => Err(Refusal::CodeRejected),
+    }
 }
 
 /// RFC 4226 section 4 wants 128 bits at least; deployed fobs with 80-bit seeds exist, shorter ones do not.

@@ -74,8 +74,9 @@ pub async fn register(act: &Act, device: DeviceId, subject: String, options: Oat
     let done = act
         .in_lane(&handle, act.budget(8, 2), move |session, act| work.run(session, act))
         .await;
-    if let Err(refusal) = done {
-        act.conclude().await?;
+    if let Err(refusal) = done
+        && !act.conclude_registration(id).await?
+    {
         return Err(refusal);
     }
     Ok(Outcome::Done(Details {
