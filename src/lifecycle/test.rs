@@ -13,7 +13,7 @@ use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::resync::{Policy, Verdict, accept_one};
-use crate::types::{TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
 /// the rest is for the case work to spend).
@@ -117,6 +117,7 @@ async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outc
             }
             prove(act, applet, &body, &seed, device)
         });
+        let proof = proof.map_err(|refusal| unless_named(refusal, at.device));
         settle(act, token, proof, |now, ()| Mutation::Seen { token, seen: now })
     })
     .await?;
@@ -140,6 +141,7 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
             let proof = with_key(session, Some(act), device, |key| {
                 key.prove_in_the_field(&credential, at.pin.as_ref(), counted, at.device.is_some())
             });
+            let proof = proof.map_err(|refusal| unless_named(refusal, at.device));
             settle(act, token, proof, |now, count| Mutation::Count {
                 token,
                 to: count,
@@ -152,6 +154,15 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
         sign_count: Some(count),
         ..Details::default()
     }))
+}
+
+/// The only device here that could be meant, which nobody named, turns out to be another one: then the token's own device is
+/// absent, and the token has not failed.
+fn unless_named(refusal: Refusal, named: Option<DeviceId>) -> Refusal {
+    match refusal {
+        Refusal::NotTheSameDevice if named.is_none() => Refusal::DeviceAbsent,
+        other => other,
+    }
 }
 
 /// Writes down what came of a proof by hardware, before the lane takes the next job: records come in the order of the proofs,
