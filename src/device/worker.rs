@@ -377,7 +377,7 @@ impl Lane {
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
         refuse(waiting, &DeviceError::Unresponsive);
-        self.tell(DeviceEvent::Changed(self.id));
+        self.tell(DeviceEvent::State(self.id));
         Some(DeviceError::Unresponsive)
     }
 
@@ -385,7 +385,7 @@ impl Lane {
     pub(super) fn attach(&self, one: Attached) {
         self.attached().push(one);
         self.describe_anew();
-        self.tell(DeviceEvent::Changed(self.id));
+        self.tell(DeviceEvent::Faces(self.id));
     }
 
     /// The face with this key left; true when it was the last one. `None` when the device has no such face.
@@ -397,7 +397,7 @@ impl Lane {
         drop(attached);
         if !last {
             self.describe_anew();
-            self.tell(DeviceEvent::Changed(self.id));
+            self.tell(DeviceEvent::Faces(self.id));
         }
         Some(last)
     }
@@ -486,7 +486,7 @@ impl Lane {
         queue.running = Some((job.ticket, job.cancel.clone()));
         drop(queue);
         self.busy.send_replace(Some(job.ticket));
-        self.tell(DeviceEvent::Changed(self.id));
+        self.tell(DeviceEvent::State(self.id));
         Some(job)
     }
 
@@ -500,7 +500,7 @@ impl Lane {
             tracing::info!(device = %self.id, "the call that was stuck came back");
             self.wards.release();
         } else if fate != Fate::Gone {
-            self.tell(DeviceEvent::Changed(self.id));
+            self.tell(DeviceEvent::State(self.id));
         }
     }
 }
