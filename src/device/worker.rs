@@ -184,9 +184,7 @@ impl Drop for Leash {
             let (lane, ticket) = (Arc::clone(&self.lane), self.ticket);
             let end = time_left(self.deadline).saturating_add(lane.deadlines.grace);
             runtime.spawn(async move {
-                let mut busy = lane.busy.subscribe();
-                let over = busy.wait_for(|running| *running != Some(ticket));
-                if tokio::time::timeout(end, over).await.is_err() {
+                if tokio::time::timeout(end, lane.over(ticket)).await.is_err() {
                     lane.quarantine(ticket);
                 }
             });
@@ -245,7 +243,8 @@ pub(super) struct Lane {
     /// The last description, kept for handles that outlive the device.
     identity: Mutex<Identity>,
     gone: watch::Sender<bool>,
-    busy: watch::Sender<Option<u64>>,
+    /// Sounded when a job begins, ends or is given up. It carries nothing: what is true is in the queue, under its lock.
+    turn: watch::Sender<()>,
     events: broadcast::Sender<DeviceEvent>,
     wards: Arc<Wards>,
 }
@@ -276,7 +275,7 @@ impl Lane {
             attached: Mutex::new(vec![first]),
             identity: Mutex::new(identity),
             gone: watch::Sender::new(false),
-            busy: watch::Sender::new(None),
+            turn: watch::Sender::new(()),
             events: shared.events.clone(),
             wards: Arc::clone(&shared.wards),
         });
@@ -370,15 +369,20 @@ impl Lane {
             self.wards.admit();
             tracing::error!(device = %self.id, stuck = self.wards.count(), "a call to the device did not return; its thread was left behind");
         }
-        if queue.fate == Fate::Gone {
-            return Some(DeviceError::Gone);
-        }
-        queue.fate = Fate::Unresponsive;
+        let error = if queue.fate == Fate::Gone {
+            DeviceError::Gone
+        } else {
+            queue.fate = Fate::Unresponsive;
+            DeviceError::Unresponsive
+        };
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
-        refuse(waiting, &DeviceError::Unresponsive);
-        self.tell(DeviceEvent::State(self.id));
-        Some(DeviceError::Unresponsive)
+        self.turn.send_replace(());
+        refuse(waiting, &error);
+        if error == DeviceError::Unresponsive {
+            self.tell(DeviceEvent::State(self.id));
+        }
+        Some(error)
     }
 
     /// Another face of the same body was found.
@@ -444,10 +448,19 @@ impl Lane {
 
     /// Waits until no job runs, or the running one was given up.
     pub(super) async fn idle(&self) {
-        let mut busy = self.busy.subscribe();
-        let _ = busy
-            .wait_for(|running| running.is_none() || self.queue().given_up)
+        self.until(|queue| queue.running.is_none() || queue.given_up).await;
+    }
+
+    /// Waits until the job with this ticket no longer runs.
+    async fn over(&self, ticket: u64) {
+        self.until(|queue| queue.running.as_ref().is_none_or(|(running, _)| *running != ticket))
             .await;
+    }
+
+    /// Waits until something is true of the queue. Whoever makes it true sounds `turn` after letting go of the lock.
+    async fn until(&self, reached: impl Fn(&Queue) -> bool) {
+        // An error would mean that the lane is gone, but we hold it.
+        let _ = self.turn.subscribe().wait_for(|()| reached(&self.queue())).await;
     }
 
     fn serve(&self) {
@@ -485,7 +498,7 @@ impl Lane {
         };
         queue.running = Some((job.ticket, job.cancel.clone()));
         drop(queue);
-        self.busy.send_replace(Some(job.ticket));
+        self.turn.send_replace(());
         self.tell(DeviceEvent::State(self.id));
         Some(job)
     }
@@ -495,7 +508,7 @@ impl Lane {
         queue.running = None;
         let (given_up, fate) = (queue.given_up, queue.fate);
         drop(queue);
-        self.busy.send_replace(None);
+        self.turn.send_replace(());
         if given_up {
             tracing::info!(device = %self.id, "the call that was stuck came back");
             self.wards.release();

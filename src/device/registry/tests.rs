@@ -297,6 +297,21 @@ async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
     assert_eq!(fresh.run(within(SOON), Cancel::new(), |_| Ok(7)).await, Ok(7));
 }
 
+#[tokio::test]
+async fn who_waits_for_a_device_to_be_idle_learns_that_its_job_was_given_up() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, _release) = blocking_job();
+    let stuck = device.run(within(Duration::from_millis(100)), Cancel::new(), job);
+    let idle = async {
+        runs.await.expect("runs");
+        tokio::time::timeout(SOON, device.lane().idle()).await
+    };
+    let (stuck, idle) = tokio::join!(stuck, idle);
+    assert_eq!(stuck, Err(DeviceError::Unresponsive));
+    assert!(idle.is_ok(), "waited although the job was given up");
+}
+
 async fn wait_until(mut reached: impl FnMut() -> bool) {
     let poll = async {
         while !reached() {
