@@ -5,25 +5,21 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use zbus::message::Header;
 use zbus::{ObjectPath, interface};
-use zeroize::Zeroizing;
 
 use super::Desk;
 use super::error::BusError;
 use super::operation::Accepted;
 use super::secret_fd::{Ending, SecretReader};
 use super::values::{Dict, Options, Put, TextRule, code, codes, device_path, limit, parse, path_of};
+use crate::codec::seed::{Encoding, SeedError};
 use crate::contract::error::ErrorName;
 use crate::contract::options as key;
 use crate::grant::Object;
 use crate::ledger::{Binding, Duty, Filter, Obligation, TokenRecord};
 use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
 use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
-
-/// Length of a fob's seed in bytes: at least 128 bits (RFC 4226 section 4, R6), at most a block of SHA-512's HMAC key.
-const SEED_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// The tokens object.
 pub(super) struct Tokens {
@@ -46,68 +42,6 @@ struct Opened {
     seed: Option<Secret>,
 }
 
-/// How a seed is written in its descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Base32,
-    Hex,
-    Raw,
-}
-
-impl Encoding {
-    fn read(name: Option<String>) -> Result<Self, BusError> {
-        match name.as_deref() {
-            None | Some("base32") => Ok(Self::Base32),
-            Some("hex") => Ok(Self::Hex),
-            Some("raw") => Ok(Self::Raw),
-            Some(_) => Err(BusError::invalid("option “encoding” must be base32, hex or raw")),
-        }
-    }
-
-    const fn ending(self) -> Ending {
-        match self {
-            Self::Base32 | Self::Hex => Ending::Text,
-            // The last byte of a raw seed may well be a line feed.
-            Self::Raw => Ending::Raw,
-        }
-    }
-
-    /// Decodes a seed. Spaces and hyphens between groups, padding and small letters are common on paper and in files.
-    fn decode(self, written: &Secret) -> Result<Secret, BusError> {
-        let kept: Zeroizing<Vec<u8>> = Zeroizing::new(match self {
-            Self::Raw => written.expose().to_vec(),
-            Self::Base32 | Self::Hex => written
-                .expose()
-                .iter()
-                .filter(|b| !matches!(b, b' ' | b'-' | b'=' | b'\r'))
-                .map(u8::to_ascii_uppercase)
-                .collect(),
-        });
-        let decoded = match self {
-            Self::Raw => Ok(kept.to_vec()),
-            Self::Base32 => BASE32_NOPAD.decode(&kept),
-            Self::Hex => HEXLOWER_PERMISSIVE.decode(&kept),
-        };
-        // The decoder's error would quote a character of the seed.
-        let seed = decoded.map(Secret::new).map_err(|_| {
-            BusError::invalid(match self {
-                Self::Hex => "the seed is not valid hex: digits 0-9 and a-f, two for each byte",
-                Self::Base32 | Self::Raw => "the seed is not valid base32: letters A-Z and digits 2-7",
-            })
-        })?;
-        if SEED_LENGTH.contains(&seed.len()) {
-            Ok(seed)
-        } else {
-            Err(BusError::invalid(format!(
-                "the seed has {} bytes; it must have {} to {}: check “encoding” and the seed file",
-                seed.len(),
-                SEED_LENGTH.start(),
-                SEED_LENGTH.end()
-            )))
-        }
-    }
-}
-
 impl Sealed {
     async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
         let mut opened = Opened::default();
@@ -123,8 +57,14 @@ impl Sealed {
             opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
         }
         if let Some((fd, encoding)) = self.seed {
-            let written = reader.read("seed", fd, encoding.ending()).await?;
-            opened.seed = Some(encoding.decode(&written)?);
+            // The last byte of a raw seed may well be a line feed.
+            let ending = match encoding {
+                Encoding::Raw => Ending::Raw,
+                Encoding::Base32 | Encoding::Hex => Ending::Text,
+            };
+            let written = reader.read("seed", fd, ending).await?;
+            let seed = encoding.decode(&written);
+            opened.seed = Some(seed.map_err(|error| BusError::invalid(error.to_string()))?);
         }
         Ok(opened)
     }
@@ -443,7 +383,7 @@ impl Tokens {
             key::MODEL,
         ];
         let mut given = Options::new(options, &known)?;
-        let encoding = Encoding::read(given.string(key::ENCODING)?)?;
+        let encoding = encoding(given.string(key::ENCODING)?)?;
         let options = FobOptions {
             label: given.text(key::LABEL, TextRule::LABEL)?,
             model: given.text(key::MODEL, TextRule::MODEL)?,
@@ -491,7 +431,7 @@ impl Tokens {
         .await
     }
 
-    /// Corrects what is believed about a fob's clock from two (or three) consecutive codes, searched jointly. [resync]
+    /// Corrects what is believed about a fob's clock from two to four consecutive codes, searched jointly. [resync]
     /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
     /// not synchronised; journalled), case (s).
     /// Details on success: token (s), shift-s, offset-s (x). Errors: CodeRejected, ClockUnsynchronised, OffsetImplausible.
@@ -627,51 +567,13 @@ impl Tokens {
     }
 }
 
+/// How a seed is written, base32 unless said otherwise.
+fn encoding(name: Option<String>) -> Result<Encoding, BusError> {
+    name.map_or(Ok(Encoding::default()), |name| name.parse())
+        .map_err(|error: SeedError| BusError::invalid(format!("option “{}” {error}", key::ENCODING)))
+}
+
 /// A secret whose descriptor was an argument, so that it was read.
 fn required(secret: Option<Secret>) -> Result<Secret, BusError> {
     secret.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decode(encoding: Encoding, written: &str) -> Result<Vec<u8>, String> {
-        encoding
-            .decode(&Secret::new(written.as_bytes().to_vec()))
-            .map(|seed| seed.expose().to_vec())
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn seeds_are_read_as_they_are_written_on_paper() {
-        // RFC 6238 appendix B: the ASCII seed of its test vectors.
-        let seed = b"12345678901234567890".to_vec();
-        for written in [
-            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
-            "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
-            "GEZDGNBV-GY3TQOJQ-GEZDGNBV-GY3TQOJQ\r",
-        ] {
-            assert_eq!(decode(Encoding::Base32, written), Ok(seed.clone()), "{written}");
-        }
-        assert_eq!(
-            decode(Encoding::Hex, "3132333435363738393031323334353637383930"),
-            Ok(seed.clone())
-        );
-        assert_eq!(decode(Encoding::Raw, "12345678901234567890"), Ok(seed));
-    }
-
-    #[test]
-    fn a_bad_seed_is_not_quoted() {
-        let text = decode(Encoding::Base32, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJ1").expect_err("1 is not base32");
-        assert!(!text.contains("OJ1") && text.contains("base32"), "{text}");
-        assert!(decode(Encoding::Hex, "313233").expect_err("short").contains("3 bytes"));
-        assert!(decode(Encoding::Raw, &"x".repeat(65)).is_err());
-    }
-
-    #[test]
-    fn a_raw_seed_keeps_its_last_byte() {
-        assert_eq!(Encoding::Raw.ending(), Ending::Raw);
-        assert_eq!(Encoding::Hex.ending(), Ending::Text);
-    }
 }
