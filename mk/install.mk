@@ -1,5 +1,5 @@
-# make install, make uninstall. DESTDIR and PREFIX as the GNU coding standards have them; the programs are built before
-# (make build) and not here, so that `sudo make install` needs no compiler.
+# make release, make install, make uninstall. DESTDIR and PREFIX as the GNU coding standards have them; the programs are
+# built before (make release) and not by the install, so that `sudo make install` needs no compiler.
 #
 # Bus policy, polkit actions and polkit rules are read from /usr/share only, whatever the prefix: HOSTDATADIR.
 
@@ -23,6 +23,7 @@ FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 TARGETDIR ?= target/release
 GENERATED = $(TARGETDIR)/generated
 
+CARGO ?= cargo
 INSTALL ?= install
 INSTALL_PROGRAM = $(INSTALL) -D -m 0755
 INSTALL_DATA = $(INSTALL) -D -m 0644
@@ -32,12 +33,15 @@ INTERFACES = $(wildcard dbus/*.xml)
 MANUAL = $(wildcard docs/manual/*.md) $(wildcard docs/*.md)
 PAGES = README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT
 
-.PHONY: install uninstall install-generated
+.PHONY: release install uninstall install-generated
+
+release:
+	$(CARGO) build --release --locked --workspace --bins
 
 # Man pages and completions come from the definition that parses the command line.
 install-generated:
 	@for program in $(PROGRAMS); do test -x $(TARGETDIR)/$$program || \
-	  { echo "make install: $(TARGETDIR)/$$program is not there; run “make build” first" >&2; exit 1; }; done
+	  { echo "make install: $(TARGETDIR)/$$program is not there; run “make release” first" >&2; exit 1; }; done
 	@rm -rf $(GENERATED)
 	$(TARGETDIR)/claviger generate man $(GENERATED)/man
 	$(TARGETDIR)/claviger generate completions $(GENERATED)/completions
@@ -57,6 +61,7 @@ install: install-generated
 	$(INSTALL_DATA) polkit/org.claviger.policy $(DESTDIR)$(HOSTDATADIR)/polkit-1/actions/org.claviger.policy
 	$(INSTALL_DATA) polkit/60-claviger-pcscd.rules $(DESTDIR)$(HOSTDATADIR)/polkit-1/rules.d/60-claviger-pcscd.rules
 	for page in $(GENERATED)/man/*.1; do $(INSTALL_DATA) $$page $(DESTDIR)$(MANDIR)/man1/$${page##*/} || exit 1; done
+	$(INSTALL_DATA) man/clavigerd.toml.5 $(DESTDIR)$(MANDIR)/man5/clavigerd.toml.5
 	for page in $(GENERATED)/man/*.8; do $(INSTALL_DATA) $$page $(DESTDIR)$(MANDIR)/man8/$${page##*/} || exit 1; done
 	$(INSTALL_DATA) $(GENERATED)/completions/claviger.bash $(DESTDIR)$(BASHDIR)/claviger
 	$(INSTALL_DATA) $(GENERATED)/completions/_claviger $(DESTDIR)$(ZSHDIR)/_claviger
@@ -82,7 +87,8 @@ uninstall:
 	rm -f $(INTERFACES:dbus/%=$(DESTDIR)$(DATADIR)/dbus-1/interfaces/%)
 	rm -f $(DESTDIR)$(HOSTDATADIR)/polkit-1/actions/org.claviger.policy
 	rm -f $(DESTDIR)$(HOSTDATADIR)/polkit-1/rules.d/60-claviger-pcscd.rules
-	rm -f $(DESTDIR)$(MANDIR)/man1/claviger.1 $(DESTDIR)$(MANDIR)/man1/claviger-*.1 $(DESTDIR)$(MANDIR)/man8/clavigerd.8
+	rm -f $(DESTDIR)$(MANDIR)/man1/claviger.1 $(DESTDIR)$(MANDIR)/man1/claviger-*.1 \
+	  $(DESTDIR)$(MANDIR)/man5/clavigerd.toml.5 $(DESTDIR)$(MANDIR)/man8/clavigerd.8
 	rm -f $(DESTDIR)$(BASHDIR)/claviger $(DESTDIR)$(BASHDIR)/clavigerd
 	rm -f $(DESTDIR)$(ZSHDIR)/_claviger $(DESTDIR)$(ZSHDIR)/_clavigerd
 	rm -f $(DESTDIR)$(FISHDIR)/claviger.fish $(DESTDIR)$(FISHDIR)/clavigerd.fish

@@ -217,19 +217,41 @@ impl Grant {
     }
 }
 
-/// What the ledger writes down of a grant: no subject, no names beyond the uid.
+/// What the ledger writes down of a grant: no subject, no names beyond the uid. Only [`Grant::authority`] makes one, so that
+/// nothing can be journalled on an authority that nobody gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
+    uid: Option<u32>,
+    origin: String,
+    action: Action,
+    case: Option<CaseId>,
+    operation: Option<OperationId>,
+}
+
+impl Authority {
     /// Uid of the caller; none when the daemon acted by itself.
-    pub uid: Option<u32>,
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.uid
+    }
+
     /// How the authority came about: `polkit`, `session`, or the standing reason.
-    pub origin: String,
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The action.
-    pub action: Action,
-    /// The case, if any.
-    pub case: Option<CaseId>,
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
     /// The operation it was used in, if any.
-    pub operation: Option<OperationId>,
+    #[must_use]
+    pub fn operation(&self) -> Option<OperationId> {
+        self.operation
+    }
 }
 
 impl Grant {

@@ -157,19 +157,15 @@ async fn unknown_options_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reserved_case_is_taken_and_a_malformed_one_is_not() {
+async fn a_case_that_nobody_opened_is_refused_and_so_is_a_malformed_one() {
     let world = World::system(Temper::Yes).await;
     let tokens = &contract()["org.claviger.Tokens1"];
     let test = tokens.methods.iter().find(|m| m.name == "Test").expect("Test");
-    let sound = HashMap::from([("case".to_owned(), Variant::from(NOBODYS_TOKEN))]);
-    call(&world.client, TOKENS_PATH, &tokens.name, test, sound)
-        .await
-        .expect("taken");
-    let (grant, _) = world.verbs.take_request();
-    assert_eq!(
-        grant.case().map(|case| case.to_string()).as_deref(),
-        Some(NOBODYS_TOKEN)
-    );
+    let before = world.verbs.reached();
+    let unopened = HashMap::from([("case".to_owned(), Variant::from(NOBODYS_TOKEN))]);
+    let (name, text) = refused(call(&world.client, TOKENS_PATH, &tokens.name, test, unopened).await);
+    assert_eq!(name, ErrorName::UnknownCase.as_str(), "{text}");
+    assert_eq!(world.verbs.reached(), before);
     for malformed in [Variant::from("not-a-case"), Variant::from(7_u32)] {
         let extra = HashMap::from([("case".to_owned(), malformed)]);
         let (name, text) = refused(call(&world.client, TOKENS_PATH, &tokens.name, test, extra).await);

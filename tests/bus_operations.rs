@@ -105,7 +105,7 @@ async fn the_owner_is_told_and_nobody_else() {
     assert_eq!(next(&mut told).await.1, "proving");
     step.ask(UserAction {
         kind: UserActionKind::Touch,
-        device: Some(DeviceId(1)),
+        device: DeviceId(1),
         name: "ACME Key".to_owned(),
         place: "reader ACME (70D7E2EE) 00 00".to_owned(),
         until: UnixMillis(1_700_000_000_000),

@@ -92,6 +92,7 @@ const FILES: &[&str] = &[
     "usr/share/man/man1/claviger-register-fob.1",
     "usr/share/man/man1/claviger-sim.1",
     "usr/share/man/man1/claviger.1",
+    "usr/share/man/man5/clavigerd.toml.5",
     "usr/share/man/man8/clavigerd.8",
     "usr/share/polkit-1/actions/org.claviger.policy",
     "usr/share/polkit-1/rules.d/60-claviger-pcscd.rules",
@@ -177,7 +178,7 @@ fn what_is_not_built_is_named() {
     let output = make(directory.path(), &directory.path().join("root"), "install", &[]);
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("make build"), "{said}");
+    assert!(said.contains("make release"), "{said}");
     assert!(files(&directory.path().join("root")).is_empty());
 }
 

@@ -186,3 +186,90 @@ fn udev_would_read_the_rules() {
         String::from_utf8_lossy(&verified.stderr)
     );
 }
+
+/// A node of `udevadm test`: what it is called here, its ids, the interface's protocol, whether fido_id knows it.
+const NODES: &[(&str, &str, bool, bool)] = &[
+    // name, vendor:product:protocol:fido, given with fido_id, given without it
+    ("a-key-nobody-listed", "1234:5678:00:1", true, true),
+    ("a-listed-key", "1050:0407:00:0", false, true),
+    ("its-keyboard", "1050:0407:01:0", false, false),
+    ("a-mouse", "046d:c077:02:0", false, false),
+];
+
+/// Runs the real udev over the rules, in a mount namespace: with the host's rules, and again without fido_id.
+#[test]
+fn udev_gives_keys_to_the_daemon_and_nothing_else() {
+    let tools = ["udevadm", "umockdev-wrapper", "unshare"];
+    let there = |tool: &&str| {
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join(tool).exists())
+    };
+    if !nix::unistd::geteuid().is_root() || !tools.iter().all(there) {
+        println!("udev over the rules: skipped, it needs root and {}", tools.join(", "));
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (without_fido_id, script) in [(false, ""), (true, WITHOUT_FIDO_ID)] {
+        let arguments = NODES.iter().map(|(name, ids, ..)| format!("{name}:{ids}"));
+        let output = Command::new("unshare")
+            .args([
+                "-m",
+                "sh",
+                "-euc",
+                &format!("{WORLD}{script}exec umockdev-wrapper /usr/bin/python3 \"$BED\" \"$@\""),
+                "sh",
+            ])
+            .args(arguments)
+            .env("RULES", file("70-claviger.rules"))
+            .env("BED", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bed/udev.py"))
+            .env("SCRATCH", directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("Operation not permitted") {
+            println!("udev over the rules: skipped, no mount namespace here");
+            return;
+        }
+        let answers: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect();
+        assert_eq!(answers.len(), NODES.len(), "{said}");
+        for (answer, (name, _, with, without)) in answers.iter().zip(NODES) {
+            let given = if without_fido_id { *without } else { *with };
+            assert_eq!(answer["name"], *name);
+            assert_eq!(answer["read"], true, "{answer}");
+            assert_eq!(answer["complaints"].as_array().map(Vec::len), Some(0), "{answer}");
+            assert_eq!(
+                answer["group"].is_string(),
+                given,
+                "{answer}, without fido_id: {without_fido_id}"
+            );
+            if given {
+                assert_eq!(
+                    (answer["mode"].as_str(), answer["uaccess"].as_bool()),
+                    (Some("0660"), Some(true)),
+                    "{answer}"
+                );
+            }
+        }
+    }
+}
+
+/// Our rules among the host's, and a group to give nodes to.
+const WORLD: &str = r#"
+mount --make-rprivate /
+mkdir -p /run/udev
+mount -t tmpfs none /run/udev
+mkdir /run/udev/rules.d
+cp "$RULES" /run/udev/rules.d/
+{ grep -v '^claviger:' /etc/group; echo claviger:x:64999:; } > "$SCRATCH/group"
+mount --bind "$SCRATCH/group" /etc/group
+"#;
+
+/// A udev from before systemd 244.
+const WITHOUT_FIDO_ID: &str = r#"
+mkdir "$SCRATCH/udev"
+cp -a /usr/lib/udev/. "$SCRATCH/udev/"
+rm -f "$SCRATCH/udev/fido_id" "$SCRATCH/udev/rules.d/60-fido-id.rules"
+mount --bind "$SCRATCH/udev" /usr/lib/udev
+"#;

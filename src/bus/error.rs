@@ -73,6 +73,7 @@ impl From<Denied> for BusError {
             | Denied::NotOwner
             | Denied::TooManyPending
             | Denied::Bus(_) => ACCESS_DENIED,
+            Denied::UnknownCase(_) => ErrorName::UnknownCase.as_str(),
         };
         Self {
             name,

@@ -11,7 +11,7 @@ use zbus::{Connection, ObjectPath, Variant, interface};
 
 use super::Desk;
 use super::error::BusError;
-use super::values::{Dict, Options, Put, limit, path_of};
+use super::values::{Dict, Options, Put, Rows, limit, path_of};
 use crate::contract::{API_VERSION, ROOT_PATH};
 use crate::grant::Object;
 use crate::ledger::{Finding, JournalEntry};
@@ -125,12 +125,12 @@ impl Manager {
         limit: u32,
         options: Dict,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Vec<Dict>, BusError> {
+    ) -> Result<Rows<JournalEntry>, BusError> {
         let limit = self::limit(limit)?;
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Object::Whole, case).await?;
         let entries = self.desk.verbs.ledger().journal(after, limit).await?;
-        Ok(entries.iter().map(entry).collect())
+        Ok(Rows::new(entries, entry))
     }
 
     /// A device that may owe something was plugged in; ask Tokens1.Obligations what. Carries no serial and no person.

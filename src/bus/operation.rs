@@ -295,7 +295,7 @@ fn user_action(action: Option<&UserAction>) -> Dict {
     let mut shown = Dict::new();
     let Some(action) = action else { return shown };
     shown.put("kind", action.kind.as_str());
-    if let Some(path) = action.device.and_then(|device| path_of(device).ok()) {
+    if let Some(path) = path_of(action.device).ok() {
         shown.put("device", path);
     }
     shown.put("name", without_serial(&action.name, None));

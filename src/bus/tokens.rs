@@ -12,12 +12,12 @@ use super::Desk;
 use super::error::BusError;
 use super::operation::Accepted;
 use super::secret_fd::{Ending, SecretReader};
-use super::values::{Dict, Options, Put, TextRule, code, codes, device_path, limit, parse, path_of};
+use super::values::{Dict, Options, Put, Rows, TextRule, code, codes, device_path, limit, parse, path_of};
 use crate::codec::seed::{Encoding, SeedError};
 use crate::contract::error::ErrorName;
 use crate::contract::options as key;
 use crate::grant::Object;
-use crate::ledger::{Binding, Duty, Filter, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, Filter, Obligation, ObligationFilter, TokenRecord};
 use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
 use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
 
@@ -231,7 +231,7 @@ impl Tokens {
         cursor: String,
         limit: u32,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<(Vec<Dict>, String), BusError> {
+    ) -> Result<(Rows<TokenRecord>, String), BusError> {
         let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
         let filter = Filter {
             kind: given.name("kind")?,
@@ -239,12 +239,13 @@ impl Tokens {
             subject: given.text("subject", TextRule::SUBJECT)?,
             serial: given.text("serial", TextRule::SERIAL)?,
             body: None,
+            alive: false,
         };
         let cursor = self::cursor(cursor)?;
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Object::Whole, None).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
-        Ok((page.items.iter().map(record).collect(), page.next.unwrap_or_default()))
+        Ok((Rows::new(page.items, record), page.next.unwrap_or_default()))
     }
 
     /// What is still owed to devices of revoked tokens, open ones first to last. [inspect]
@@ -262,7 +263,11 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Object::Whole, case).await?;
         let ledger = self.desk.verbs.ledger();
-        let page = ledger.obligations(true, cursor.as_deref(), limit).await?;
+        let open = ObligationFilter {
+            open: true,
+            ..ObligationFilter::default()
+        };
+        let page = ledger.obligations(open, cursor.as_deref(), limit).await?;
         let told = page.items.iter().map(|item| self.obligation(item)).collect();
         Ok((told, page.next.unwrap_or_default()))
     }

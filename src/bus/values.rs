@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+use zbus::wire::{Signature, Type};
 use zbus::{Fd, ObjectPath, OwnedVariant, Variant};
 
 use super::error::BusError;
@@ -38,6 +40,30 @@ impl Put for Dict {
         if let Ok(value) = OwnedVariant::try_from(value.into()) {
             self.insert(key.to_owned(), value);
         }
+    }
+}
+
+/// A page of records on the wire, `aa{sv}`. Each record becomes a dictionary only while it is written: a thousand of them at
+/// once would be the largest thing this daemon ever holds.
+pub(super) struct Rows<T> {
+    items: Vec<T>,
+    tell: fn(&T) -> Dict,
+}
+
+impl<T> Rows<T> {
+    /// These records, told by `tell`.
+    pub(super) fn new(items: Vec<T>, tell: fn(&T) -> Dict) -> Self {
+        Self { items, tell }
+    }
+}
+
+impl<T> Type for Rows<T> {
+    const SIGNATURE: &'static Signature = <Vec<Dict> as Type>::SIGNATURE;
+}
+
+impl<T> Serialize for Rows<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.items.iter().map(self.tell))
     }
 }
 

@@ -40,6 +40,8 @@ error_names!(
     UnknownToken,
     /// No device with this path.
     UnknownDevice,
+    /// No case with this id.
+    UnknownCase,
     /// No open obligation with this id.
     UnknownObligation,
     /// The token is not in a state that allows this.

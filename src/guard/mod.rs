@@ -77,6 +77,9 @@ pub enum Denied {
     /// An operation of somebody else.
     #[error("only the caller that started the operation may do this")]
     NotOwner,
+    /// A case was named, and there is none of that id.
+    #[error("there is no case {0}: authority cannot be drawn from it")]
+    UnknownCase(CaseId),
     /// Too many checks are open.
     #[error("too many calls are waiting for authorisation; answer or end those first")]
     TooManyPending,
@@ -205,6 +208,10 @@ impl Guard {
         };
         if !scope.covers(&object) {
             return Err(Denied::Unmapped);
+        }
+        // Until there are cases, none can be named: a journal entry that names one must mean one.
+        if let Some(case) = case {
+            return Err(Denied::UnknownCase(case));
         }
         let sender = header.sender().ok_or(Denied::NoSender)?;
         // Watch first, then ask who it is: a caller that leaves in between is seen by one of the two.

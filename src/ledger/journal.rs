@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seal::{Keys, Tag};
-use super::{Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal};
+use super::{Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
 use crate::grant::Authority;
 use crate::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
 
@@ -43,6 +43,9 @@ pub(crate) enum Recorded {
         seen: UnixMillis,
     },
     Fail {
+        token: TokenId,
+    },
+    Pardon {
         token: TokenId,
     },
     DestroySeed {
@@ -190,10 +193,10 @@ impl From<Entry> for JournalEntry {
             seq: entry.body.seq,
             at: entry.body.at,
             name: entry.body.event,
-            uid: entry.body.authority.uid,
-            action: entry.body.authority.action,
+            uid: entry.body.authority.uid(),
+            action: entry.body.authority.action(),
             token: entry.body.token,
-            operation: entry.body.authority.operation,
+            operation: entry.body.authority.operation(),
             payload: entry.value,
         }
     }
@@ -206,8 +209,8 @@ pub(crate) fn personal_tag(keys: &Keys, salt: &[u8], personal: &Personal) -> Res
 }
 
 /// What the unique column holds.
-pub(crate) fn unique_tag(keys: &Keys, unique: &str) -> Tag {
-    keys.tag("unique", &[unique.as_bytes()])
+pub(crate) fn unique_tag(keys: &Keys, unique: &Unique) -> Tag {
+    keys.tag("unique", &unique.parts())
 }
 
 /// The chain's stand-in for that: salted like the personal data, since the text may be a serial.

@@ -253,6 +253,42 @@ pub enum IntentEnd {
     Obliged,
 }
 
+/// What no two live tokens may share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unique {
+    /// A fob: serials are unique to their manufacturer only (RFC 6030 section 4.3.1).
+    Fob {
+        /// Manufacturer, where it is known.
+        manufacturer: Option<String>,
+        /// Serial on its back.
+        serial: String,
+    },
+    /// A FIDO2 credential id, base64url.
+    Credential(String),
+}
+
+impl Unique {
+    /// The word for what is shared.
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Fob { .. } => "serial",
+            Self::Credential(_) => "credential",
+        }
+    }
+
+    /// The parts that are tagged, none of which can run into the next.
+    fn parts(&self) -> [&[u8]; 3] {
+        match self {
+            Self::Fob { manufacturer, serial } => [
+                b"fob",
+                manufacturer.as_deref().unwrap_or_default().as_bytes(),
+                serial.as_bytes(),
+            ],
+            Self::Credential(id) => [b"fido2", b"", id.as_bytes()],
+        }
+    }
+}
+
 /// One change. A commit carries a list of them; each is conditional where it says so, and a condition that does not hold
 /// fails the whole commit.
 pub enum Mutation {
@@ -262,8 +298,8 @@ pub enum Mutation {
         record: Box<TokenRecord>,
         /// The seed, if we hold one.
         seed: Option<Secret>,
-        /// Live tokens must differ in this (“fob:SERIAL”, “fido2:CREDENTIAL”); stored as a keyed tag, freed by revocation.
-        unique: Option<String>,
+        /// What live tokens must differ in; stored as a keyed tag, freed by revocation.
+        unique: Option<Unique>,
     },
     /// Changes nothing, but fails the commit unless the token is in one of these states. It is what makes “accepted” and
     /// “revoked” exclude each other.
@@ -292,7 +328,7 @@ pub enum Mutation {
         /// The new binding.
         binding: Binding,
         /// As in [`Mutation::Insert`]; `None` leaves it.
-        unique: Option<String>,
+        unique: Option<Unique>,
     },
     /// Raises the watermark (if `to` is higher than what stands there), sets the offset, notes when it was seen and clears
     /// the failures.
@@ -325,6 +361,11 @@ pub enum Mutation {
     },
     /// One more failure in a row.
     Fail {
+        /// The token.
+        token: TokenId,
+    },
+    /// Forgets the failures in a row: a person has looked at them.
+    Pardon {
         /// The token.
         token: TokenId,
     },
@@ -432,12 +473,23 @@ pub struct Filter {
     pub kind: Option<TokenKind>,
     /// In this state.
     pub state: Option<TokenState>,
+    /// Not revoked.
+    pub alive: bool,
     /// For this subject, exactly.
     pub subject: Option<String>,
     /// With this serial, exactly.
     pub serial: Option<String>,
     /// With this credential id (FIDO2, base64url) or applet device id.
     pub body: Option<String>,
+}
+
+/// Which obligations to list. All given members must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObligationFilter {
+    /// Not discharged.
+    pub open: bool,
+    /// Only those by which a plugged-in device of this reality can be recognised.
+    pub recognisable: Option<Reality>,
 }
 
 /// One page, in order of id; `next` goes on.
@@ -477,13 +529,13 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError::NotFound`] when none is stored; [`LedgerError::Damaged`] when it does not open.
     async fn seed(&self, id: TokenId) -> Result<Secret, LedgerError>;
 
-    /// Obligations that are open (or all), oldest first.
+    /// Obligations by filter, oldest first.
     ///
     /// # Errors
     /// Storage.
     async fn obligations(
         &self,
-        open_only: bool,
+        filter: ObligationFilter,
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<Page<Obligation>, LedgerError>;

@@ -96,6 +96,10 @@ impl Replay {
                 is.failures = is.failures.saturating_add(1);
                 Ok(())
             }
+            Recorded::Pardon { token } => {
+                self.token(at, token)?.is.failures = 0;
+                Ok(())
+            }
             Recorded::DestroySeed { token } => {
                 self.token(at, token)?.is.seed = None;
                 Ok(())
@@ -233,6 +237,7 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::Count { token, .. }
         | Recorded::Seen { token, .. }
         | Recorded::Fail { token }
+        | Recorded::Pardon { token }
         | Recorded::DestroySeed { token } => token.as_bytes(),
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Discharge { id, .. } => id.as_bytes(),

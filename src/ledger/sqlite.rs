@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
@@ -29,7 +30,8 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, TokenRecord, VerifyReport,
+    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, Page,
+    TokenRecord, VerifyReport,
 };
 use crate::types::{ObligationId, Secret, TokenId};
 
@@ -165,6 +167,9 @@ impl Ledger for SqliteLedger {
         if let Some(state) = filter.state {
             query.push(" AND t.state = ").push_bind(state.as_str());
         }
+        if filter.alive {
+            query.push(" AND t.state <> 'revoked'");
+        }
         if let Some(subject) = &filter.subject {
             query.push(" AND p.subject = ").push_bind(subject);
         }
@@ -175,15 +180,12 @@ impl Ledger for SqliteLedger {
             query.push(" AND t.body = ").push_bind(body);
         }
         query.push(" ORDER BY t.id LIMIT ").push_bind(i64::from(limit) + 1);
-        let rows = query
-            .build()
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| self.fault(&error))?;
-        let items = rows
-            .iter()
-            .map(|row| rows::token(row, &self.place))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut rows = query.build().fetch(&self.readers);
+        let mut items = Vec::new();
+        // One by one: a row as SQLite hands it over is several times the size of its record.
+        while let Some(row) = rows.try_next().await.map_err(|error| self.fault(&error))? {
+            items.push(rows::token(&row, &self.place)?);
+        }
         Ok(page(items, limit, |token| token.id.to_string()))
     }
 
@@ -202,7 +204,7 @@ impl Ledger for SqliteLedger {
 
     async fn obligations(
         &self,
-        open_only: bool,
+        filter: ObligationFilter,
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<Page<Obligation>, LedgerError> {
@@ -210,8 +212,14 @@ impl Ledger for SqliteLedger {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT id, token, duty, reality, created, discharged FROM obligations WHERE TRUE",
         );
-        if open_only {
+        if filter.open {
             query.push(" AND discharged IS NULL");
+        }
+        if let Some(reality) = filter.recognisable {
+            // The others are known by a person's word or by the PIN alone.
+            query
+                .push(" AND json_extract(duty, '$.duty') IN ('delete-credential', 'reset-key', 'delete-oath') AND reality = ")
+                .push_bind(reality.as_str());
         }
         if let Some(cursor) = cursor {
             let (created, id) = age_cursor(cursor).ok_or(LedgerError::NotFound("cursor"))?;

@@ -14,7 +14,7 @@ use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
 use crate::lifecycle::{Lifecycle, Refusal};
-use crate::types::{DeviceId, TokenId, TokenState};
+use crate::types::{DeviceId, TokenId, TokenState, time_left};
 
 /// Facts for a journal entry; never personal, never secret.
 pub type Facts = BTreeMap<&'static str, Value>;
@@ -168,13 +168,15 @@ impl Act {
         self.step.phase(phase, progress);
     }
 
-    /// Asks a person for something, until the touch deadline.
-    pub fn ask(&self, kind: UserActionKind, device: Option<DeviceId>, tries_left: Option<u8>) {
-        let (name, place) = device
-            .and_then(|id| self.house.devices().get(id))
+    /// Asks a person for something at a device, until an instant.
+    pub fn ask(&self, kind: UserActionKind, device: DeviceId, until: Instant, tries_left: Option<u8>) {
+        let (name, place) = self
+            .house
+            .devices()
+            .get(device)
             .map(|handle| handle.info())
             .map_or_else(|| (String::new(), String::new()), |info| (info.name, info.place));
-        let patience = i64::try_from(self.house.settings().deadlines.touch.as_millis()).unwrap_or(i64::MAX);
+        let patience = i64::try_from(time_left(until).as_millis()).unwrap_or(i64::MAX);
         let until = self.house.clock().now().plus_ms(patience);
         self.step.ask(UserAction {
             kind,

@@ -120,8 +120,9 @@ pub fn calculate(
     match applet.calculate(name, challenge) {
         Err(DeviceError::TouchTimeout) => {
             // The first try may have been missed because nobody was told: tell, and try once more.
-            act.ask(UserActionKind::Touch, Some(device), None);
-            applet.set_deadline(Instant::now() + act.house.settings().deadlines.touch);
+            let until = Instant::now() + act.house.settings().deadlines.touch;
+            act.ask(UserActionKind::Touch, device, until, None);
+            applet.set_deadline(until);
             let code = applet.calculate(name, challenge);
             act.step.answered();
             Ok(code?)

@@ -1,5 +1,6 @@
 //! What the verbs do to a FIDO2 key, seen from its lane.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -69,6 +70,8 @@ pub struct Key<'s, 'c> {
     pub session: &'s mut FidoSession<'c>,
     /// Deadlines, cancel flag, touch request.
     pub context: FidoContext<'s>,
+    /// PIN tries left, as last told.
+    tries: &'s Cell<Option<u8>>,
 }
 
 /// Opens the key, takes a channel and hands it over, lock held, until `work` is over. While the key waits for a touch the
@@ -92,9 +95,10 @@ pub fn with_key<T>(
     let mut channel = HidChannel::open(link, Box::new(HostEntropy), deadlines.lock, first, &cancel)?;
     let mut entropy = HostEntropy;
     let mut fido = FidoSession::new(&mut channel, &mut entropy);
-    let mut touch = |_until: Instant| {
+    let tries = Cell::new(None);
+    let mut touch = |until: Instant| {
         if let Some(act) = act {
-            act.ask(UserActionKind::Touch, Some(device), None);
+            act.ask(UserActionKind::Touch, device, until, tries.get());
         }
     };
     let context = FidoContext {
@@ -106,6 +110,7 @@ pub fn with_key<T>(
     let result = work(&mut Key {
         session: &mut fido,
         context,
+        tries: &tries,
     });
     if let Some(act) = act {
         act.step.answered();
@@ -124,8 +129,12 @@ impl Key<'_, '_> {
         permissions: Permissions,
         rp_id: Option<&str>,
     ) -> Result<Option<PinUvAuthToken>, DeviceError> {
-        pin.map(|pin| self.session.pin_uv_token(pin, permissions, rp_id, &mut self.context))
-            .transpose()
+        let Some(pin) = pin else { return Ok(None) };
+        let token = self.session.pin_uv_token(pin, permissions, rp_id, &mut self.context)?;
+        // For whoever is asked to touch the key next. Costs no try; a key that cannot say is no failure.
+        let retries = self.session.pin_retries(&mut self.context);
+        self.tries.set(retries.ok().map(|retries| retries.left));
+        Ok(Some(token))
     }
 
     /// Gets an assertion with a touch, and verifies signature, RP ID hash, flags and counter (WebAuthn section 7.2). Returns the

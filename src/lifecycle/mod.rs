@@ -41,7 +41,7 @@ use self::operation::{Operation, Outcome, Step};
 use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, ObligationFilter};
 use crate::types::{Clock, DeviceId, ObligationId, OperationId};
 
 /// Figures the verbs work by.
@@ -81,6 +81,12 @@ pub struct Status {
     /// Obligations not discharged (counted up to 1,000).
     pub open_obligations: u32,
 }
+
+/// Obligations that stand.
+const OPEN: ObligationFilter = ObligationFilter {
+    open: true,
+    recognisable: None,
+};
 
 /// The house: ledger, devices and clock, and the operations under way.
 pub struct Lifecycle {
@@ -225,7 +231,7 @@ impl Lifecycle {
             .count();
         let open = self
             .ledger
-            .obligations(true, None, 1_000)
+            .obligations(OPEN, None, 1_000)
             .await
             .map_or(0, |page| page.items.len());
         Status {

@@ -4,7 +4,7 @@
 //! nothing polls.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::watch;
 
@@ -99,14 +99,14 @@ pub struct UserAction {
     /// The deed.
     pub kind: UserActionKind,
     /// On which device.
-    pub device: Option<DeviceId>,
+    pub device: DeviceId,
     /// Its product name.
     pub name: String,
     /// Where it is plugged in.
     pub place: String,
     /// Until when.
     pub until: UnixMillis,
-    /// PIN tries left, when that matters.
+    /// PIN tries left, where a PIN is in play.
     pub tries_left: Option<u8>,
 }
 
@@ -117,8 +117,6 @@ pub enum UserActionKind {
     Touch,
     /// Unplug it and plug it in again.
     Replug,
-    /// Plug it in, or lay it on the reader.
-    Present,
 }
 
 impl UserActionKind {
@@ -128,7 +126,6 @@ impl UserActionKind {
         match self {
             Self::Touch => "touch",
             Self::Replug => "replug",
-            Self::Present => "present",
         }
     }
 }
@@ -176,7 +173,7 @@ pub struct View {
     pub progress: u8,
     /// What a person must do now.
     pub user_action: Option<UserAction>,
-    /// False from the point of no return on.
+    /// False from the point of no return on, unless a person is waited for.
     pub cancellable: bool,
     /// Set when it is over.
     pub outcome: Option<Outcome>,
@@ -193,7 +190,7 @@ pub struct Operation {
     pub owner: Option<String>,
     view: watch::Receiver<View>,
     cancel: Cancel,
-    committed: Arc<AtomicBool>,
+    course: Arc<Course>,
 }
 
 /// Cancelling came too late.
@@ -213,7 +210,7 @@ impl Operation {
             outcome: None,
         });
         let cancel = Cancel::new();
-        let committed = Arc::new(AtomicBool::new(false));
+        let course = Arc::new(Course::default());
         let id = OperationId::generate();
         let operation = Arc::new(Self {
             id,
@@ -221,7 +218,7 @@ impl Operation {
             owner,
             view,
             cancel: cancel.clone(),
-            committed: Arc::clone(&committed),
+            course: Arc::clone(&course),
         });
         (
             operation,
@@ -230,7 +227,7 @@ impl Operation {
                 verb,
                 view: Arc::new(sender),
                 cancel,
-                committed,
+                course,
             },
         )
     }
@@ -253,15 +250,49 @@ impl Operation {
     /// # Errors
     /// [`TooLate`] after its point of no return when nobody is waited for, and after its end.
     pub fn cancel(&self) -> Result<(), TooLate> {
-        let (over, waiting) = {
-            let view = self.view.borrow();
-            (view.outcome.is_some(), view.user_action.is_some())
-        };
-        if over || (self.committed.load(Ordering::SeqCst) && !waiting) {
+        if self.view.borrow().outcome.is_some() {
             return Err(TooLate);
         }
-        self.cancel.cancel();
-        Ok(())
+        if self.course.cancel() || self.view.borrow().user_action.is_some() {
+            self.cancel.cancel();
+            return Ok(());
+        }
+        Err(TooLate)
+    }
+}
+
+/// Whether an operation may still be called off. It leaves `OPEN` once, to one side: either somebody cancelled it or it
+/// passed its point of no return, never both.
+#[derive(Debug, Default)]
+struct Course(AtomicU8);
+
+impl Course {
+    const OPEN: u8 = 0;
+    const CANCELLED: u8 = 1;
+    const COMMITTED: u8 = 2;
+
+    /// Whether it is cancelled now, by this call or an earlier one.
+    fn cancel(&self) -> bool {
+        self.leave(Self::CANCELLED)
+    }
+
+    /// Whether it is committed now, by this call or an earlier one.
+    fn commit(&self) -> bool {
+        self.leave(Self::COMMITTED)
+    }
+
+    fn leave(&self, to: u8) -> bool {
+        match self
+            .0
+            .compare_exchange(Self::OPEN, to, Ordering::SeqCst, Ordering::SeqCst)
+        {
+            Ok(_) => true,
+            Err(is) => is == to,
+        }
+    }
+
+    fn is_committed(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::COMMITTED
     }
 }
 
@@ -274,7 +305,7 @@ pub struct Step {
     pub verb: Verb,
     view: Arc<watch::Sender<View>>,
     cancel: Cancel,
-    committed: Arc<AtomicBool>,
+    course: Arc<Course>,
 }
 
 impl Step {
@@ -293,6 +324,8 @@ impl Step {
             let changed = view.user_action.as_ref().is_none_or(|old| old.kind != action.kind);
             if changed {
                 view.user_action = Some(action);
+                // A wait for a person can always be cut short.
+                view.cancellable = true;
             }
             changed
         });
@@ -300,7 +333,11 @@ impl Step {
 
     /// The person has done it, or need not any more.
     pub fn answered(&self) {
-        self.view.send_if_modified(|view| view.user_action.take().is_some());
+        let committed = self.course.is_committed();
+        self.view.send_if_modified(|view| {
+            view.cancellable &= !committed;
+            view.user_action.take().is_some()
+        });
     }
 
     /// The flag to hand to a device job.
@@ -309,26 +346,16 @@ impl Step {
         &self.cancel
     }
 
-    /// Declares the point of no return. From here on `Cancel` answers `TooLate` and the flag is no longer looked at by the
-    /// verb, only by waits for people.
+    /// Declares the point of no return. From here on only waits for people can be cut short. Declaring it again is fine.
     ///
     /// # Errors
     /// [`Cancelled`] when it was cancelled before: then nothing may be done.
     pub fn point_of_no_return(&self) -> Result<(), Cancelled> {
-        // Commit first, then look: a cancel that slips in between is either refused (it saw the commit) or seen here.
-        self.committed.store(true, Ordering::SeqCst);
-        if self.cancel.is_cancelled() {
-            self.committed.store(false, Ordering::SeqCst);
+        if !self.course.commit() {
             return Err(Cancelled);
         }
         self.view.send_modify(|view| view.cancellable = false);
         Ok(())
-    }
-
-    /// Whether the point of no return is behind us.
-    #[must_use]
-    pub fn is_committed(&self) -> bool {
-        self.committed.load(Ordering::SeqCst)
     }
 
     /// Ends the operation.
@@ -347,3 +374,48 @@ impl Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
 pub struct Cancelled;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancelled_and_committed_exclude_each_other() {
+        for _ in 0..200 {
+            let (operation, step) = Operation::begin(Verb::Revoke, None);
+            let gate = Arc::new(std::sync::Barrier::new(2));
+            let other = std::thread::spawn({
+                let (operation, gate) = (Arc::clone(&operation), Arc::clone(&gate));
+                move || {
+                    gate.wait();
+                    operation.cancel().is_ok()
+                }
+            });
+            gate.wait();
+            let committed = step.point_of_no_return().is_ok();
+            let cancelled = other.join().unwrap();
+            assert_ne!(committed, cancelled);
+            assert_eq!(step.cancel_flag().is_cancelled(), cancelled);
+        }
+    }
+
+    #[test]
+    fn after_the_point_of_no_return_only_a_wait_for_a_person_is_cut_short() {
+        let (operation, step) = Operation::begin(Verb::Revoke, None);
+        step.point_of_no_return().unwrap();
+        assert_eq!(operation.cancel(), Err(TooLate));
+        assert!(!operation.view().cancellable);
+        step.ask(UserAction {
+            kind: UserActionKind::Touch,
+            device: DeviceId(1),
+            name: String::new(),
+            place: String::new(),
+            until: UnixMillis(0),
+            tries_left: None,
+        });
+        assert!(operation.view().cancellable);
+        assert_eq!(operation.cancel(), Ok(()));
+        step.answered();
+        assert!(!operation.view().cancellable);
+    }
+}

@@ -12,7 +12,7 @@ use crate::device::DeviceError;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
 use crate::device::worker::DeviceHandle;
-use crate::ledger::{Duty, Obligation};
+use crate::ledger::{Duty, Obligation, ObligationFilter};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::link::FaceKind;
@@ -58,18 +58,18 @@ impl Lifecycle {
     }
 
     async fn look_at(self: &Arc<Self>, handle: DeviceHandle) {
-        let open = match self.ledger().obligations(true, None, MAX_ASKED).await {
+        let info = handle.info();
+        let filter = ObligationFilter {
+            open: true,
+            recognisable: Some(info.reality),
+        };
+        let fitting = match self.ledger().obligations(filter, None, MAX_ASKED).await {
             Ok(page) => page.items,
             Err(error) => {
                 tracing::warn!(%error, "obligations cannot be read");
                 return;
             }
         };
-        let info = handle.info();
-        let fitting: Vec<_> = open
-            .into_iter()
-            .filter(|obligation| obligation.reality == info.reality)
-            .collect();
         if fitting.is_empty() {
             return;
         }
@@ -85,8 +85,11 @@ impl Lifecycle {
         match found {
             Ok(ids) => {
                 for id in ids {
+                    // Known since another of its faces came.
+                    if self.debtors().insert(id, device) == Some(device) {
+                        continue;
+                    }
                     tracing::info!(%device, obligation = %id, "a device that owes something was plugged in");
-                    self.debtors().insert(id, device);
                     // Nobody listening is no fault: the obligation stands and can be read.
                     let _ = self.seen.send((device, id));
                 }

@@ -3,8 +3,7 @@
 
 use serde_json::json;
 
-use crate::grant::Authority;
-use crate::grant::Grant;
+use crate::grant::{Action, Authority, Grant, Object};
 use crate::ledger::{Binding, Duty, Event, Intent, IntentEnd, LedgerError, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::facts;
 use crate::lifecycle::settle;
@@ -31,6 +30,7 @@ impl Lifecycle {
     /// # Errors
     /// [`Refusal::Ledger`]: a ledger that cannot be brought to order is not served.
     pub async fn recover(&self, standing: &Grant) -> Result<usize, Refusal> {
+        standing.require(Action::Revoke, &Object::Whole)?;
         let intents = self.ledger().open_intents().await?;
         for intent in &intents {
             let end = self
@@ -96,27 +96,8 @@ impl Lifecycle {
         now: UnixMillis,
     ) -> Result<(IntentEnd, Vec<Mutation>), Refusal> {
         let duty = match (intent.phase.as_str(), &record.binding) {
-            (
-                phase::CREATED,
-                Binding::Fido2 {
-                    discoverable: false, ..
-                },
-            ) => None,
-            (
-                phase::CREATED,
-                Binding::Fido2 {
-                    rp_id,
-                    credential_id,
-                    public_key,
-                    ..
-                },
-            ) => Some(Duty::DeleteCredential {
-                rp_id: rp_id.clone(),
-                credential_id: credential_id.clone(),
-                public_key: public_key.clone(),
-            }),
             (phase::CREATING, Binding::None) => orphan(intent),
-            (phase::CREATING | phase::CREATED, Binding::OathCard { .. }) => settle::oath_duty(self, record).await?,
+            (phase::CREATING | phase::CREATED, _) => settle::duty_of(self, record, false).await?,
             _ => None,
         };
         let mut mutations = vec![Mutation::Transition {

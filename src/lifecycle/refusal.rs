@@ -71,7 +71,7 @@ pub enum Refusal {
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
     /// Too many wrong codes in a row.
-    #[error("too many wrong codes: the token is locked until it is resynced or resumed")]
+    #[error("too many wrong codes in a row: the token is locked until somebody who may do so resumes it")]
     Locked,
     /// Cancelled before the point of no return.
     #[error("cancelled")]

@@ -2,7 +2,7 @@
 //! than ten seconds ago, so a person unplugs it and plugs it in again; whether it is the same key that comes back is proven by
 //! an assertion, not by the port it comes back on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
@@ -33,9 +33,8 @@ pub async fn reset(
     prove(act, &before, credential.clone()).await?;
     let mut events = act.house.devices().subscribe();
     act.phase(Phase::Resetting, 40);
-    act.ask(UserActionKind::Replug, Some(before.id()), None);
-    let patience = act.house.settings().deadlines.touch;
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = Instant::now() + act.house.settings().deadlines.touch;
+    act.ask(UserActionKind::Replug, before.id(), deadline, None);
     let mut unplugged = false;
     let after = 'replugged: loop {
         let event = tokio::select! {
@@ -46,7 +45,7 @@ pub async fn reset(
                 }
                 continue;
             }
-            () = tokio::time::sleep_until(deadline) => return Err(Refusal::DeviceAbsent),
+            () = tokio::time::sleep_until(deadline.into()) => return Err(Refusal::DeviceAbsent),
         };
         let candidates: Vec<_> = match event {
             Ok(DeviceEvent::Arrived(id) | DeviceEvent::Faces(id)) => act.house.devices().get(id).into_iter().collect(),

@@ -4,11 +4,11 @@
 use serde_json::json;
 
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Duty, IntentEnd, Mutation, Obligation, TokenRecord};
+use crate::ledger::{IntentEnd, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
-use crate::lifecycle::settle::{self, oath_duty};
+use crate::lifecycle::settle;
 use crate::lifecycle::{Presence, Refusal};
 use crate::types::{ObligationId, RevokeReason, TokenId, TokenKind, TokenState};
 
@@ -50,14 +50,16 @@ pub async fn revoke(
             verb: "reset",
         });
     }
-    let obligation = duty_of(act, &record, extent.reset).await?.map(|duty| Obligation {
-        id: ObligationId::generate(),
-        token,
-        duty,
-        reality: record.reality,
-        created: act.house.clock().now(),
-        discharged: None,
-    });
+    let obligation = settle::duty_of(&act.house, &record, extent.reset)
+        .await?
+        .map(|duty| Obligation {
+            id: ObligationId::generate(),
+            token,
+            duty,
+            reality: record.reality,
+            created: act.house.clock().now(),
+            discharged: None,
+        });
     act.phase(Phase::Committing, 20);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
     kill(act, &record, reason, obligation.as_ref()).await?;
@@ -73,7 +75,15 @@ pub async fn revoke(
         settle::on_device(act, &obligation, at).await
     };
     let discharged = match settled {
-        Ok(()) => settle::discharged(act, &obligation, vec![act.end(IntentEnd::Completed)]).await,
+        Ok(()) => {
+            settle::discharged(
+                act,
+                &obligation,
+                settle::Proof::Device,
+                vec![act.end(IntentEnd::Completed)],
+            )
+            .await
+        }
         Err(refusal) => Err(refusal),
     };
     match discharged {
@@ -127,36 +137,4 @@ async fn kill(
             changes,
         )
         .await?)
-}
-
-/// What is owed to the device; nothing when nothing of ours is on it.
-async fn duty_of(act: &Act, record: &TokenRecord, reset: bool) -> Result<Option<Duty>, Refusal> {
-    Ok(match &record.binding {
-        Binding::None => None,
-        Binding::Fob { .. } => Some(Duty::CollectFob),
-        Binding::OathCard { .. } => oath_duty(&act.house, record).await?,
-        Binding::Fido2 {
-            rp_id,
-            credential_id,
-            public_key,
-            discoverable,
-            ..
-        } => {
-            let (rp_id, credential_id, public_key) = (rp_id.clone(), credential_id.clone(), public_key.clone());
-            match (reset, discoverable) {
-                (true, _) => Some(Duty::ResetKey {
-                    rp_id,
-                    credential_id,
-                    public_key,
-                }),
-                (false, true) => Some(Duty::DeleteCredential {
-                    rp_id,
-                    credential_id,
-                    public_key,
-                }),
-                // Nothing is stored on the key: the credential lived in the binding alone.
-                (false, false) => None,
-            }
-        }
-    })
 }

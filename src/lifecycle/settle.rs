@@ -8,7 +8,7 @@ use crate::device::DeviceError;
 use crate::device::session::Session;
 use crate::device::worker::DeviceHandle;
 use crate::grant::{Action, Object};
-use crate::ledger::{Duty, Mutation, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::card::{CardBody, calculate, lasting_proofs, with_applet};
 use crate::lifecycle::key::{Credential, Holds, with_key};
@@ -31,38 +31,54 @@ pub async fn discharge(act: &Act, id: ObligationId, at: Presence, collected: boo
         .filter(|obligation| obligation.discharged.is_none())
         .ok_or(Refusal::UnknownObligation)?;
     match (&obligation.duty, collected) {
-        (Duty::CollectFob, true) => {}
+        // The word of a person with the authority to revoke: the device was collected and destroyed. It is the only end for a
+        // device that cannot prove itself (any more), and the journal says that it was a word.
+        (_, true) => {}
         (Duty::CollectFob, false) => {
             return Err(Refusal::Invalid(
-                "a fob is discharged by the word that it was collected and destroyed: give “collected”".into(),
-            ));
-        }
-        (_, true) => {
-            return Err(Refusal::Invalid(
-                "“collected” is for fobs; this device can prove itself: plug it in".into(),
+                "a fob has no interface to prove itself by: say “collected” once it was collected and destroyed".into(),
             ));
         }
         (_, false) => on_device(act, &obligation, at).await?,
     }
     act.phase(Phase::Committing, 90);
-    discharged(act, &obligation, Vec::new()).await?;
+    let proof = if collected { Proof::Word } else { Proof::Device };
+    discharged(act, &obligation, proof, Vec::new()).await?;
     Ok(Outcome::Done(Details {
         token: Some(obligation.token),
         ..Details::default()
     }))
 }
 
+/// What an obligation was discharged by.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof {
+    /// The device proved that it is the one.
+    Device,
+    /// A person said so.
+    Word,
+}
+
+impl Proof {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Word => "word",
+        }
+    }
+}
+
 /// Writes the discharge down.
 ///
 /// # Errors
 /// [`Refusal::Ledger`].
-pub async fn discharged(act: &Act, obligation: &Obligation, more: Vec<Mutation>) -> Result<(), Refusal> {
+pub async fn discharged(act: &Act, obligation: &Obligation, proof: Proof, more: Vec<Mutation>) -> Result<(), Refusal> {
     let mut changes = vec![Mutation::Discharge {
         id: obligation.id,
         at: act.house.clock().now(),
     }];
     changes.extend(more);
-    let detail = facts([("obligation", json!(obligation.id))]);
+    let detail = facts([("obligation", json!(obligation.id)), ("by", json!(proof.as_str()))]);
     Ok(act
         .commit("obligation.discharged", Some(obligation.token), detail, changes)
         .await?)
@@ -100,7 +116,7 @@ pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Resu
             let credential = Credential::decode(rp_id, credential_id, public_key)?;
             let handle = locate::key(act, at.device, obligation.reality, &credential).await?;
             act.phase(Phase::Deleting, 60);
-            delete_credential(act, &handle, obligation, credential, at.pin).await
+            delete_credential(act, &handle, credential, at.pin).await
         }
         Duty::ResetKey {
             rp_id,
@@ -127,19 +143,14 @@ pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Resu
 async fn delete_credential(
     act: &Act,
     handle: &DeviceHandle,
-    obligation: &Obligation,
     credential: Credential,
     pin: Option<Secret>,
 ) -> Result<(), Refusal> {
     let device = handle.id();
-    // A key from which the credential is gone already cannot prove itself by it. Its serial can, where it has one.
-    let serial = act.token(obligation.token).await?.personal.serial;
-    let known_by_serial = serial.is_some() && serial == handle.info().serial;
     act.in_lane(handle, act.budget(8, 0), move |session, act| {
         with_key(session, Some(act), device, |key| {
             match key.holds(&credential)? {
                 Holds::Yes => {}
-                Holds::No if known_by_serial => return Ok(()),
                 Holds::No => return Err(Refusal::NotTheSameDevice),
                 // Only the key that holds the credential can delete it by its id, so the deletion itself is the proof.
                 Holds::Maybe => {}
@@ -219,10 +230,7 @@ impl CardJob {
 }
 
 /// What is owed to a card, with proofs computed while the seed is still there. Nothing when the card was never reached.
-///
-/// # Errors
-/// [`Refusal::Ledger`]; [`Refusal::Internal`] for a record that cannot be read.
-pub async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option<Duty>, Refusal> {
+async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option<Duty>, Refusal> {
     let body = CardBody::of(&record.binding)?;
     if body.device_id.is_empty() || !record.has_seed {
         return Ok(None);
@@ -234,4 +242,39 @@ pub async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option
         device_id: body.device_id,
         proofs,
     }))
+}
+
+/// What is owed to the device of a token; nothing when nothing of ours is on it.
+///
+/// # Errors
+/// [`Refusal::Ledger`]; [`Refusal::Internal`] for a record that cannot be read.
+pub async fn duty_of(house: &Lifecycle, record: &TokenRecord, reset: bool) -> Result<Option<Duty>, Refusal> {
+    Ok(match &record.binding {
+        Binding::None => None,
+        Binding::Fob { .. } => Some(Duty::CollectFob),
+        Binding::OathCard { .. } => oath_duty(house, record).await?,
+        Binding::Fido2 {
+            rp_id,
+            credential_id,
+            public_key,
+            discoverable,
+            ..
+        } => {
+            let (rp_id, credential_id, public_key) = (rp_id.clone(), credential_id.clone(), public_key.clone());
+            match (reset, discoverable) {
+                (true, _) => Some(Duty::ResetKey {
+                    rp_id,
+                    credential_id,
+                    public_key,
+                }),
+                (false, true) => Some(Duty::DeleteCredential {
+                    rp_id,
+                    credential_id,
+                    public_key,
+                }),
+                // Nothing is stored on the key: the credential lived in the binding alone.
+                (false, false) => None,
+            }
+        }
+    })
 }

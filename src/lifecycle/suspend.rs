@@ -14,7 +14,7 @@ use crate::types::{TokenId, TokenState};
 pub async fn transfer(act: &Act, token: TokenId) -> Result<Outcome, Refusal> {
     use TokenState::{Active, Lost, Suspended};
     act.require(Action::Suspend, &Object::Token(token))?;
-    act.token(token).await?;
+    let record = act.token(token).await?;
     let (event, from, to): (&'static str, &'static [TokenState], TokenState) = match act.step.verb {
         Verb::Suspend => ("token.suspended", &[Active], Suspended),
         Verb::Lost => ("token.lost", &[Active, Suspended], Lost),
@@ -23,13 +23,33 @@ pub async fn transfer(act: &Act, token: TokenId) -> Result<Outcome, Refusal> {
     };
     act.phase(Phase::Committing, 50);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
-    let change = Mutation::Transition {
-        token,
-        from,
-        to,
-        reason: None,
+    // Who resumes a token has looked at it, so its wrong codes are forgotten too; that is the way out of a lock-out.
+    let locked = record.state == Active && record.failures > 0;
+    let changes = match act.step.verb {
+        Verb::Resume if locked => vec![
+            Mutation::Require {
+                token,
+                states: &[Active],
+            },
+            Mutation::Pardon { token },
+        ],
+        Verb::Resume => vec![
+            Mutation::Transition {
+                token,
+                from,
+                to,
+                reason: None,
+            },
+            Mutation::Pardon { token },
+        ],
+        _ => vec![Mutation::Transition {
+            token,
+            from,
+            to,
+            reason: None,
+        }],
     };
-    act.commit(event, Some(token), Facts::new(), vec![change]).await?;
+    act.commit(event, Some(token), Facts::new(), changes).await?;
     Ok(Outcome::Done(Details {
         token: Some(token),
         ..Details::default()

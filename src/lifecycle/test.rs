@@ -13,7 +13,7 @@ use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::resync::{Policy, Verdict, accept_one};
-use crate::types::{TokenId, TokenKind, TokenState};
+use crate::types::{TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
 /// the rest is for the case work to spend).
@@ -79,7 +79,7 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
             };
             match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
                 // Two callers, one code: the ledger lets one of them pass.
-                Err(Refusal::Ledger(LedgerError::Stale(_))) => failed(act, record.id, Refusal::CodeRejected).await,
+                Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
                 Err(other) => Err(other),
                 Ok(()) => Ok(Outcome::Done(Details {
                     token: Some(record.id),
@@ -88,9 +88,9 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
                 })),
             }
         }
-        Verdict::Rejected => failed(act, record.id, Refusal::CodeRejected).await,
+        Verdict::Rejected => Err(failed(act, record.id, Refusal::CodeRejected).await),
         // Does not depend on the code, and so tells nothing of it; still counted, so that it is no free try.
-        Verdict::NeedsSecondCode => failed(act, record.id, Refusal::NeedsResync).await,
+        Verdict::NeedsSecondCode => Err(failed(act, record.id, Refusal::NeedsResync).await),
     }
 }
 
@@ -99,29 +99,23 @@ async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outc
     act.phase(Phase::Identifying, 10);
     let handle = locate::card(act, at.device, record.reality, &body.device_id).await?;
     let device = handle.id();
-    let seed = act.house.ledger().seed(record.id).await?;
+    let token = record.id;
+    let seed = act.house.ledger().seed(token).await?;
     act.phase(Phase::Proving, 40);
-    let proof = act
-        .in_lane(&handle, act.budget(3, 1), move |session, act| {
-            with_applet(session, at.password.as_ref(), |applet| {
-                if applet.applet().device_id() != body.device_id {
-                    return Err(Refusal::NotTheSameDevice);
-                }
-                prove(act, applet, &body, &seed, device)
-            })
-        })
-        .await;
-    settle(
-        act,
-        record.id,
-        proof,
-        |()| Details::default(),
-        |now, ()| Mutation::Seen {
-            token: record.id,
-            seen: now,
-        },
-    )
-    .await
+    act.in_lane(&handle, act.budget(3, 1), move |session, act| {
+        let proof = with_applet(session, at.password.as_ref(), |applet| {
+            if applet.applet().device_id() != body.device_id {
+                return Err(Refusal::NotTheSameDevice);
+            }
+            prove(act, applet, &body, &seed, device)
+        });
+        settle(act, token, proof, |now, ()| Mutation::Seen { token, seen: now })
+    })
+    .await?;
+    Ok(Outcome::Done(Details {
+        token: Some(token),
+        ..Details::default()
+    }))
 }
 
 async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outcome, Refusal> {
@@ -129,57 +123,49 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
     act.phase(Phase::Identifying, 10);
     let handle = locate::key(act, at.device, record.reality, &credential).await?;
     let device = handle.id();
-    let counted = record.sign_count;
+    let token = record.id;
     act.phase(Phase::Proving, 40);
-    let proof = act
+    let count = act
         .in_lane(&handle, act.budget(5, 1), move |session, act| {
-            with_key(session, Some(act), device, |key| {
+            // Read here, in the lane: a test that was in the queue before this one has raised it by now.
+            let counted = act.house.runtime().block_on(act.token(token))?.sign_count;
+            let proof = with_key(session, Some(act), device, |key| {
                 key.prove(&credential, at.pin.as_ref(), counted)
+            });
+            settle(act, token, proof, |now, count| Mutation::Count {
+                token,
+                to: count,
+                seen: now,
             })
         })
-        .await;
-    settle(
-        act,
-        record.id,
-        proof,
-        |count| Details {
-            sign_count: Some(count),
-            ..Details::default()
-        },
-        |now, count| Mutation::Count {
-            token: record.id,
-            to: count,
-            seen: now,
-        },
-    )
-    .await
+        .await?;
+    Ok(Outcome::Done(Details {
+        token: Some(token),
+        sign_count: Some(count),
+        ..Details::default()
+    }))
 }
 
-/// Writes down what came of a proof by hardware.
-async fn settle<T: Copy>(
+/// Writes down what came of a proof by hardware, before the lane takes the next job: records come in the order of the proofs,
+/// so that two tests of one key do not look like two keys.
+fn settle<T: Copy>(
     act: &Act,
     token: TokenId,
     proof: Result<T, Refusal>,
-    details: impl FnOnce(T) -> Details,
-    mutation: impl FnOnce(crate::types::UnixMillis, T) -> Mutation,
-) -> Result<Outcome, Refusal> {
+    mutation: impl FnOnce(UnixMillis, T) -> Mutation,
+) -> Result<T, Refusal> {
     match proof {
         Ok(proved) => {
             act.phase(Phase::Committing, 80);
             act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
             let now = act.house.clock().now();
-            match passed(act, token, mutation(now, proved), Facts::new()).await {
-                // Another test of the same key was faster and brought a higher counter: this one proves nothing any more.
-                Err(Refusal::Ledger(LedgerError::Stale(_))) => failed(act, token, Refusal::CounterWentBack).await,
-                Err(other) => Err(other),
-                Ok(()) => Ok(Outcome::Done(Details {
-                    token: Some(token),
-                    ..details(proved)
-                })),
-            }
+            act.house
+                .runtime()
+                .block_on(passed(act, token, mutation(now, proved), Facts::new()))?;
+            Ok(proved)
         }
         Err(refusal @ (Refusal::Unverified(_) | Refusal::CounterWentBack | Refusal::NotTheSameDevice)) => {
-            failed(act, token, refusal).await
+            Err(act.house.runtime().block_on(failed(act, token, refusal)))
         }
         // The device went away, nobody touched it, the PIN was wrong: the token has neither passed nor failed.
         Err(refusal) => Err(refusal),
@@ -196,8 +182,9 @@ async fn passed(act: &Act, token: TokenId, mutation: Mutation, detail: Facts) ->
         .await?)
 }
 
-/// One record of a failed test; then the refusal. The journal says why, the caller hears only what the refusal tells.
-async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Result<Outcome, Refusal> {
+/// One record of a failed test; then the refusal, or that it could not be recorded. The journal says why, the caller hears
+/// only what the refusal tells.
+async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Refusal {
     let why = match &refusal {
         Refusal::CodeRejected => "code",
         Refusal::NeedsResync => "needs-resync",
@@ -205,12 +192,12 @@ async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Result<Outcome, 
         Refusal::NotTheSameDevice => "other-device",
         _ => "unverified",
     };
-    act.commit(
-        "test.failed",
-        Some(token),
-        facts([("why", json!(why))]),
-        vec![Mutation::Fail { token }],
-    )
-    .await?;
-    Err(refusal)
+    let fail = vec![Mutation::Fail { token }];
+    match act
+        .commit("test.failed", Some(token), facts([("why", json!(why))]), fail)
+        .await
+    {
+        Ok(()) => refusal,
+        Err(error) => error.into(),
+    }
 }

@@ -62,7 +62,12 @@ impl Ledger for EmptyLedger {
         self.touch();
         Err(LedgerError::NotFound("seed"))
     }
-    async fn obligations(&self, _: bool, _: Option<&str>, _: u32) -> Result<Page<Obligation>, LedgerError> {
+    async fn obligations(
+        &self,
+        _: claviger::ledger::ObligationFilter,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Page<Obligation>, LedgerError> {
         self.touch();
         Ok(Page {
             items: Vec::new(),

@@ -1,9 +1,9 @@
 //! What the trait promises, one promise a test.
 
-use claviger::ledger::{Filter, IntentEnd, Ledger, LedgerError, Mutation};
+use claviger::ledger::{Filter, IntentEnd, Ledger, LedgerError, Mutation, ObligationFilter};
 use claviger::types::{RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
 
-use crate::desk::{SEED, event, fob, insert, intent, key, obligation, open};
+use crate::desk::{OPEN, SEED, event, fob, insert, intent, key, obligation, open};
 
 #[tokio::test]
 async fn a_token_comes_back_as_it_went_in() {
@@ -210,9 +210,9 @@ async fn obligations_come_oldest_first_and_are_discharged_once() {
             .await
             .unwrap();
     }
-    let page = ledger.obligations(true, None, 3).await.unwrap();
+    let page = ledger.obligations(OPEN, None, 3).await.unwrap();
     assert_eq!(page.items.iter().map(|o| o.created.0).collect::<Vec<_>>(), [96, 97, 98]);
-    let rest = ledger.obligations(true, page.next.as_deref(), 3).await.unwrap();
+    let rest = ledger.obligations(OPEN, page.next.as_deref(), 3).await.unwrap();
     assert_eq!(rest.items.iter().map(|o| o.created.0).collect::<Vec<_>>(), [99, 100]);
     assert_eq!(rest.next, None);
     let done = || Mutation::Discharge {
@@ -224,8 +224,16 @@ async fn obligations_come_oldest_first_and_are_discharged_once() {
         ledger.commit(event(3), vec![done()]).await,
         Err(LedgerError::Stale("obligation"))
     );
-    assert_eq!(ledger.obligations(true, None, 9).await.unwrap().items.len(), 4);
-    assert_eq!(ledger.obligations(false, None, 9).await.unwrap().items.len(), 5);
+    assert_eq!(ledger.obligations(OPEN, None, 9).await.unwrap().items.len(), 4);
+    assert_eq!(
+        ledger
+            .obligations(ObligationFilter::default(), None, 9)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        5
+    );
     assert_eq!(
         ledger.obligation(duties[0].id).await.unwrap().unwrap().discharged,
         Some(UnixMillis(9))

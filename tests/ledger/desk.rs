@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use claviger::grant::{Action, Authority};
+use claviger::grant::Authority;
 use claviger::ledger::{
-    Binding, Duty, Event, Intent, KeySource, LedgerError, Mutation, Obligation, OpenOptions, Personal, SqliteLedger,
-    TokenRecord,
+    Binding, Duty, Event, Intent, KeySource, LedgerError, Mutation, Obligation, ObligationFilter, OpenOptions,
+    Personal, SqliteLedger, TokenRecord, Unique,
 };
 use claviger::types::{
     OathAlgorithm, ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection};
+
+/// Obligations that stand.
+pub const OPEN: ObligationFilter = ObligationFilter {
+    open: true,
+    recognisable: None,
+};
 
 pub const SEED: &[u8] = b"a seed of twenty byt";
 
@@ -27,16 +33,28 @@ pub async fn open(directory: &Path) -> Result<SqliteLedger, LedgerError> {
 pub fn event(at: i64) -> Event {
     Event {
         name: "token.registered",
-        authority: Authority {
-            uid: Some(1000),
-            origin: "polkit".to_owned(),
-            action: Action::Register,
-            case: None,
-            operation: None,
-        },
+        authority: authority(),
         token: None,
         at: UnixMillis(at),
         detail: BTreeMap::from([("device", "usb 1-2".into())]),
+    }
+}
+
+/// As it stands in a journal: only a grant makes one in the daemon.
+fn authority() -> Authority {
+    let text = r#"{"uid": 1000, "origin": "polkit", "action": "register", "case": null, "operation": null}"#;
+    serde_json::from_str(text).expect("an authority")
+}
+
+/// `fob:SERIAL` or `fido2:CREDENTIAL`.
+pub fn unique(text: &str) -> Unique {
+    match text.split_once(':') {
+        Some(("fob", serial)) => Unique::Fob {
+            manufacturer: None,
+            serial: serial.to_owned(),
+        },
+        Some(("fido2", id)) => Unique::Credential(id.to_owned()),
+        _ => panic!("not a unique: {text}"),
     }
 }
 
@@ -87,7 +105,7 @@ pub fn insert(record: &TokenRecord, unique: Option<&str>) -> Mutation {
     Mutation::Insert {
         record: Box::new(record.clone()),
         seed: Some(Secret::new(SEED.to_vec())),
-        unique: unique.map(str::to_owned),
+        unique: unique.map(self::unique),
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use claviger::ledger::{
-    Binding, Filter, Intent, IntentEnd, Ledger, LedgerError, Mutation, Obligation, SqliteLedger, TokenRecord,
+    Binding, Filter, Intent, IntentEnd, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, SqliteLedger,
+    TokenRecord,
 };
 use claviger::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
 
-use crate::desk::{Dice, event, fob, insert, intent, key, obligation, open};
+use crate::desk::{Dice, OPEN, event, fob, insert, intent, key, obligation, open};
 
 /// Commits per seed; with one to three mutations each.
 const COMMITS: i64 = 120;
@@ -138,7 +139,11 @@ impl Plan {
                 to,
                 reason,
             },
-            Self::Bind(token, binding, unique) => Mutation::Bind { token, binding, unique },
+            Self::Bind(token, binding, unique) => Mutation::Bind {
+                token,
+                binding,
+                unique: unique.as_deref().map(crate::desk::unique),
+            },
             Self::Advance(token, to, offset_ms, seen) => Mutation::Advance {
                 token,
                 to,
@@ -315,9 +320,16 @@ impl Model {
         assert_eq!(found, due);
         let mut due: Vec<_> = self.obligations.values().cloned().collect();
         due.sort_by_key(|obligation| (obligation.created, obligation.id));
-        assert_eq!(ledger.obligations(false, None, 1000).await.unwrap().items, due);
+        assert_eq!(
+            ledger
+                .obligations(ObligationFilter::default(), None, 1000)
+                .await
+                .unwrap()
+                .items,
+            due
+        );
         due.retain(|obligation| obligation.discharged.is_none());
-        assert_eq!(ledger.obligations(true, None, 1000).await.unwrap().items, due);
+        assert_eq!(ledger.obligations(OPEN, None, 1000).await.unwrap().items, due);
         let due: Vec<_> = self.intents.values().cloned().collect();
         assert_eq!(ledger.open_intents().await.unwrap(), due);
         for kind in TokenKind::ALL {

@@ -51,7 +51,7 @@ async fn furnish(directory: &Path) -> Vec<String> {
     let moved = Mutation::Bind {
         token: tokens[4].id,
         binding: Binding::None,
-        unique: Some("fido2:other".to_owned()),
+        unique: Some(crate::desk::unique("fido2:other")),
     };
     let (with, without) = (intent(Some(third)), intent(None));
     let phase = |of: &Intent| Mutation::Phase {

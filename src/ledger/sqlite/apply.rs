@@ -7,7 +7,7 @@ use sqlx::{Sqlite, SqliteConnection};
 use super::fault::Place;
 use crate::ledger::journal::{self, Inserted, Recorded, canonical, hex, value};
 use crate::ledger::seal::{Keys, Tag, random};
-use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, TokenRecord};
+use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, TokenRecord, Unique};
 use crate::types::{OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
 
 type Outcome = Result<Recorded, LedgerError>;
@@ -44,6 +44,7 @@ impl Apply<'_> {
             Mutation::Count { token, to, seen } => self.count(token, to, seen).await,
             Mutation::Seen { token, seen } => self.seen(token, seen).await,
             Mutation::Fail { token } => self.fail(token).await,
+            Mutation::Pardon { token } => self.pardon(token).await,
             Mutation::DestroySeed { token } => self.destroy_seed(token).await,
             Mutation::Oblige(obligation) => self.oblige(obligation).await,
             Mutation::Discharge { id, at } => {
@@ -85,7 +86,7 @@ impl Apply<'_> {
         })
     }
 
-    async fn insert(&mut self, record: TokenRecord, seed: Option<Secret>, unique: Option<String>) -> Outcome {
+    async fn insert(&mut self, record: TokenRecord, seed: Option<Secret>, unique: Option<Unique>) -> Outcome {
         let id = record.id;
         if self.state(id).await?.is_some() {
             return Err(LedgerError::Duplicate { what: "id", token: id });
@@ -93,7 +94,7 @@ impl Apply<'_> {
         let salt = random::<16>()?;
         // A dead token holds nothing that a live one could want.
         let unique = unique.filter(|_| record.state != TokenState::Revoked);
-        let held = self.claim(id, unique.as_deref()).await?;
+        let held = self.claim(id, unique.as_ref()).await?;
         let binding = canonical(&value(&record.binding)?)?;
         let insert = "INSERT INTO tokens (id, kind, state, revoke_reason, reality, model, binding, body, unique_tag, \
                       offset_ms, watermark, sign_count, last_seen, failures, created, updated) \
@@ -183,10 +184,10 @@ impl Apply<'_> {
         Ok(Recorded::Transition { token, to, reason })
     }
 
-    async fn bind(&mut self, token: TokenId, binding: Binding, unique: Option<String>) -> Outcome {
+    async fn bind(&mut self, token: TokenId, binding: Binding, unique: Option<Unique>) -> Outcome {
         let state = self.state(token).await?.ok_or(LedgerError::NotFound("token"))?;
         let unique = unique.filter(|_| state != TokenState::Revoked);
-        let held = self.claim(token, unique.as_deref()).await?;
+        let held = self.claim(token, unique.as_ref()).await?;
         let mark = match held {
             Some(tag) => {
                 let query = sqlx::query_scalar("SELECT salt FROM personal WHERE token = ?").bind(token.to_string());
@@ -258,6 +259,14 @@ impl Apply<'_> {
             .bind(token.to_string());
         self.one(query, token, "token").await?;
         Ok(Recorded::Fail { token })
+    }
+
+    async fn pardon(&mut self, token: TokenId) -> Outcome {
+        let query = sqlx::query("UPDATE tokens SET failures = 0, updated = ? WHERE id = ?")
+            .bind(self.at.0)
+            .bind(token.to_string());
+        self.one(query, token, "token").await?;
+        Ok(Recorded::Pardon { token })
     }
 
     /// Overwrites before deleting; `secure_delete` then clears the page, and the writer empties the write-ahead log.
@@ -335,7 +344,7 @@ impl Apply<'_> {
     }
 
     /// The tag for the unique column, if no other live token has it.
-    async fn claim(&mut self, token: TokenId, unique: Option<&str>) -> Result<Option<Tag>, LedgerError> {
+    async fn claim(&mut self, token: TokenId, unique: Option<&Unique>) -> Result<Option<Tag>, LedgerError> {
         let Some(unique) = unique else { return Ok(None) };
         let tag = journal::unique_tag(self.keys, unique);
         let query = sqlx::query_scalar("SELECT id FROM tokens WHERE unique_tag = ?").bind(tag.to_vec());
@@ -344,11 +353,7 @@ impl Apply<'_> {
             None => Ok(Some(tag)),
             Some(Ok(holder)) if holder == token => Ok(Some(tag)),
             Some(Ok(holder)) => Err(LedgerError::Duplicate {
-                what: if unique.starts_with("fob:") {
-                    "serial"
-                } else {
-                    "credential"
-                },
+                what: unique.what(),
                 token: holder,
             }),
             Some(Err(_)) => Err(LedgerError::Damaged("a token's id is none".to_owned())),

@@ -9,7 +9,7 @@ use crate::device::DeviceError;
 use crate::device::fido::MakeCredential;
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Filter, IntentEnd, Mutation, Personal};
+use crate::ledger::{Binding, Filter, IntentEnd, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::key::{Credential, Key, challenge, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
@@ -103,13 +103,13 @@ async fn registered_credentials(act: &Act, subject: &str, rp_id: &str) -> Result
     let filter = Filter {
         kind: Some(TokenKind::Fido2),
         subject: Some(subject.to_owned()),
+        alive: true,
         ..Filter::default()
     };
     let page = act.house.ledger().find(&filter, None, MAX_EXCLUDED).await?;
     Ok(page
         .items
         .iter()
-        .filter(|record| record.state != TokenState::Revoked)
         .filter_map(|record| Credential::of(&record.binding).ok())
         .filter(|credential| credential.rp_id == rp_id)
         .map(|credential| credential.id)
@@ -212,7 +212,7 @@ impl Work {
             aaguid: Uuid::from_bytes(attested.aaguid).hyphenated().to_string(),
             discoverable: resident,
         };
-        let unique = format!("fido2:{}", BASE64URL_NOPAD.encode(&attested.credential_id));
+        let unique = Unique::Credential(BASE64URL_NOPAD.encode(&attested.credential_id));
         let bind = Mutation::Bind {
             token: self.id,
             binding,

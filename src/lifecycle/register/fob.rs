@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::codec::oath::{Code, Generator, MAX_CODES, MAX_SEED_LEN, MIN_CODES, MIN_SEED_LEN, OathParameters};
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Mutation, Personal};
+use crate::ledger::{Binding, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::{checked_parameters, fresh};
@@ -51,7 +51,7 @@ pub async fn register(
     act.phase(Phase::Proving, 30);
     // Without codes the fob is pending: what its clock shows is learned from the first two codes, by a resync.
     if !codes.is_empty() {
-        let (step, offset_ms) = first_look(&codes, &seed, parameters, now)?;
+        let (step, offset_ms) = first_look(&codes, &seed, parameters, now).await?;
         record.state = TokenState::Active;
         record.offset_ms = offset_ms;
         record.watermark = Some(step);
@@ -67,7 +67,10 @@ pub async fn register(
     let insert = Mutation::Insert {
         record: Box::new(record),
         seed: Some(seed),
-        unique: Some(format!("fob:{serial}")),
+        unique: Some(Unique::Fob {
+            manufacturer: None,
+            serial,
+        }),
     };
     let detail = facts([
         ("kind", json!(TokenKind::Fob)),
@@ -85,7 +88,7 @@ pub async fn register(
 
 /// What the first codes tell: the step of the last one, which is used up with that, and how far the clock is off. The window
 /// is the wide one of a first use, for fobs drift on the shelf [otphp#124].
-fn first_look(
+async fn first_look(
     codes: &[String],
     seed: &Secret,
     parameters: OathParameters,
@@ -96,7 +99,12 @@ fn first_look(
         .map(|code| (code, now))
         .collect();
     let generator = Generator::new(seed, parameters).map_err(|error| Refusal::Invalid(error.to_string()))?;
-    match search_codes(&DriftState::default(), &generator, &read, now, &Policy::default()) {
+    // A day of steps is thousands of HMACs: not on the threads that serve the bus.
+    let search = move || search_codes(&DriftState::default(), &generator, &read, now, &Policy::default());
+    let verdict = tokio::task::spawn_blocking(search)
+        .await
+        .map_err(|_| Refusal::Internal("the search ended unexpectedly"))?;
+    match verdict {
         ResyncVerdict::Accepted {
             steps, offset_after_ms, ..
         } => {
