@@ -2,7 +2,6 @@
 //!
 //! Every method goes the same way: measure the arguments, be admitted, look or [`launch`](Tokens::launch).
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use zbus::message::Header;
@@ -11,73 +10,19 @@ use zbus::{ObjectPath, interface};
 use super::Desk;
 use super::error::BusError;
 use super::operation::Accepted;
-use super::secret_fd::{Ending, SecretReader};
-use super::values::{Dict, Options, Put, Rows, TextRule, code, codes, device_path, limit, parse, path_of};
-use crate::codec::seed::{Encoding, SeedError};
-use crate::contract::error::ErrorName;
+use super::record;
+use super::sealed::{Opened, Sealed, encoding, required};
+use super::secret_fd::SecretReader;
+use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
 use crate::contract::options as key;
 use crate::grant::Object;
-use crate::ledger::{Binding, Duty, Filter, Obligation, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
-use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
+use crate::ledger::{Filter, ObligationFilter, TokenRecord};
+use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Request};
+use crate::types::{CaseId, ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
 pub(super) struct Tokens {
     desk: Arc<Desk>,
-}
-
-/// Descriptors of secrets, to be read once the caller is admitted.
-#[derive(Default)]
-struct Sealed {
-    pin: Option<OwnedFd>,
-    password: Option<OwnedFd>,
-    seed: Option<(OwnedFd, Encoding)>,
-}
-
-/// The same, read.
-#[derive(Default)]
-struct Opened {
-    pin: Option<Secret>,
-    password: Option<Secret>,
-    seed: Option<Secret>,
-}
-
-impl Sealed {
-    async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
-        let mut opened = Opened::default();
-        if let Some(fd) = self.pin {
-            let pin = reader.read(key::PIN, fd, Ending::Text).await?;
-            // CTAP 2.1 section 6.5.1: a PIN is UTF-8. What the text is must not reach an error.
-            if std::str::from_utf8(pin.expose()).is_err() {
-                return Err(BusError::invalid("the PIN must be UTF-8 text"));
-            }
-            opened.pin = Some(pin);
-        }
-        if let Some(fd) = self.password {
-            opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
-        }
-        if let Some((fd, encoding)) = self.seed {
-            // The last byte of a raw seed may well be a line feed.
-            let ending = match encoding {
-                Encoding::Raw => Ending::Raw,
-                Encoding::Base32 | Encoding::Hex => Ending::Text,
-            };
-            let written = reader.read("seed", fd, ending).await?;
-            let seed = encoding.decode(&written);
-            opened.seed = Some(seed.map_err(|error| BusError::invalid(error.to_string()))?);
-        }
-        Ok(opened)
-    }
-}
-
-impl Opened {
-    fn presence(self, device: Option<crate::types::DeviceId>) -> Presence {
-        Presence {
-            device,
-            pin: self.pin,
-            password: self.password,
-        }
-    }
 }
 
 impl Tokens {
@@ -118,90 +63,12 @@ impl Tokens {
         })
         .await
     }
-
-    fn obligation(&self, obligation: &Obligation) -> Dict {
-        let mut told = Dict::new();
-        told.put("id", obligation.id.to_string());
-        told.put("token", obligation.token.to_string());
-        told.put("duty", duty(&obligation.duty));
-        told.put("reality", obligation.reality.as_str());
-        told.put("created-ms", obligation.created.0);
-        if let Some(path) = self.desk.verbs.device_of(obligation.id).and_then(|id| path_of(id).ok()) {
-            told.put("device", path);
-        }
-        told
-    }
 }
 
 /// A cursor: empty means the beginning.
 fn cursor(cursor: String) -> Result<Option<String>, BusError> {
     let cursor = TextRule::CURSOR.check("cursor", cursor)?;
     Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
-}
-
-const fn duty(duty: &Duty) -> &'static str {
-    match duty {
-        Duty::DeleteCredential { .. } => "delete-credential",
-        Duty::DeleteOrphan { .. } => "delete-orphan",
-        Duty::ResetKey { .. } => "reset-key",
-        Duty::DeleteOath { .. } => "delete-oath",
-        Duty::CollectFob => "collect-fob",
-    }
-}
-
-fn record(token: &TokenRecord) -> Dict {
-    let mut told = Dict::new();
-    told.put("id", token.id.to_string());
-    told.put("kind", token.kind.as_str());
-    told.put("state", token.state.as_str());
-    told.put("reality", token.reality.as_str());
-    told.put("model", token.model.as_str());
-    told.put_some("subject", token.personal.subject.clone());
-    told.put_some("serial", token.personal.serial.clone());
-    told.put_some("label", token.personal.label.clone());
-    told.put_some("revoke-reason", token.revoke_reason.map(RevokeReason::as_str));
-    told.put("offset-ms", token.offset_ms);
-    told.put_some("watermark", token.watermark);
-    told.put("sign-count", token.sign_count);
-    told.put("failures", token.failures);
-    told.put_some("last-seen-ms", token.last_seen.map(|seen| seen.0));
-    told.put("created-ms", token.created.0);
-    told.put("updated-ms", token.updated.0);
-    match &token.binding {
-        Binding::None => {}
-        Binding::Fido2 {
-            rp_id,
-            credential_id,
-            aaguid,
-            ..
-        } => {
-            told.put("rp-id", rp_id.as_str());
-            told.put("credential-id", credential_id.as_str());
-            told.put("aaguid", aaguid.as_str());
-        }
-        Binding::OathCard {
-            name,
-            algorithm,
-            digits,
-            period_s,
-            ..
-        } => {
-            told.put("oath-name", name.as_str());
-            code_shape(&mut told, algorithm.as_str(), *digits, *period_s);
-        }
-        Binding::Fob {
-            algorithm,
-            digits,
-            period_s,
-        } => code_shape(&mut told, algorithm.as_str(), *digits, *period_s),
-    }
-    told
-}
-
-fn code_shape(told: &mut Dict, algorithm: &'static str, digits: u8, period_s: u32) {
-    told.put("algorithm", algorithm);
-    told.put("digits", u32::from(digits));
-    told.put("period-s", period_s);
 }
 
 #[interface(name = "org.claviger.Tokens1")]
@@ -217,7 +84,7 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Object::Token(id), case).await?;
         match self.desk.verbs.ledger().token(id).await? {
-            Some(token) => Ok(record(&token)),
+            Some(token) => Ok(record::token(&token)),
             None => Err(crate::lifecycle::Refusal::UnknownToken.into()),
         }
     }
@@ -245,7 +112,7 @@ impl Tokens {
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Object::Whole, None).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
-        Ok((Rows::new(page.items, record), page.next.unwrap_or_default()))
+        Ok((Rows::new(page.items, record::token), page.next.unwrap_or_default()))
     }
 
     /// What is still owed to devices of revoked tokens, open ones first to last. [inspect]
@@ -268,7 +135,11 @@ impl Tokens {
             ..ObligationFilter::default()
         };
         let page = ledger.obligations(open, cursor.as_deref(), limit).await?;
-        let told = page.items.iter().map(|item| self.obligation(item)).collect();
+        let told = page
+            .items
+            .iter()
+            .map(|item| record::obligation(item, self.desk.verbs.device_of(item.id)))
+            .collect();
         Ok((told, page.next.unwrap_or_default()))
     }
 
@@ -570,15 +441,4 @@ impl Tokens {
         })
         .await
     }
-}
-
-/// How a seed is written, base32 unless said otherwise.
-fn encoding(name: Option<String>) -> Result<Encoding, BusError> {
-    name.map_or(Ok(Encoding::default()), |name| name.parse())
-        .map_err(|error: SeedError| BusError::invalid(format!("option “{}” {error}", key::ENCODING)))
-}
-
-/// A secret whose descriptor was an argument, so that it was read.
-fn required(secret: Option<Secret>) -> Result<Secret, BusError> {
-    secret.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
 }
