@@ -2,199 +2,28 @@
 //!
 //! Some calls below us cannot be interrupted. The lane's thread may then be stuck, but never its callers: at a job's
 //! deadline plus [`Deadlines::grace`] the caller is answered, the device is declared unresponsive and its thread is left
-//! behind (*quarantined*). `Wards` counts such threads and caps them.
+//! behind (*quarantined*). [`Wards`] counts such threads and caps them.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
+use super::handle::{DeviceInfo, DeviceState};
 use super::identify::{self, Identity};
 use super::session::{Attached, Session};
+use super::wards::Wards;
 use super::{Deadlines, DeviceError};
-use crate::link::{Face, FaceKind, UsbIds};
-use crate::types::{Cancel, DeviceEvent, DeviceId, Reality, time_left};
-
-/// How often a job that waits for its turn looks at its cancel flag.
-const QUEUE_GLANCE: Duration = Duration::from_millis(100);
-
-/// Whether a device takes jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceState {
-    /// Nothing runs.
-    Ready,
-    /// A job runs; others queue behind it.
-    Busy,
-    /// Stuck in a call that cannot be interrupted; only unplugging helps.
-    Unresponsive,
-}
-
-/// A device as it was a moment ago.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// Its number since the daemon started.
-    pub id: DeviceId,
-    /// Product name.
-    pub name: String,
-    /// Where a person finds it.
-    pub place: String,
-    /// USB ids, when there is a USB device behind it.
-    pub usb: Option<UsbIds>,
-    /// Serial as the device tells it. Names a person's key: only guarded methods may pass it on.
-    pub serial: Option<String>,
-    /// Matter or not.
-    pub reality: Reality,
-    /// True when it lies on a contactless reader.
-    pub contactless: bool,
-    /// What it can speak.
-    pub faces: Vec<FaceKind>,
-    /// Whether it takes jobs.
-    pub state: DeviceState,
-}
-
-/// A plugged-in device. Cheap to clone; outlives the device, whose jobs then fail with [`DeviceError::Gone`].
-#[derive(Clone)]
-pub struct DeviceHandle {
-    lane: Arc<Lane>,
-}
-
-impl std::fmt::Debug for DeviceHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "DeviceHandle({})", self.lane.id)
-    }
-}
-
-impl DeviceHandle {
-    pub(super) fn new(lane: Arc<Lane>) -> Self {
-        Self { lane }
-    }
-
-    pub(super) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
-    /// The device's number.
-    #[must_use]
-    pub fn id(&self) -> DeviceId {
-        self.lane.id
-    }
-
-    /// What is known about the device now.
-    #[must_use]
-    pub fn info(&self) -> DeviceInfo {
-        self.lane.info()
-    }
-
-    /// Runs `job` on the device's own thread after those that came before, and waits for its result.
-    ///
-    /// The answer comes at the latest at `deadline` plus [`Deadlines::grace`], whatever the job does. A job that has not
-    /// begun by its deadline never begins. When the returned future is dropped, `cancel` is raised.
-    ///
-    /// # Errors
-    /// The job's own; [`DeviceError::Cancelled`] or [`DeviceError::Deadline`] when it never began;
-    /// [`DeviceError::Unresponsive`] when it did not come back; [`DeviceError::Gone`] when the device was removed.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        deadline: Instant,
-        cancel: Cancel,
-        job: impl FnOnce(&mut Session) -> Result<T, DeviceError> + Send + 'static,
-    ) -> Result<T, DeviceError> {
-        let (send, receive) = oneshot::channel();
-        let work: Work = Box::new(move |session| {
-            let result = session.and_then(job);
-            Box::new(move || drop(send.send(result)))
-        });
-        let ticket = self.lane.enqueue(deadline, cancel.clone(), work)?;
-        let mut leash = Leash {
-            lane: Arc::clone(&self.lane),
-            ticket,
-            deadline,
-            cancel,
-            done: false,
-        };
-        let result = leash.hold(receive).await;
-        leash.done = true;
-        result
-    }
-}
-
-/// Ties a job to the future that waits for it.
-struct Leash {
-    lane: Arc<Lane>,
-    ticket: u64,
-    deadline: Instant,
-    cancel: Cancel,
-    done: bool,
-}
-
-impl Leash {
-    async fn hold<T>(&mut self, mut receive: oneshot::Receiver<Result<T, DeviceError>>) -> Result<T, DeviceError> {
-        let lane = Arc::clone(&self.lane);
-        let mut gone = lane.gone.subscribe();
-        // The lane drops the sender without an answer only when the job panicked.
-        let broke_off = |_| Err(DeviceError::Protocol("the operation broke off"));
-        let mut in_queue = true;
-        loop {
-            let left = time_left(self.deadline);
-            let nap = if in_queue { left.min(QUEUE_GLANCE) } else { left };
-            tokio::select! {
-                biased;
-                answer = &mut receive => return answer.unwrap_or_else(broke_off),
-                _ = gone.wait_for(|gone| *gone) => break,
-                () = tokio::time::sleep(nap) => {}
-            }
-            in_queue = lane.is_waiting(self.ticket);
-            let late = time_left(self.deadline).is_zero();
-            if in_queue && (late || self.cancel.is_cancelled()) && lane.withdraw(self.ticket) {
-                return Err(if late {
-                    DeviceError::Deadline
-                } else {
-                    DeviceError::Cancelled
-                });
-            }
-            if late {
-                break;
-            }
-        }
-        // Late or removed: the job has the grace to notice.
-        if let Ok(answer) = tokio::time::timeout(lane.deadlines.grace, &mut receive).await {
-            return answer.unwrap_or_else(broke_off);
-        }
-        match lane.quarantine(self.ticket) {
-            Some(error) => Err(error),
-            None => receive.await.unwrap_or_else(broke_off),
-        }
-    }
-}
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        self.cancel.cancel();
-        if self.lane.withdraw(self.ticket) {
-            return;
-        }
-        // Nobody waits for the running job any more, but somebody must notice if it never ends.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (lane, ticket) = (Arc::clone(&self.lane), self.ticket);
-            let end = time_left(self.deadline).saturating_add(lane.deadlines.grace);
-            runtime.spawn(async move {
-                if tokio::time::timeout(end, lane.over(ticket)).await.is_err() {
-                    lane.quarantine(ticket);
-                }
-            });
-        }
-    }
-}
+use crate::link::Face;
+use crate::types::{Cancel, DeviceEvent, DeviceId, time_left};
 
 /// Hands the result to the caller; called after the lane has put its own books in order.
-type Deliver = Box<dyn FnOnce() + Send>;
-type Work = Box<dyn FnOnce(Result<&mut Session, DeviceError>) -> Deliver + Send>;
+pub(super) type Deliver = Box<dyn FnOnce() + Send>;
+/// One job, bound to who waits for it.
+pub(super) type Work = Box<dyn FnOnce(Result<&mut Session, DeviceError>) -> Deliver + Send>;
 
 struct Job {
     ticket: u64,
@@ -286,6 +115,20 @@ impl Lane {
         Ok(lane)
     }
 
+    pub(super) fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// How long a job may take to end after its deadline.
+    pub(super) fn grace(&self) -> Duration {
+        self.deadlines.grace
+    }
+
+    /// True once the device is gone.
+    pub(super) fn watch_removal(&self) -> watch::Receiver<bool> {
+        self.gone.subscribe()
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,7 +142,8 @@ impl Lane {
         let _ = self.events.send(event);
     }
 
-    fn info(&self) -> DeviceInfo {
+    /// The device as it is now.
+    pub(super) fn info(&self) -> DeviceInfo {
         let state = {
             let queue = self.queue();
             match (queue.fate, &queue.running) {
@@ -322,7 +166,8 @@ impl Lane {
         }
     }
 
-    fn enqueue(&self, deadline: Instant, cancel: Cancel, work: Work) -> Result<u64, DeviceError> {
+    /// Puts a job behind those that wait.
+    pub(super) fn enqueue(&self, deadline: Instant, cancel: Cancel, work: Work) -> Result<u64, DeviceError> {
         let mut queue = self.queue();
         if let Some(refusal) = queue.fate.refusal() {
             return Err(refusal);
@@ -340,12 +185,13 @@ impl Lane {
         Ok(ticket)
     }
 
-    fn is_waiting(&self, ticket: u64) -> bool {
+    /// Whether a job has not begun.
+    pub(super) fn is_waiting(&self, ticket: u64) -> bool {
         self.queue().waiting.iter().any(|job| job.ticket == ticket)
     }
 
     /// Takes a job that has not begun out of the queue; false when it has.
-    fn withdraw(&self, ticket: u64) -> bool {
+    pub(super) fn withdraw(&self, ticket: u64) -> bool {
         let mut queue = self.queue();
         let Some(at) = queue.waiting.iter().position(|job| job.ticket == ticket) else {
             return false;
@@ -358,7 +204,7 @@ impl Lane {
     }
 
     /// Gives the thread up that still runs `ticket`, and says why; `None` when the job has just ended after all.
-    fn quarantine(&self, ticket: u64) -> Option<DeviceError> {
+    pub(super) fn quarantine(&self, ticket: u64) -> Option<DeviceError> {
         let mut queue = self.queue();
         match &queue.running {
             Some((running, cancel)) if *running == ticket => cancel.cancel(),
@@ -452,7 +298,7 @@ impl Lane {
     }
 
     /// Waits until the job with this ticket no longer runs.
-    async fn over(&self, ticket: u64) {
+    pub(super) async fn over(&self, ticket: u64) {
         self.until(|queue| queue.running.as_ref().is_none_or(|(running, _)| *running != ticket))
             .await;
     }
@@ -521,53 +367,5 @@ impl Lane {
 fn refuse(jobs: VecDeque<Job>, error: &DeviceError) {
     for job in jobs {
         (job.work)(Err(error.clone()))();
-    }
-}
-
-/// Counts the threads that were left behind, and caps them.
-pub(super) struct Wards {
-    count: AtomicUsize,
-    cap: usize,
-    freed: Box<dyn Fn() + Send + Sync>,
-    told: AtomicBool,
-}
-
-impl Wards {
-    /// At most `cap` threads may be stuck at a time; `freed` is called when one came back.
-    pub(super) fn new(cap: usize, freed: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            count: AtomicUsize::new(0),
-            cap,
-            freed: Box::new(freed),
-            told: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::SeqCst)
-    }
-
-    /// Whether another device may be taken on. Says it in the log once for each time the cap is reached.
-    pub(super) fn has_room(&self) -> bool {
-        let room = self.count() < self.cap;
-        if room {
-            self.told.store(false, Ordering::SeqCst);
-        } else if !self.told.swap(true, Ordering::SeqCst) {
-            tracing::error!(
-                stuck = self.count(),
-                "too many devices are stuck: new devices are refused until one of the stuck calls returns; unplug the \
-                 unresponsive devices, then restart the daemon if that does not help"
-            );
-        }
-        room
-    }
-
-    fn admit(&self) {
-        self.count.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn release(&self) {
-        self.count.fetch_sub(1, Ordering::SeqCst);
-        (self.freed)();
     }
 }

@@ -1,6 +1,6 @@
 //! What one plugged-in device can do.
 //!
-//! One thread, its *lane*, owns one physical device with all its faces. [`worker::DeviceHandle::run`] sends it a job and waits for
+//! One thread, its *lane*, owns one physical device with all its faces. [`handle::DeviceHandle::run`] sends it a job and waits for
 //! the answer; the job gets a [`session::Session`], which opens links when first needed and keeps them for the length of the job.
 
 use std::time::Duration;
@@ -136,11 +136,13 @@ pub mod ctap_hid;
 #[cfg(test)]
 mod fake;
 pub mod fido;
+pub mod handle;
 pub mod identify;
+mod lane;
 pub mod oath;
 pub mod registry;
 pub mod session;
-pub mod worker;
+mod wards;
 
 #[cfg(test)]
 mod tests {

@@ -216,7 +216,7 @@ impl Lifecycle {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let unresponsive = devices
             .iter()
-            .filter(|device| device.info().state == crate::device::worker::DeviceState::Unresponsive)
+            .filter(|device| device.info().state == crate::device::handle::DeviceState::Unresponsive)
             .count();
         let open = self
             .ledger

@@ -9,9 +9,9 @@ use std::time::Instant;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::device::DeviceError;
+use crate::device::handle::DeviceHandle;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
-use crate::device::worker::DeviceHandle;
 use crate::ledger::{Duty, Obligation, ObligationFilter};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::key::{Credential, Holds, with_key};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::device::DeviceError;
-use crate::device::worker::DeviceHandle;
+use crate::device::handle::DeviceHandle;
 use crate::ledger::Obligation;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::device::DeviceError;
+use crate::device::handle::DeviceState;
 use crate::device::session::Session;
-use crate::device::worker::DeviceState;
 use crate::link::watch::Sink;
 use crate::link::{CardLink, FaceHandle, FaceKind, HidLink, Opener, REPORT_LEN};
 use crate::types::{Cancel, Reality};
