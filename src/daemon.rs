@@ -210,6 +210,13 @@ async fn serve(config: Config) -> Result<(), StartError> {
     let _ = served.set_ready(false).await;
     let grace = Duration::from_millis(config.operations.stop_grace);
     lifecycle.stop(grace).await;
+    // Those who wait for the end of an operation hear it before the connection closes.
+    if tokio::time::timeout(grace, served.drained()).await.is_err() {
+        tracing::warn!(
+            open = served.open_operations(),
+            "stopping without having told the end of every operation"
+        );
+    }
     devices.shutdown(grace).await;
     if let Ok((seq, mac)) = ledger.head() {
         tracing::info!(seq, mac, "journal head");
@@ -294,7 +301,6 @@ fn settings(config: &Config) -> Settings {
     Settings {
         deadlines: config.deadlines.into(),
         rp_id: config.fido2.rp_id.clone(),
-        keep: Duration::from_millis(config.operations.keep),
         virtual_link: config.virtual_link.socket.is_some(),
         ledger_place: config.state.directory.display().to_string(),
     }

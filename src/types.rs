@@ -113,8 +113,10 @@ impl fmt::Display for DeviceId {
 pub enum DeviceEvent {
     /// A device is there.
     Arrived(DeviceId),
-    /// Its faces or its state are others than before.
-    Changed(DeviceId),
+    /// A face joined it or left it: it can do more or less than before.
+    Faces(DeviceId),
+    /// It became ready, busy or unresponsive. Comes twice for every job; nothing to look at the device for.
+    State(DeviceId),
     /// It is gone; its id is never used again.
     Left(DeviceId),
 }

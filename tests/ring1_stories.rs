@@ -908,11 +908,11 @@ async fn nonsense_is_refused_with_what_would_do() {
         assert!(sentence.contains("6 to 8 digits"), "{sentence}");
     }
     house.test_code(&id, "12345678").await.refused("InvalidArgument");
-    for codes in [&["123456"][..], &["123456"; 4], &["123456", "x"]] {
+    for codes in [&["123456"][..], &["123456"; 5], &["123456", "x"]] {
         house.resync(&id, codes).await.refused("InvalidArgument");
     }
     let raw = || Options::from([("encoding", Variant::from("raw"))]);
-    for length in [1, 15, 65, 4096] {
+    for length in [1, 9, 129, 4096] {
         let end = house
             .run(async |tokens| {
                 let seed = secret(&vec![7; length]);
@@ -923,7 +923,7 @@ async fn nonsense_is_refused_with_what_would_do() {
             .await;
         let sentence = end.refused("InvalidArgument");
         assert!(
-            sentence.contains("16 to 64") && sentence.contains("encoding"),
+            sentence.contains("10 to 128") && sentence.contains("encoding"),
             "{sentence}"
         );
     }

@@ -26,6 +26,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "bus",
         &[
+            // What a code and a seed may be is said there alone.
+            "codec::oath",
+            "codec::seed",
             "contract",
             "device::DeviceError",
             "grant",

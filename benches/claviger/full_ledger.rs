@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use claviger::ledger::{Binding, Event, KeySource, Ledger, Mutation, OpenOptions, Personal, SqliteLedger, TokenRecord, Unique};
+use claviger::ledger::{
+    Binding, Event, KeySource, Ledger, Mutation, OpenOptions, Personal, SqliteLedger, TokenRecord, Unique,
+};
 use claviger::types::{OathAlgorithm, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 pub const TOKENS: u32 = 10_000;

@@ -62,7 +62,7 @@ impl Devices {
         self.catch_up().await;
         loop {
             match events.recv().await {
-                Ok(DeviceEvent::Arrived(id) | DeviceEvent::Changed(id)) => {
+                Ok(DeviceEvent::Arrived(id) | DeviceEvent::Faces(id) | DeviceEvent::State(id)) => {
                     // None: it has left meanwhile, and the event that says so is on its way.
                     if let Some(view) = self.desk.verbs.device(id) {
                         self.show(&view).await;

@@ -281,8 +281,19 @@ fn device(error: &DeviceError) -> Failure {
         ),
         DeviceError::CardLocked => (
             E::PasswordRequired,
-            "the card is protected by a password, or the password given was wrong: pass it as “password”".to_owned(),
+            "the card is protected by a password: pass it as “password”".to_owned(),
         ),
+        DeviceError::PasswordInvalid => (
+            E::PasswordInvalid,
+            "wrong password: the card's applet has another one".to_owned(),
+        ),
+        DeviceError::Host(_) => {
+            tracing::error!(%error, "a device could not be used");
+            (
+                E::Internal,
+                format!("{error}: try again, and if it stays so see the daemon's log and the kernel's (“journalctl”)"),
+            )
+        }
         DeviceError::Status(_) => (E::DeviceRefused, error.to_string()),
     };
     Failure::new(name, message)
@@ -324,4 +335,34 @@ fn ledger(error: &LedgerError) -> Failure {
         _ => error.to_string(),
     };
     Failure::new(name, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: DeviceError) -> (ErrorName, String) {
+        let failure = Failure::from(&Refusal::Device(error));
+        (failure.name, failure.message)
+    }
+
+    #[test]
+    fn a_wrong_password_is_not_a_missing_one() {
+        let (wrong, text) = told(DeviceError::PasswordInvalid);
+        assert_eq!(wrong, ErrorName::PasswordInvalid);
+        assert!(text.starts_with("wrong password"), "{text}");
+        let (missing, text) = told(DeviceError::CardLocked);
+        assert_eq!(missing, ErrorName::PasswordRequired);
+        assert!(!text.contains("wrong"), "{text}");
+    }
+
+    #[test]
+    fn a_fault_of_the_host_is_ours_and_says_what_it_was() {
+        let (name, text) = told(DeviceError::Host("too many open files".to_owned()));
+        assert_eq!(name, ErrorName::Internal);
+        assert!(
+            text.contains("not the device") && text.contains("too many open files"),
+            "{text}"
+        );
+    }
 }

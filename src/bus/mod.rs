@@ -11,6 +11,8 @@ mod device;
 mod error;
 mod manager;
 mod operation;
+mod record;
+mod sealed;
 mod secret_fd;
 mod tokens;
 mod values;

@@ -1,13 +1,14 @@
 //! Secrets come as file descriptors: read after admission only, at most 4 KiB, at most 2 s, then closed; the buffer is wiped.
 //!
-//! Nothing a client passes can hold us: pipes are read without blocking, and regular files (which may lie on a file system
-//! that never answers) on a few threads of their own, whose number is capped.
+//! Nothing a client passes can hold us: pipes are read without blocking, and everything else (which may lie on a file system
+//! that never answers, not even to say what it is) on a few threads of their own, whose number is capped.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::uio::pread;
 use tokio::io::AsyncReadExt;
@@ -26,7 +27,7 @@ const CAP: usize = 4096;
 /// How long reading all secrets of one call may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Reads of regular files at once. One that hangs keeps its place until its file system answers.
+/// Examinations and reads of files at once. One that hangs keeps its place until its file system answers.
 const FILE_READS: usize = 8;
 
 /// What is done to the end of what was read.
@@ -66,21 +67,16 @@ impl SecretReader {
                 format!("the descriptor for “{name}” {why}"),
             )
         };
-        let read = async {
-            match kind(&fd)? {
-                Kind::Pipe => pipe(fd).await,
-                Kind::File => file(fd, &self.files).await,
-            }
+        let (read, late) = if is_pipe(&fd) {
+            let read = tokio::time::timeout_at(self.deadline, pipe(fd)).await;
+            (read, ("was not at its end after", "close the writing end"))
+        } else {
+            let read = tokio::time::timeout_at(self.deadline, file(fd, &self.files)).await;
+            (read, ("gave no answer within", "is its file system in order?"))
         };
-        let mut bytes = match tokio::time::timeout_at(self.deadline, read).await {
-            Ok(read) => read.map_err(unreadable)?,
-            Err(_) => {
-                return Err(unreadable(format!(
-                    "was not at its end after {} s: close the writing end",
-                    DEADLINE.as_secs()
-                )));
-            }
-        };
+        let mut bytes = read
+            .map_err(|_| unreadable(format!("{} {} s: {}", late.0, DEADLINE.as_secs(), late.1)))?
+            .map_err(unreadable)?;
         if ending == Ending::Text && bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
@@ -91,21 +87,9 @@ impl SecretReader {
     }
 }
 
-enum Kind {
-    Pipe,
-    File,
-}
-
-fn kind(fd: &OwnedFd) -> Result<Kind, String> {
-    let stat = fstat(fd).map_err(|errno| format!("cannot be examined ({})", errno.desc()))?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-    if kind == SFlag::S_IFIFO {
-        Ok(Kind::Pipe)
-    } else if kind == SFlag::S_IFREG {
-        Ok(Kind::File)
-    } else {
-        Err("is neither a pipe nor a regular file".to_owned())
-    }
+/// Whether it is a pipe. The kernel knows that without asking a file system, which `fstat` on a named pipe would.
+fn is_pipe(fd: &OwnedFd) -> bool {
+    fcntl(fd, FcntlArg::F_GETPIPE_SZ).is_ok()
 }
 
 /// A buffer that never grows, so that no copy of the secret is left behind by a reallocation.
@@ -123,18 +107,23 @@ fn append(bytes: &mut Vec<u8>, chunk: &[u8]) -> Result<(), String> {
 }
 
 async fn pipe(fd: OwnedFd) -> Result<Zeroizing<Vec<u8>>, String> {
-    // Sets the pipe to non-blocking: another reader of the same pipe can take the bytes from under us, but not hold us.
-    let mut pipe = pipe::Receiver::from_owned_fd(fd).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidInput => "is open for writing only: pass the reading end".to_owned(),
-        _ => format!("cannot be read ({error})"),
-    })?;
+    let unreadable = |why: &dyn std::fmt::Display| format!("cannot be read ({why})");
+    let flags = fcntl(&fd, FcntlArg::F_GETFL).map_err(|errno| unreadable(&errno.desc()))?;
+    let flags = OFlag::from_bits_retain(flags);
+    if flags & OFlag::O_ACCMODE == OFlag::O_WRONLY {
+        return Err("is open for writing only: pass the reading end".to_owned());
+    }
+    // Another reader of the same pipe can take the bytes from under us, but not hold us.
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(|errno| unreadable(&errno.desc()))?;
+    // Checked is that it is a pipe; tokio's own check would ask the file system.
+    let mut pipe = pipe::Receiver::from_owned_fd_unchecked(fd).map_err(|error| unreadable(&error))?;
     let mut bytes = buffer();
     let mut chunk = Zeroizing::new([0_u8; CAP]);
     loop {
         match pipe.read(chunk.as_mut_slice()).await {
             Ok(0) => return Ok(bytes),
             Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default())?,
-            Err(error) => return Err(format!("cannot be read ({error})")),
+            Err(error) => return Err(unreadable(&error)),
         }
     }
 }
@@ -147,6 +136,11 @@ async fn file(fd: OwnedFd, places: &Arc<Semaphore>) -> Result<Zeroizing<Vec<u8>>
         .map_err(|_| "cannot be read (the daemon is stopping)".to_owned())?;
     let read = tokio::task::spawn_blocking(move || {
         let _place = place;
+        // Nothing is asked of the descriptor before this thread has it, and here it is closed: each may take for ever.
+        let stat = fstat(&fd).map_err(|errno| format!("cannot be examined ({})", errno.desc()))?;
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err("is neither a pipe nor a regular file".to_owned());
+        }
         let mut bytes = buffer();
         let mut chunk = Zeroizing::new([0_u8; CAP]);
         loop {
@@ -161,4 +155,35 @@ async fn file(fd: OwnedFd, places: &Arc<Semaphore>) -> Result<Zeroizing<Vec<u8>>
     });
     read.await
         .map_err(|_| "cannot be read (the reader failed)".to_owned())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A reader all of whose places are taken by files that never answer.
+    fn crowded() -> SecretReader {
+        SecretReader::start(&Arc::new(Semaphore::new(0)))
+    }
+
+    #[tokio::test]
+    async fn what_is_no_pipe_is_not_even_examined_outside_the_capped_threads() {
+        let directory = std::fs::File::open("/").expect("open");
+        let begun = std::time::Instant::now();
+        let told = crowded().read("pin", directory.into(), Ending::Text).await;
+        let text = told.err().expect("refused").to_string();
+        assert!(text.contains("no answer within 2 s"), "{text}");
+        assert!(begun.elapsed() >= DEADLINE, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_needs_no_place() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"1234").expect("written");
+        drop(writer);
+        let read = crowded().read("pin", reader.into(), Ending::Text).await;
+        assert_eq!(read.ok().expect("read").expose(), b"1234");
+    }
 }

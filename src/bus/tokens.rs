@@ -2,142 +2,27 @@
 //!
 //! Every method goes the same way: measure the arguments, be admitted, look or [`launch`](Tokens::launch).
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use zbus::message::Header;
 use zbus::{ObjectPath, interface};
-use zeroize::Zeroizing;
 
 use super::Desk;
 use super::error::BusError;
 use super::operation::Accepted;
-use super::secret_fd::{Ending, SecretReader};
-use super::values::{Dict, Options, Put, Rows, TextRule, code, codes, device_path, limit, parse, path_of};
-use crate::contract::error::ErrorName;
+use super::record;
+use super::sealed::{Opened, Sealed, encoding, required};
+use super::secret_fd::SecretReader;
+use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
 use crate::contract::options as key;
 use crate::grant::Object;
-use crate::ledger::{Binding, Duty, Filter, Obligation, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Presence, Request};
-use crate::types::{CaseId, ObligationId, RevokeReason, Secret, TokenId};
-
-/// Length of a fob's seed in bytes: at least 128 bits (RFC 4226 section 4, R6), at most a block of SHA-512's HMAC key.
-const SEED_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
+use crate::ledger::{Filter, ObligationFilter, TokenRecord};
+use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Request};
+use crate::types::{CaseId, ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
 pub(super) struct Tokens {
     desk: Arc<Desk>,
-}
-
-/// Descriptors of secrets, to be read once the caller is admitted.
-#[derive(Default)]
-struct Sealed {
-    pin: Option<OwnedFd>,
-    password: Option<OwnedFd>,
-    seed: Option<(OwnedFd, Encoding)>,
-}
-
-/// The same, read.
-#[derive(Default)]
-struct Opened {
-    pin: Option<Secret>,
-    password: Option<Secret>,
-    seed: Option<Secret>,
-}
-
-/// How a seed is written in its descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Base32,
-    Hex,
-    Raw,
-}
-
-impl Encoding {
-    fn read(name: Option<String>) -> Result<Self, BusError> {
-        match name.as_deref() {
-            None | Some("base32") => Ok(Self::Base32),
-            Some("hex") => Ok(Self::Hex),
-            Some("raw") => Ok(Self::Raw),
-            Some(_) => Err(BusError::invalid("option “encoding” must be base32, hex or raw")),
-        }
-    }
-
-    const fn ending(self) -> Ending {
-        match self {
-            Self::Base32 | Self::Hex => Ending::Text,
-            // The last byte of a raw seed may well be a line feed.
-            Self::Raw => Ending::Raw,
-        }
-    }
-
-    /// Decodes a seed. Spaces and hyphens between groups, padding and small letters are common on paper and in files.
-    fn decode(self, written: &Secret) -> Result<Secret, BusError> {
-        let kept: Zeroizing<Vec<u8>> = Zeroizing::new(match self {
-            Self::Raw => written.expose().to_vec(),
-            Self::Base32 | Self::Hex => written
-                .expose()
-                .iter()
-                .filter(|b| !matches!(b, b' ' | b'-' | b'=' | b'\r'))
-                .map(u8::to_ascii_uppercase)
-                .collect(),
-        });
-        let decoded = match self {
-            Self::Raw => Ok(kept.to_vec()),
-            Self::Base32 => BASE32_NOPAD.decode(&kept),
-            Self::Hex => HEXLOWER_PERMISSIVE.decode(&kept),
-        };
-        // The decoder's error would quote a character of the seed.
-        let seed = decoded.map(Secret::new).map_err(|_| {
-            BusError::invalid(match self {
-                Self::Hex => "the seed is not valid hex: digits 0-9 and a-f, two for each byte",
-                Self::Base32 | Self::Raw => "the seed is not valid base32: letters A-Z and digits 2-7",
-            })
-        })?;
-        if SEED_LENGTH.contains(&seed.len()) {
-            Ok(seed)
-        } else {
-            Err(BusError::invalid(format!(
-                "the seed has {} bytes; it must have {} to {}: check “encoding” and the seed file",
-                seed.len(),
-                SEED_LENGTH.start(),
-                SEED_LENGTH.end()
-            )))
-        }
-    }
-}
-
-impl Sealed {
-    async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
-        let mut opened = Opened::default();
-        if let Some(fd) = self.pin {
-            let pin = reader.read(key::PIN, fd, Ending::Text).await?;
-            // CTAP 2.1 section 6.5.1: a PIN is UTF-8. What the text is must not reach an error.
-            if std::str::from_utf8(pin.expose()).is_err() {
-                return Err(BusError::invalid("the PIN must be UTF-8 text"));
-            }
-            opened.pin = Some(pin);
-        }
-        if let Some(fd) = self.password {
-            opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
-        }
-        if let Some((fd, encoding)) = self.seed {
-            let written = reader.read("seed", fd, encoding.ending()).await?;
-            opened.seed = Some(encoding.decode(&written)?);
-        }
-        Ok(opened)
-    }
-}
-
-impl Opened {
-    fn presence(self, device: Option<crate::types::DeviceId>) -> Presence {
-        Presence {
-            device,
-            pin: self.pin,
-            password: self.password,
-        }
-    }
 }
 
 impl Tokens {
@@ -178,90 +63,12 @@ impl Tokens {
         })
         .await
     }
-
-    fn obligation(&self, obligation: &Obligation) -> Dict {
-        let mut told = Dict::new();
-        told.put("id", obligation.id.to_string());
-        told.put("token", obligation.token.to_string());
-        told.put("duty", duty(&obligation.duty));
-        told.put("reality", obligation.reality.as_str());
-        told.put("created-ms", obligation.created.0);
-        if let Some(path) = self.desk.verbs.device_of(obligation.id).and_then(|id| path_of(id).ok()) {
-            told.put("device", path);
-        }
-        told
-    }
 }
 
 /// A cursor: empty means the beginning.
 fn cursor(cursor: String) -> Result<Option<String>, BusError> {
     let cursor = TextRule::CURSOR.check("cursor", cursor)?;
     Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
-}
-
-const fn duty(duty: &Duty) -> &'static str {
-    match duty {
-        Duty::DeleteCredential { .. } => "delete-credential",
-        Duty::DeleteOrphan { .. } => "delete-orphan",
-        Duty::ResetKey { .. } => "reset-key",
-        Duty::DeleteOath { .. } => "delete-oath",
-        Duty::CollectFob => "collect-fob",
-    }
-}
-
-fn record(token: &TokenRecord) -> Dict {
-    let mut told = Dict::new();
-    told.put("id", token.id.to_string());
-    told.put("kind", token.kind.as_str());
-    told.put("state", token.state.as_str());
-    told.put("reality", token.reality.as_str());
-    told.put("model", token.model.as_str());
-    told.put_some("subject", token.personal.subject.clone());
-    told.put_some("serial", token.personal.serial.clone());
-    told.put_some("label", token.personal.label.clone());
-    told.put_some("revoke-reason", token.revoke_reason.map(RevokeReason::as_str));
-    told.put("offset-ms", token.offset_ms);
-    told.put_some("watermark", token.watermark);
-    told.put("sign-count", token.sign_count);
-    told.put("failures", token.failures);
-    told.put_some("last-seen-ms", token.last_seen.map(|seen| seen.0));
-    told.put("created-ms", token.created.0);
-    told.put("updated-ms", token.updated.0);
-    match &token.binding {
-        Binding::None => {}
-        Binding::Fido2 {
-            rp_id,
-            credential_id,
-            aaguid,
-            ..
-        } => {
-            told.put("rp-id", rp_id.as_str());
-            told.put("credential-id", credential_id.as_str());
-            told.put("aaguid", aaguid.as_str());
-        }
-        Binding::OathCard {
-            name,
-            algorithm,
-            digits,
-            period_s,
-            ..
-        } => {
-            told.put("oath-name", name.as_str());
-            code_shape(&mut told, algorithm.as_str(), *digits, *period_s);
-        }
-        Binding::Fob {
-            algorithm,
-            digits,
-            period_s,
-        } => code_shape(&mut told, algorithm.as_str(), *digits, *period_s),
-    }
-    told
-}
-
-fn code_shape(told: &mut Dict, algorithm: &'static str, digits: u8, period_s: u32) {
-    told.put("algorithm", algorithm);
-    told.put("digits", u32::from(digits));
-    told.put("period-s", period_s);
 }
 
 #[interface(name = "org.claviger.Tokens1")]
@@ -277,7 +84,7 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Object::Token(id), case).await?;
         match self.desk.verbs.ledger().token(id).await? {
-            Some(token) => Ok(record(&token)),
+            Some(token) => Ok(record::token(&token)),
             None => Err(crate::lifecycle::Refusal::UnknownToken.into()),
         }
     }
@@ -305,7 +112,7 @@ impl Tokens {
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Object::Whole, None).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
-        Ok((Rows::new(page.items, record), page.next.unwrap_or_default()))
+        Ok((Rows::new(page.items, record::token), page.next.unwrap_or_default()))
     }
 
     /// What is still owed to devices of revoked tokens, open ones first to last. [inspect]
@@ -328,7 +135,11 @@ impl Tokens {
             ..ObligationFilter::default()
         };
         let page = ledger.obligations(open, cursor.as_deref(), limit).await?;
-        let told = page.items.iter().map(|item| self.obligation(item)).collect();
+        let told = page
+            .items
+            .iter()
+            .map(|item| record::obligation(item, self.desk.verbs.device_of(item.id)))
+            .collect();
         Ok((told, page.next.unwrap_or_default()))
     }
 
@@ -448,7 +259,7 @@ impl Tokens {
             key::MODEL,
         ];
         let mut given = Options::new(options, &known)?;
-        let encoding = Encoding::read(given.string(key::ENCODING)?)?;
+        let encoding = encoding(given.string(key::ENCODING)?)?;
         let options = FobOptions {
             label: given.text(key::LABEL, TextRule::LABEL)?,
             model: given.text(key::MODEL, TextRule::MODEL)?,
@@ -496,7 +307,7 @@ impl Tokens {
         .await
     }
 
-    /// Corrects what is believed about a fob's clock from two (or three) consecutive codes, searched jointly. [resync]
+    /// Corrects what is believed about a fob's clock from two to four consecutive codes, searched jointly. [resync]
     /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
     /// not synchronised; journalled), case (s).
     /// Details on success: token (s), shift-s, offset-s (x). Errors: CodeRejected, ClockUnsynchronised, OffsetImplausible.
@@ -629,54 +440,5 @@ impl Tokens {
             })
         })
         .await
-    }
-}
-
-/// A secret whose descriptor was an argument, so that it was read.
-fn required(secret: Option<Secret>) -> Result<Secret, BusError> {
-    secret.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decode(encoding: Encoding, written: &str) -> Result<Vec<u8>, String> {
-        encoding
-            .decode(&Secret::new(written.as_bytes().to_vec()))
-            .map(|seed| seed.expose().to_vec())
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn seeds_are_read_as_they_are_written_on_paper() {
-        // RFC 6238 appendix B: the ASCII seed of its test vectors.
-        let seed = b"12345678901234567890".to_vec();
-        for written in [
-            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
-            "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
-            "GEZDGNBV-GY3TQOJQ-GEZDGNBV-GY3TQOJQ\r",
-        ] {
-            assert_eq!(decode(Encoding::Base32, written), Ok(seed.clone()), "{written}");
-        }
-        assert_eq!(
-            decode(Encoding::Hex, "3132333435363738393031323334353637383930"),
-            Ok(seed.clone())
-        );
-        assert_eq!(decode(Encoding::Raw, "12345678901234567890"), Ok(seed));
-    }
-
-    #[test]
-    fn a_bad_seed_is_not_quoted() {
-        let text = decode(Encoding::Base32, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJ1").expect_err("1 is not base32");
-        assert!(!text.contains("OJ1") && text.contains("base32"), "{text}");
-        assert!(decode(Encoding::Hex, "313233").expect_err("short").contains("3 bytes"));
-        assert!(decode(Encoding::Raw, &"x".repeat(65)).is_err());
-    }
-
-    #[test]
-    fn a_raw_seed_keeps_its_last_byte() {
-        assert_eq!(Encoding::Raw.ending(), Ending::Raw);
-        assert_eq!(Encoding::Hex.ending(), Ending::Text);
     }
 }

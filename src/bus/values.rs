@@ -13,6 +13,7 @@ use zbus::wire::{Signature, Type};
 use zbus::{Fd, ObjectPath, OwnedVariant, Variant};
 
 use super::error::BusError;
+use crate::codec::oath::{Code, MAX_CODES, MAX_DIGITS, MAX_PERIOD_S, MIN_CODES, MIN_DIGITS, MIN_PERIOD_S};
 use crate::contract::error::ErrorName;
 use crate::contract::{DEVICES_PATH, options as key};
 use crate::types::{CaseId, DeviceId, ParseNameError};
@@ -234,22 +235,19 @@ pub(super) fn limit(limit: u32) -> Result<u32, BusError> {
     }
 }
 
-/// A code read off a display: six to eight digits (RFC 4226 section 5.3).
+/// A code read off a display, as it was typed.
 pub(super) fn code(code: String) -> Result<String, BusError> {
-    if (6..=8).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit()) {
-        Ok(code)
-    } else {
-        Err(BusError::invalid(
-            "a code must be 6 to 8 digits, as the display shows it, without spaces",
-        ))
+    match Code::parse(&code) {
+        Ok(_) => Ok(code),
+        Err(error) => Err(BusError::invalid(format!("{error}, as the display shows them"))),
     }
 }
 
 /// Codes read off a display one after the other.
 pub(super) fn codes(codes: Vec<String>) -> Result<Vec<String>, BusError> {
-    if !(2..=3).contains(&codes.len()) {
+    if !(MIN_CODES..=MAX_CODES).contains(&codes.len()) {
         return Err(BusError::invalid(format!(
-            "“codes” holds {}; it must hold two or three codes read one after the other",
+            "“codes” holds {}; it must hold {MIN_CODES} to {MAX_CODES} codes read one after the other",
             codes.len()
         )));
     }
@@ -364,13 +362,13 @@ impl Options {
     /// Digits of a code (u).
     pub(super) fn digits(&mut self) -> Result<Option<u8>, BusError> {
         Ok(self
-            .number(key::DIGITS, 6..=8)?
+            .number(key::DIGITS, u32::from(MIN_DIGITS)..=u32::from(MAX_DIGITS))?
             .and_then(|digits| u8::try_from(digits).ok()))
     }
 
     /// A time step in seconds (u).
     pub(super) fn period(&mut self) -> Result<Option<u32>, BusError> {
-        self.number(key::PERIOD_S, 10..=300)
+        self.number(key::PERIOD_S, MIN_PERIOD_S..=MAX_PERIOD_S)
     }
 
     /// A device (o).
@@ -474,6 +472,25 @@ mod tests {
             text.contains("digits") && text.contains("(u)") && text.contains("“s”"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn codes_and_figures_are_what_the_codec_takes() {
+        for typed in ["123456", "123 456", "1234-5678", "12345678"] {
+            assert_eq!(code(typed.to_owned()).expect("a code"), typed);
+        }
+        for bad in ["", "12345", "123456789", "12345a", "１２３４５６", &" ".repeat(40)] {
+            assert!(code(bad.to_owned()).is_err(), "{bad:?}");
+        }
+        for (count, fits) in [(1, false), (2, true), (4, true), (5, false)] {
+            assert_eq!(codes(vec!["123456".to_owned(); count]).is_ok(), fits, "{count}");
+        }
+        for (period, fits) in [(0_u32, false), (1, true), (86_400, true), (86_401, false)] {
+            let mut values = Dict::new();
+            values.put("period-s", period);
+            let mut options = Options::new(values, &["period-s"]).expect("known");
+            assert_eq!(options.period().is_ok(), fits, "{period}");
+        }
     }
 
     #[test]

@@ -216,7 +216,7 @@ pub struct RegisterFob {
     /// Who the fob is for
     pub subject: String,
     /// Two codes read off the display one after the other; asked for when left out
-    #[arg(value_name = "CODE", num_args = 0..=3)]
+    #[arg(value_name = "CODE", num_args = 0..=4)]
     pub codes: Vec<String>,
     /// The fob is not at hand: register it without codes; it is active after a resync with its first two
     #[arg(long, conflicts_with = "codes")]
@@ -342,8 +342,8 @@ pub struct TestArgs {
 pub struct ResyncArgs {
     /// The fob
     pub token: String,
-    /// Two (or three) consecutive codes; asked for when left out
-    #[arg(value_name = "CODE", num_args = 0..=3)]
+    /// Two to four consecutive codes; asked for when left out
+    #[arg(value_name = "CODE", num_args = 0..=4)]
     pub codes: Vec<String>,
     /// Accept an offset that no clock drifts to
     #[arg(long)]

@@ -117,7 +117,7 @@ async fn fob(session: &Session, args: &RegisterFob) -> Result<u8, Failure> {
     ended.report(session, "register", &sentence)
 }
 
-/// Two or three codes: those given, else asked for one after the other.
+/// Two to four codes: those given, else asked for one after the other.
 pub fn codes(given: &[String]) -> Result<Vec<String>, Failure> {
     match given {
         [] => {

@@ -4,4 +4,5 @@ pub mod ctap2;
 pub mod ctaphid;
 pub mod iso7816;
 pub mod oath;
+pub mod seed;
 pub mod ykoath;

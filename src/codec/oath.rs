@@ -17,10 +17,20 @@ use crate::types::{OathAlgorithm, Secret, UnixMillis};
 pub const MIN_DIGITS: u8 = 6;
 /// Most digits of a code. RFC 4226 goes no further: the truncated value has 31 bits.
 pub const MAX_DIGITS: u8 = 8;
+/// Shortest time step in seconds.
+pub const MIN_PERIOD_S: u32 = 1;
 /// Longest time step in seconds that we take for real: one day.
 pub const MAX_PERIOD_S: u32 = 86_400;
-/// Longest seed in bytes: the longest HMAC block (SHA-512). Longer keys are hashed first (RFC 2104), no maker ships one.
+/// Shortest seed in bytes. RFC 4226 section 4 (R6) wants 128 bits; fobs with 80 are deployed and their owners cannot change
+/// them, shorter ones do not exist.
+pub const MIN_SEED_LEN: usize = 10;
+/// Longest seed in bytes: the longest HMAC block (SHA-512's is 1024 bits). Longer keys are hashed first (RFC 2104), no maker
+/// ships one.
 pub const MAX_SEED_LEN: usize = 128;
+/// Fewest codes that measure a clock nobody knows: one alone fits too many offsets.
+pub const MIN_CODES: usize = 2;
+/// Most codes of one search: more prove nothing more, and each costs a person half a minute.
+pub const MAX_CODES: usize = 4;
 /// Longest text that is looked at as a code; people type spaces and hyphens into it.
 const MAX_CODE_TEXT: usize = 32;
 const CODE_BUFFER: usize = MAX_DIGITS as usize;
@@ -32,10 +42,10 @@ pub enum OathError {
     #[error("a code has 6 to 8 digits, not {0}")]
     Digits(u8),
     /// Period of 0 or beyond a day.
-    #[error("a time step lasts 1 to 86400 seconds, not {0}")]
+    #[error("a time step lasts {MIN_PERIOD_S} to {MAX_PERIOD_S} seconds, not {0}")]
     Period(u32),
-    /// Empty or overlong seed.
-    #[error("a seed has 1 to 128 bytes, not {0}")]
+    /// Seed that is too short or too long.
+    #[error("a seed has {MIN_SEED_LEN} to {MAX_SEED_LEN} bytes, not {0}")]
     SeedLength(usize),
     /// Text that is not a code. The text itself is not repeated: it may be somebody's password.
     #[error("a code consists of 6 to 8 digits")]
@@ -59,7 +69,7 @@ impl OathParameters {
         if digits < MIN_DIGITS || digits > MAX_DIGITS {
             return Err(OathError::Digits(digits));
         }
-        if period_s == 0 || period_s > MAX_PERIOD_S {
+        if period_s < MIN_PERIOD_S || period_s > MAX_PERIOD_S {
             return Err(OathError::Period(period_s));
         }
         Ok(Self {
@@ -239,13 +249,12 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Takes a copy of the seed, wiped when the generator is dropped. Seeds shorter than RFC 4226 asks for (128 bits) are
-    /// taken: whoever owns such fobs cannot change them.
+    /// Takes a copy of the seed, wiped when the generator is dropped.
     ///
     /// # Errors
-    /// [`OathError::SeedLength`] unless 1 to 128 bytes.
+    /// [`OathError::SeedLength`] unless [`MIN_SEED_LEN`] to [`MAX_SEED_LEN`] bytes.
     pub fn new(seed: &Secret, parameters: OathParameters) -> Result<Self, OathError> {
-        if seed.is_empty() || seed.len() > MAX_SEED_LEN {
+        if !(MIN_SEED_LEN..=MAX_SEED_LEN).contains(&seed.len()) {
             return Err(OathError::SeedLength(seed.len()));
         }
         let totp = Builder::new()

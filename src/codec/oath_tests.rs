@@ -97,7 +97,7 @@ fn parameters_are_checked() {
             Err(OathError::Period(period))
         );
     }
-    for length in [0, MAX_SEED_LEN + 1] {
+    for length in [0, MIN_SEED_LEN - 1, MAX_SEED_LEN + 1] {
         let made = Generator::new(&Secret::new(vec![7; length]), OathParameters::default());
         assert_eq!(made.err(), Some(OathError::SeedLength(length)));
     }

@@ -98,8 +98,10 @@ error_names!(
     PinRequired,
     /// The new PIN breaks the key's rules.
     PinPolicy,
-    /// The card's applet is protected by a password, or the password was wrong.
+    /// The card's applet is protected by a password, and none was given.
     PasswordRequired,
+    /// The password is not the applet's.
+    PasswordInvalid,
     /// Nobody touched the key in time.
     TouchTimeout,
     /// Declined on the key.
@@ -134,6 +136,6 @@ error_names!(
     LedgerUnavailable,
     /// The ledger is damaged.
     LedgerDamaged,
-    /// A fault of ours; the journal and the log have more.
+    /// A fault of ours or of this host, not of the device; the journal and the log have more.
     Internal,
 );

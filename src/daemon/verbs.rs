@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::bus::{DeviceView, Verbs};
-use crate::device::worker::{DeviceInfo, DeviceState};
+use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;

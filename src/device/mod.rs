@@ -1,6 +1,6 @@
 //! What one plugged-in device can do.
 //!
-//! One thread, its *lane*, owns one physical device with all its faces. [`worker::DeviceHandle::run`] sends it a job and waits for
+//! One thread, its *lane*, owns one physical device with all its faces. [`handle::DeviceHandle::run`] sends it a job and waits for
 //! the answer; the job gets a [`session::Session`], which opens links when first needed and keeps them for the length of the job.
 
 use std::time::Duration;
@@ -85,9 +85,15 @@ pub enum DeviceError {
     /// No room for another credential (0x28; card 6A84).
     #[error("the device is full")]
     StorageFull,
-    /// The card's applet has a password.
+    /// The card's applet has a password, and none was given.
     #[error("the card is protected by a password")]
     CardLocked,
+    /// The password given is not the applet's.
+    #[error("wrong password")]
+    PasswordInvalid,
+    /// This host failed, not the device: the kernel, a driver, pcscd. What it said.
+    #[error("this host, not the device, is at fault: {0}")]
+    Host(String),
     /// Any other status.
     #[error("the device refused with status 0x{0:04X}")]
     Status(u16),
@@ -101,8 +107,15 @@ impl From<LinkError> for DeviceError {
             LinkError::Busy { holder } => Self::Busy(holder),
             LinkError::Permission { node } => Self::Permission(node),
             LinkError::NoService => Self::NoCardService,
-            LinkError::Io(_) => Self::Protocol("input/output error"),
+            LinkError::Io(why) => Self::Host(why),
         }
+    }
+}
+
+impl DeviceError {
+    /// The kernel gives no random numbers, so nothing that must be unpredictable can be made.
+    fn no_randomness() -> Self {
+        Self::Host("it has no random numbers to give".to_owned())
     }
 }
 
@@ -123,8 +136,26 @@ pub mod ctap_hid;
 #[cfg(test)]
 mod fake;
 pub mod fido;
+pub mod handle;
 pub mod identify;
+mod lane;
 pub mod oath;
 pub mod registry;
 pub mod session;
-pub mod worker;
+mod wards;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_host_is_not_blamed_on_the_key() {
+        let error = DeviceError::from(LinkError::Io("/dev/hidraw3: Too many open files".to_owned()));
+        let text = error.to_string();
+        assert!(
+            text.contains("this host, not the device") && text.contains("Too many open files"),
+            "{text}"
+        );
+        assert!(matches!(error, DeviceError::Host(_)));
+    }
+}

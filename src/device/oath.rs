@@ -138,18 +138,18 @@ impl<'a> OathSession<'a> {
     /// applet does not count wrong passwords: whoever calls this throttles.
     ///
     /// # Errors
-    /// [`DeviceError::CardLocked`] for a wrong password; [`DeviceError::Protocol`] when the card's proof is wrong.
+    /// [`DeviceError::PasswordInvalid`]; [`DeviceError::Protocol`] when the card's proof is wrong.
     pub fn unlock(&mut self, password: &Secret) -> Result<(), DeviceError> {
         let Some(challenge) = &self.applet.challenge else {
             return Ok(());
         };
         let key = AccessKey::derive(password, &self.applet);
         let mut ours = [0; CHALLENGE_LEN];
-        getrandom::fill(&mut ours).map_err(|_| DeviceError::Protocol("the host has no random numbers"))?;
+        getrandom::fill(&mut ours).map_err(|_| DeviceError::no_randomness())?;
         let response = self.pump.run(&ykoath::validate(&key, challenge, &ours))?;
         match Refusal::from_status(response.status) {
             None => {}
-            Some(Refusal::WrongData | Refusal::AuthenticationRequired) => return Err(DeviceError::CardLocked),
+            Some(Refusal::WrongData | Refusal::AuthenticationRequired) => return Err(DeviceError::PasswordInvalid),
             Some(_) => return Err(DeviceError::Status(response.status.0)),
         }
         if !ykoath::card_is_genuine(&key, &ours, &response.data) {

@@ -217,7 +217,7 @@ fn passwords_are_proved_both_ways() {
         result
     };
     assert_eq!(unlock(b"right", false), Ok(()));
-    assert_eq!(unlock(b"wrong", false), Err(DeviceError::CardLocked));
+    assert_eq!(unlock(b"wrong", false), Err(DeviceError::PasswordInvalid));
     assert_eq!(
         unlock(b"right", true),
         Err(DeviceError::Protocol("the card does not know its own password"))

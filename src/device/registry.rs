@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
 use super::Deadlines;
+use super::handle::DeviceHandle;
+use super::lane::{Lane, Shared};
 use super::session::Attached;
-use super::worker::{DeviceHandle, Lane, Shared, Wards};
+use super::wards::Wards;
 use crate::link::card::CardSource;
 use crate::link::hid::HidSource;
 use crate::link::virtual_::VirtualSource;
@@ -131,12 +133,6 @@ impl Registry {
     #[must_use]
     pub fn card_service(&self) -> bool {
         *self.inner.card_service.borrow()
-    }
-
-    /// Follows whether pcscd answers.
-    #[must_use]
-    pub fn watch_card_service(&self) -> watch::Receiver<bool> {
-        self.inner.card_service.subscribe()
     }
 
     /// Waits until every source has told what was there at the start.

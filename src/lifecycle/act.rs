@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::device::handle::DeviceHandle;
 use crate::device::session::Session;
-use crate::device::worker::DeviceHandle;
 
 use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};

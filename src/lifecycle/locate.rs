@@ -2,8 +2,8 @@
 //! where several could be meant, they are asked without a touch.
 
 use crate::device::DeviceError;
+use crate::device::handle::{DeviceHandle, DeviceState};
 use crate::device::oath::OathSession;
-use crate::device::worker::{DeviceHandle, DeviceState};
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::key::{Credential, Holds, with_key};

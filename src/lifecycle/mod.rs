@@ -51,8 +51,6 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// Relying party id when the client names none.
     pub rp_id: String,
-    /// How long a result stays readable.
-    pub keep: Duration,
     /// Whether the virtual link is configured.
     pub virtual_link: bool,
     /// Path of the ledger, for status.
@@ -95,6 +93,7 @@ pub struct Lifecycle {
     clock: Arc<dyn Clock>,
     settings: Settings,
     runtime: Handle,
+    /// Those under way. Whoever wants a result keeps the operation.
     operations: Mutex<HashMap<OperationId, Arc<Operation>>>,
     running: watch::Sender<usize>,
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
@@ -195,7 +194,7 @@ impl Lifecycle {
         Ok(operation)
     }
 
-    fn finish(self: &Arc<Self>, step: &Step, outcome: Outcome) {
+    fn finish(&self, step: &Step, outcome: Outcome) {
         let (verb, id) = (step.verb.as_str(), step.id);
         match &outcome {
             Outcome::Refused(refusal) => tracing::info!(%id, verb, %refusal, "operation refused"),
@@ -203,18 +202,8 @@ impl Lifecycle {
             Outcome::Done(_) | Outcome::Obliged(_) => tracing::info!(%id, verb, "operation done"),
         }
         step.finish(outcome);
+        self.table().remove(&id);
         self.running.send_modify(|n| *n = n.saturating_sub(1));
-        let house = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(house.settings.keep).await;
-            house.table().remove(&id);
-        });
-    }
-
-    /// An operation by id, for as long as its result is kept.
-    #[must_use]
-    pub fn operation(&self, id: OperationId) -> Option<Arc<Operation>> {
-        self.table().get(&id).cloned()
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, Arc<Operation>>> {
@@ -227,7 +216,7 @@ impl Lifecycle {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let unresponsive = devices
             .iter()
-            .filter(|device| device.info().state == crate::device::worker::DeviceState::Unresponsive)
+            .filter(|device| device.info().state == crate::device::handle::DeviceState::Unresponsive)
             .count();
         let open = self
             .ledger

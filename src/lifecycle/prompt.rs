@@ -9,9 +9,9 @@ use std::time::Instant;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::device::DeviceError;
+use crate::device::handle::DeviceHandle;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
-use crate::device::worker::DeviceHandle;
 use crate::ledger::{Duty, Obligation, ObligationFilter};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::key::{Credential, Holds, with_key};
@@ -26,20 +26,30 @@ impl Lifecycle {
     /// Watches arrivals until the registry ends. Devices that were there at start are looked at too.
     pub async fn watch_obligations(self: Arc<Self>) {
         let mut events = self.devices().subscribe();
-        for handle in self.devices().devices() {
-            self.look_at(handle).await;
-        }
+        self.look_at_all().await;
         loop {
             match events.recv().await {
-                Ok(DeviceEvent::Arrived(id)) => {
+                // A face that comes later may be the one that owes: a card's applet appears after the key's HID face.
+                Ok(DeviceEvent::Arrived(id) | DeviceEvent::Faces(id)) => {
                     if let Some(handle) = self.devices().get(id) {
                         self.look_at(handle).await;
                     }
                 }
                 Ok(DeviceEvent::Left(id)) => self.debtors().retain(|_, device| *device != id),
-                Ok(DeviceEvent::Changed(_)) | Err(RecvError::Lagged(_)) => {}
+                Ok(DeviceEvent::State(_)) => {}
+                Err(RecvError::Lagged(_)) => self.look_at_all().await,
                 Err(RecvError::Closed) => return,
             }
+        }
+    }
+
+    /// Looks at every device that is there, and forgets those that are gone.
+    async fn look_at_all(self: &Arc<Self>) {
+        let present = self.devices().devices();
+        self.debtors()
+            .retain(|_, debtor| present.iter().any(|handle| handle.id() == *debtor));
+        for handle in present {
+            self.look_at(handle).await;
         }
     }
 
@@ -75,8 +85,11 @@ impl Lifecycle {
         match found {
             Ok(ids) => {
                 for id in ids {
+                    // Known since another of its faces came.
+                    if self.debtors().insert(id, device) == Some(device) {
+                        continue;
+                    }
                     tracing::info!(%device, obligation = %id, "a device that owes something was plugged in");
-                    self.debtors().insert(id, device);
                     // Nobody listening is no fault: the obligation stands and can be read.
                     let _ = self.seen.send((device, id));
                 }

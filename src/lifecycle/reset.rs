@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::device::DeviceError;
-use crate::device::worker::DeviceHandle;
+use crate::device::handle::DeviceHandle;
 use crate::ledger::Obligation;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
@@ -36,7 +36,8 @@ pub async fn reset(
     act.phase(Phase::Resetting, 40);
     let deadline = Instant::now() + act.house.settings().deadlines.touch;
     act.ask(UserActionKind::Replug, before.id(), deadline, None);
-    let after = loop {
+    let mut unplugged = false;
+    let after = 'replugged: loop {
         let event = tokio::select! {
             event = events.recv() => event,
             () = tokio::time::sleep(GLANCE) => {
@@ -47,20 +48,27 @@ pub async fn reset(
             }
             () = tokio::time::sleep_until(deadline.into()) => return Err(Refusal::DeviceAbsent),
         };
-        let arrived = match event {
-            Ok(DeviceEvent::Arrived(id)) => act.house.devices().get(id),
-            Ok(_) => None,
-            Err(RecvError::Lagged(_)) => None,
+        let candidates: Vec<_> = match event {
+            Ok(DeviceEvent::Arrived(id) | DeviceEvent::Faces(id)) => act.house.devices().get(id).into_iter().collect(),
+            Ok(DeviceEvent::State(_) | DeviceEvent::Left(_)) => continue,
+            Err(RecvError::Lagged(_)) => act.house.devices().devices(),
             Err(RecvError::Closed) => return Err(Refusal::Stopping),
         };
-        let Some(handle) = arrived else { continue };
-        let info = handle.info();
-        // Another key that happens to be plugged in meanwhile is none of our business.
-        if info.reality == obligation.reality
-            && info.faces.contains(&FaceKind::Hid)
-            && prove(act, &handle, credential.clone()).await.is_ok()
-        {
-            break handle;
+        for handle in candidates {
+            let info = handle.info();
+            let here = info.faces.contains(&FaceKind::Hid);
+            if handle.id() == before.id() {
+                // Its reader may outlast the unplugging, and then the key that comes back is still the same device. A face that
+                // merely joins is no replug.
+                unplugged |= !here;
+                if !unplugged {
+                    continue;
+                }
+            }
+            // Another key that happens to be plugged in meanwhile is none of our business.
+            if here && info.reality == obligation.reality && prove(act, &handle, credential.clone()).await.is_ok() {
+                break 'replugged handle;
+            }
         }
     };
     act.step.answered();

@@ -2,12 +2,10 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::codec::oath::{Code, Generator};
+use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES};
 
 /// Look-ahead that is never exceeded, whatever the caller asks for.
 const MAX_LOOK_AHEAD: u32 = 1_000;
-/// Most codes of one search.
-const MAX_CODES: usize = 4;
 
 /// What codes of an event token are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub fn accept_counter(generator: &Generator, next_counter: u64, code: &Code, loo
 
 /// Two to four consecutive codes, the first of them within `look_ahead` counters (at most 1,000; 100 is usual).
 pub fn search_counters(generator: &Generator, next_counter: u64, codes: &[Code], look_ahead: u32) -> CounterVerdict {
-    if !(2..=MAX_CODES).contains(&codes.len()) {
+    if !(MIN_CODES..=MAX_CODES).contains(&codes.len()) {
         return CounterVerdict::Rejected;
     }
     search(generator, next_counter, codes, look_ahead)

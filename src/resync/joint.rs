@@ -9,11 +9,9 @@ use std::ops::RangeInclusive;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{DriftState, Policy, measured_offset_ms, saturate, steps_around};
-use crate::codec::oath::{Code, Generator, OathParameters};
+use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES, OathParameters};
 use crate::types::UnixMillis;
 
-/// Most codes of one search.
-pub const MAX_CODES: usize = 4;
 /// Most steps of one search, against a policy with a horizon of years: about what ±24 h hold at one second a step.
 const MAX_STEPS: u64 = 262_144;
 /// Most steps between two codes of one call that any policy may allow: each multiplies a guesser's chance and our work.
@@ -131,7 +129,7 @@ fn search(
 
 /// What can be said without the seed. Returns when the last code reached us.
 fn check_input(codes: &[(Code, UnixMillis)], now: UnixMillis, policy: &Policy) -> Result<UnixMillis, Refusal> {
-    let ([(_, first), ..], [.., (_, last)], 2..=MAX_CODES) = (codes, codes, codes.len()) else {
+    let ([(_, first), ..], [.., (_, last)], MIN_CODES..=MAX_CODES) = (codes, codes, codes.len()) else {
         return Err(Refusal::Count);
     };
     let pairs = || codes.iter().zip(codes.iter().skip(1));

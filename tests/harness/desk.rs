@@ -137,8 +137,12 @@ impl FakeVerbs {
         let known = devices.iter().position(|device| device.id == id);
         let event = match known {
             Some(place) => {
-                devices[place] = view;
-                DeviceEvent::Changed(id)
+                let before = std::mem::replace(&mut devices[place], view);
+                if before.faces == devices[place].faces {
+                    DeviceEvent::State(id)
+                } else {
+                    DeviceEvent::Faces(id)
+                }
             }
             None => {
                 devices.push(view);

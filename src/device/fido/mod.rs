@@ -24,7 +24,7 @@ pub trait Entropy {
     /// Fills the buffer.
     ///
     /// # Errors
-    /// [`DeviceError::Unsupported`] when the host has no random numbers to give.
+    /// [`DeviceError::Host`] when it has no random numbers to give.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), DeviceError>;
 }
 
@@ -34,7 +34,7 @@ pub struct HostEntropy;
 
 impl Entropy for HostEntropy {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), DeviceError> {
-        getrandom::fill(buffer).map_err(|_| DeviceError::Unsupported("random numbers on this host"))
+        getrandom::fill(buffer).map_err(|_| DeviceError::no_randomness())
     }
 }
 

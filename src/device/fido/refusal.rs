@@ -49,7 +49,7 @@ impl From<PinError> for DeviceError {
     fn from(error: PinError) -> Self {
         match error {
             PinError::BadPeerKey => Self::Protocol("the key-agreement key is malformed"),
-            PinError::BadEphemeralSecret => Self::Unsupported("random numbers on this host"),
+            PinError::BadEphemeralSecret => Self::no_randomness(),
             PinError::BadLength => Self::Protocol("an encrypted value has the wrong length"),
         }
     }

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::device::DeviceError;
+use crate::device::handle::DeviceState;
 use crate::device::session::Session;
-use crate::device::worker::DeviceState;
 use crate::link::watch::Sink;
 use crate::link::{CardLink, FaceHandle, FaceKind, HidLink, Opener, REPORT_LEN};
 use crate::types::{Cancel, Reality};
@@ -143,18 +143,40 @@ async fn faces_of_one_body_are_one_device_until_the_last_leaves() {
     let again = fake.plug("h2", FaceKind::Hid, "b").expect("taken");
     assert!(again > other, "a number is never used again");
     let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
-    use DeviceEvent::{Arrived, Changed, Left};
+    use DeviceEvent::{Arrived, Faces, Left};
     assert_eq!(
         told,
         [
             Arrived(hid),
-            Changed(hid),
+            Faces(hid),
             Arrived(other),
-            Changed(hid),
+            Faces(hid),
             Left(hid),
             Arrived(again)
         ]
     );
+}
+
+#[tokio::test]
+async fn a_job_and_a_second_face_are_told_apart() {
+    use DeviceEvent::{Arrived, Faces, State};
+    let (registry, fake) = begin(2, Fake::default());
+    let mut events = registry.subscribe();
+    let device = one_device(&registry, &fake);
+    let id = device.id();
+    assert_eq!(device.run(within(SOON), Cancel::new(), |_| Ok(1)).await, Ok(1));
+    // The applet of the same body comes when pcscd has found it: later than the key itself.
+    assert_eq!(fake.plug("c", FaceKind::Card, "b"), Some(id));
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        told.push(
+            tokio::time::timeout(SOON, events.recv())
+                .await
+                .expect("told")
+                .expect("open"),
+        );
+    }
+    assert_eq!(told, [Arrived(id), State(id), State(id), Faces(id)]);
 }
 
 #[tokio::test]
@@ -273,6 +295,21 @@ async fn a_stuck_job_makes_the_device_unresponsive_at_deadline_plus_grace() {
     );
     let fresh = one_device(&registry, &fake);
     assert_eq!(fresh.run(within(SOON), Cancel::new(), |_| Ok(7)).await, Ok(7));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_device_to_be_idle_learns_that_its_job_was_given_up() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, _release) = blocking_job();
+    let stuck = device.run(within(Duration::from_millis(100)), Cancel::new(), job);
+    let idle = async {
+        runs.await.expect("runs");
+        tokio::time::timeout(SOON, device.lane().idle()).await
+    };
+    let (stuck, idle) = tokio::join!(stuck, idle);
+    assert_eq!(stuck, Err(DeviceError::Unresponsive));
+    assert!(idle.is_ok(), "waited although the job was given up");
 }
 
 async fn wait_until(mut reached: impl FnMut() -> bool) {
@@ -509,7 +546,7 @@ async fn a_simulated_token_goes_all_the_way() {
     let Ok(DeviceEvent::Arrived(id)) = events.recv().await else {
         panic!("no arrival")
     };
-    assert_eq!(events.recv().await, Ok(DeviceEvent::Changed(id)), "the second face");
+    assert_eq!(events.recv().await, Ok(DeviceEvent::Faces(id)), "the second face");
     let device = registry.get(id).expect("there");
     assert_eq!(device.info().faces, [FaceKind::Hid, FaceKind::Card]);
     assert_eq!(device.info().reality, Reality::Virtual);

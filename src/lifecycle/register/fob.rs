@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::codec::oath::{Code, Generator, OathParameters};
+use crate::codec::oath::{Code, Generator, MAX_CODES, MAX_SEED_LEN, MIN_CODES, MIN_SEED_LEN, OathParameters};
 use crate::grant::{Action, Object};
 use crate::ledger::{Binding, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
@@ -28,11 +28,10 @@ pub async fn register(
 ) -> Result<Outcome, Refusal> {
     act.require(Action::Register, &Object::NewFob)?;
     let parameters = checked_parameters(options.algorithm, options.digits, options.period_s)?;
-    if seed.len() < MIN_SEED || seed.len() > crate::codec::oath::MAX_SEED_LEN {
+    if !(MIN_SEED_LEN..=MAX_SEED_LEN).contains(&seed.len()) {
         return Err(Refusal::Invalid(format!(
-            "the seed has {} bytes; a fob's seed has {MIN_SEED} to {} (is the encoding right?)",
-            seed.len(),
-            crate::codec::oath::MAX_SEED_LEN
+            "the seed has {} bytes; a fob's seed has {MIN_SEED_LEN} to {MAX_SEED_LEN} (is the encoding right?)",
+            seed.len()
         )));
     }
     let now = act.house.clock().now();
@@ -119,9 +118,6 @@ async fn first_look(
     }
 }
 
-/// RFC 4226 section 4 wants 128 bits at least; deployed fobs with 80-bit seeds exist, shorter ones do not.
-const MIN_SEED: usize = 10;
-
 fn binding(parameters: &OathParameters) -> Binding {
     Binding::Fob {
         algorithm: parameters.algorithm(),
@@ -135,9 +131,9 @@ fn binding(parameters: &OathParameters) -> Binding {
 /// # Errors
 /// [`Refusal::Invalid`].
 pub fn parse_codes(codes: &[String], parameters: &OathParameters) -> Result<Vec<Code>, Refusal> {
-    if !(2..=4).contains(&codes.len()) {
+    if !(MIN_CODES..=MAX_CODES).contains(&codes.len()) {
         return Err(Refusal::Invalid(format!(
-            "{} codes were given; give two to four, read off the display one after the other",
+            "{} codes were given; give {MIN_CODES} to {MAX_CODES}, read off the display one after the other",
             codes.len()
         )));
     }

@@ -2,201 +2,28 @@
 //!
 //! Some calls below us cannot be interrupted. The lane's thread may then be stuck, but never its callers: at a job's
 //! deadline plus [`Deadlines::grace`] the caller is answered, the device is declared unresponsive and its thread is left
-//! behind (*quarantined*). `Wards` counts such threads and caps them.
+//! behind (*quarantined*). [`Wards`] counts such threads and caps them.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
+use super::handle::{DeviceInfo, DeviceState};
 use super::identify::{self, Identity};
 use super::session::{Attached, Session};
+use super::wards::Wards;
 use super::{Deadlines, DeviceError};
-use crate::link::{Face, FaceKind, UsbIds};
-use crate::types::{Cancel, DeviceEvent, DeviceId, Reality, time_left};
-
-/// How often a job that waits for its turn looks at its cancel flag.
-const QUEUE_GLANCE: Duration = Duration::from_millis(100);
-
-/// Whether a device takes jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceState {
-    /// Nothing runs.
-    Ready,
-    /// A job runs; others queue behind it.
-    Busy,
-    /// Stuck in a call that cannot be interrupted; only unplugging helps.
-    Unresponsive,
-}
-
-/// A device as it was a moment ago.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// Its number since the daemon started.
-    pub id: DeviceId,
-    /// Product name.
-    pub name: String,
-    /// Where a person finds it.
-    pub place: String,
-    /// USB ids, when there is a USB device behind it.
-    pub usb: Option<UsbIds>,
-    /// Serial as the device tells it. Names a person's key: only guarded methods may pass it on.
-    pub serial: Option<String>,
-    /// Matter or not.
-    pub reality: Reality,
-    /// True when it lies on a contactless reader.
-    pub contactless: bool,
-    /// What it can speak.
-    pub faces: Vec<FaceKind>,
-    /// Whether it takes jobs.
-    pub state: DeviceState,
-}
-
-/// A plugged-in device. Cheap to clone; outlives the device, whose jobs then fail with [`DeviceError::Gone`].
-#[derive(Clone)]
-pub struct DeviceHandle {
-    lane: Arc<Lane>,
-}
-
-impl std::fmt::Debug for DeviceHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "DeviceHandle({})", self.lane.id)
-    }
-}
-
-impl DeviceHandle {
-    pub(super) fn new(lane: Arc<Lane>) -> Self {
-        Self { lane }
-    }
-
-    pub(super) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
-    /// The device's number.
-    #[must_use]
-    pub fn id(&self) -> DeviceId {
-        self.lane.id
-    }
-
-    /// What is known about the device now.
-    #[must_use]
-    pub fn info(&self) -> DeviceInfo {
-        self.lane.info()
-    }
-
-    /// Runs `job` on the device's own thread after those that came before, and waits for its result.
-    ///
-    /// The answer comes at the latest at `deadline` plus [`Deadlines::grace`], whatever the job does. A job that has not
-    /// begun by its deadline never begins. When the returned future is dropped, `cancel` is raised.
-    ///
-    /// # Errors
-    /// The job's own; [`DeviceError::Cancelled`] or [`DeviceError::Deadline`] when it never began;
-    /// [`DeviceError::Unresponsive`] when it did not come back; [`DeviceError::Gone`] when the device was removed.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        deadline: Instant,
-        cancel: Cancel,
-        job: impl FnOnce(&mut Session) -> Result<T, DeviceError> + Send + 'static,
-    ) -> Result<T, DeviceError> {
-        let (send, receive) = oneshot::channel();
-        let work: Work = Box::new(move |session| {
-            let result = session.and_then(job);
-            Box::new(move || drop(send.send(result)))
-        });
-        let ticket = self.lane.enqueue(deadline, cancel.clone(), work)?;
-        let mut leash = Leash {
-            lane: Arc::clone(&self.lane),
-            ticket,
-            deadline,
-            cancel,
-            done: false,
-        };
-        let result = leash.hold(receive).await;
-        leash.done = true;
-        result
-    }
-}
-
-/// Ties a job to the future that waits for it.
-struct Leash {
-    lane: Arc<Lane>,
-    ticket: u64,
-    deadline: Instant,
-    cancel: Cancel,
-    done: bool,
-}
-
-impl Leash {
-    async fn hold<T>(&mut self, mut receive: oneshot::Receiver<Result<T, DeviceError>>) -> Result<T, DeviceError> {
-        let lane = Arc::clone(&self.lane);
-        let mut gone = lane.gone.subscribe();
-        // The lane drops the sender without an answer only when the job panicked.
-        let broke_off = |_| Err(DeviceError::Protocol("the operation broke off"));
-        let mut in_queue = true;
-        loop {
-            let left = time_left(self.deadline);
-            let nap = if in_queue { left.min(QUEUE_GLANCE) } else { left };
-            tokio::select! {
-                biased;
-                answer = &mut receive => return answer.unwrap_or_else(broke_off),
-                _ = gone.wait_for(|gone| *gone) => break,
-                () = tokio::time::sleep(nap) => {}
-            }
-            in_queue = lane.is_waiting(self.ticket);
-            let late = time_left(self.deadline).is_zero();
-            if in_queue && (late || self.cancel.is_cancelled()) && lane.withdraw(self.ticket) {
-                return Err(if late {
-                    DeviceError::Deadline
-                } else {
-                    DeviceError::Cancelled
-                });
-            }
-            if late {
-                break;
-            }
-        }
-        // Late or removed: the job has the grace to notice.
-        if let Ok(answer) = tokio::time::timeout(lane.deadlines.grace, &mut receive).await {
-            return answer.unwrap_or_else(broke_off);
-        }
-        match lane.quarantine(self.ticket) {
-            Some(error) => Err(error),
-            None => receive.await.unwrap_or_else(broke_off),
-        }
-    }
-}
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        self.cancel.cancel();
-        if self.lane.withdraw(self.ticket) {
-            return;
-        }
-        // Nobody waits for the running job any more, but somebody must notice if it never ends.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (lane, ticket) = (Arc::clone(&self.lane), self.ticket);
-            let end = time_left(self.deadline).saturating_add(lane.deadlines.grace);
-            runtime.spawn(async move {
-                let mut busy = lane.busy.subscribe();
-                let over = busy.wait_for(|running| *running != Some(ticket));
-                if tokio::time::timeout(end, over).await.is_err() {
-                    lane.quarantine(ticket);
-                }
-            });
-        }
-    }
-}
+use crate::link::Face;
+use crate::types::{Cancel, DeviceEvent, DeviceId, time_left};
 
 /// Hands the result to the caller; called after the lane has put its own books in order.
-type Deliver = Box<dyn FnOnce() + Send>;
-type Work = Box<dyn FnOnce(Result<&mut Session, DeviceError>) -> Deliver + Send>;
+pub(super) type Deliver = Box<dyn FnOnce() + Send>;
+/// One job, bound to who waits for it.
+pub(super) type Work = Box<dyn FnOnce(Result<&mut Session, DeviceError>) -> Deliver + Send>;
 
 struct Job {
     ticket: u64,
@@ -245,7 +72,8 @@ pub(super) struct Lane {
     /// The last description, kept for handles that outlive the device.
     identity: Mutex<Identity>,
     gone: watch::Sender<bool>,
-    busy: watch::Sender<Option<u64>>,
+    /// Sounded when a job begins, ends or is given up. It carries nothing: what is true is in the queue, under its lock.
+    turn: watch::Sender<()>,
     events: broadcast::Sender<DeviceEvent>,
     wards: Arc<Wards>,
 }
@@ -276,7 +104,7 @@ impl Lane {
             attached: Mutex::new(vec![first]),
             identity: Mutex::new(identity),
             gone: watch::Sender::new(false),
-            busy: watch::Sender::new(None),
+            turn: watch::Sender::new(()),
             events: shared.events.clone(),
             wards: Arc::clone(&shared.wards),
         });
@@ -285,6 +113,20 @@ impl Lane {
             .name(format!("lane-{id}"))
             .spawn(move || own.serve())?;
         Ok(lane)
+    }
+
+    pub(super) fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// How long a job may take to end after its deadline.
+    pub(super) fn grace(&self) -> Duration {
+        self.deadlines.grace
+    }
+
+    /// True once the device is gone.
+    pub(super) fn watch_removal(&self) -> watch::Receiver<bool> {
+        self.gone.subscribe()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -300,7 +142,8 @@ impl Lane {
         let _ = self.events.send(event);
     }
 
-    fn info(&self) -> DeviceInfo {
+    /// The device as it is now.
+    pub(super) fn info(&self) -> DeviceInfo {
         let state = {
             let queue = self.queue();
             match (queue.fate, &queue.running) {
@@ -323,7 +166,8 @@ impl Lane {
         }
     }
 
-    fn enqueue(&self, deadline: Instant, cancel: Cancel, work: Work) -> Result<u64, DeviceError> {
+    /// Puts a job behind those that wait.
+    pub(super) fn enqueue(&self, deadline: Instant, cancel: Cancel, work: Work) -> Result<u64, DeviceError> {
         let mut queue = self.queue();
         if let Some(refusal) = queue.fate.refusal() {
             return Err(refusal);
@@ -341,12 +185,13 @@ impl Lane {
         Ok(ticket)
     }
 
-    fn is_waiting(&self, ticket: u64) -> bool {
+    /// Whether a job has not begun.
+    pub(super) fn is_waiting(&self, ticket: u64) -> bool {
         self.queue().waiting.iter().any(|job| job.ticket == ticket)
     }
 
     /// Takes a job that has not begun out of the queue; false when it has.
-    fn withdraw(&self, ticket: u64) -> bool {
+    pub(super) fn withdraw(&self, ticket: u64) -> bool {
         let mut queue = self.queue();
         let Some(at) = queue.waiting.iter().position(|job| job.ticket == ticket) else {
             return false;
@@ -359,7 +204,7 @@ impl Lane {
     }
 
     /// Gives the thread up that still runs `ticket`, and says why; `None` when the job has just ended after all.
-    fn quarantine(&self, ticket: u64) -> Option<DeviceError> {
+    pub(super) fn quarantine(&self, ticket: u64) -> Option<DeviceError> {
         let mut queue = self.queue();
         match &queue.running {
             Some((running, cancel)) if *running == ticket => cancel.cancel(),
@@ -370,22 +215,27 @@ impl Lane {
             self.wards.admit();
             tracing::error!(device = %self.id, stuck = self.wards.count(), "a call to the device did not return; its thread was left behind");
         }
-        if queue.fate == Fate::Gone {
-            return Some(DeviceError::Gone);
-        }
-        queue.fate = Fate::Unresponsive;
+        let error = if queue.fate == Fate::Gone {
+            DeviceError::Gone
+        } else {
+            queue.fate = Fate::Unresponsive;
+            DeviceError::Unresponsive
+        };
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
-        refuse(waiting, &DeviceError::Unresponsive);
-        self.tell(DeviceEvent::Changed(self.id));
-        Some(DeviceError::Unresponsive)
+        self.turn.send_replace(());
+        refuse(waiting, &error);
+        if error == DeviceError::Unresponsive {
+            self.tell(DeviceEvent::State(self.id));
+        }
+        Some(error)
     }
 
     /// Another face of the same body was found.
     pub(super) fn attach(&self, one: Attached) {
         self.attached().push(one);
         self.describe_anew();
-        self.tell(DeviceEvent::Changed(self.id));
+        self.tell(DeviceEvent::Faces(self.id));
     }
 
     /// The face with this key left; true when it was the last one. `None` when the device has no such face.
@@ -397,7 +247,7 @@ impl Lane {
         drop(attached);
         if !last {
             self.describe_anew();
-            self.tell(DeviceEvent::Changed(self.id));
+            self.tell(DeviceEvent::Faces(self.id));
         }
         Some(last)
     }
@@ -444,10 +294,19 @@ impl Lane {
 
     /// Waits until no job runs, or the running one was given up.
     pub(super) async fn idle(&self) {
-        let mut busy = self.busy.subscribe();
-        let _ = busy
-            .wait_for(|running| running.is_none() || self.queue().given_up)
+        self.until(|queue| queue.running.is_none() || queue.given_up).await;
+    }
+
+    /// Waits until the job with this ticket no longer runs.
+    pub(super) async fn over(&self, ticket: u64) {
+        self.until(|queue| queue.running.as_ref().is_none_or(|(running, _)| *running != ticket))
             .await;
+    }
+
+    /// Waits until something is true of the queue. Whoever makes it true sounds `turn` after letting go of the lock.
+    async fn until(&self, reached: impl Fn(&Queue) -> bool) {
+        // An error would mean that the lane is gone, but we hold it.
+        let _ = self.turn.subscribe().wait_for(|()| reached(&self.queue())).await;
     }
 
     fn serve(&self) {
@@ -485,8 +344,8 @@ impl Lane {
         };
         queue.running = Some((job.ticket, job.cancel.clone()));
         drop(queue);
-        self.busy.send_replace(Some(job.ticket));
-        self.tell(DeviceEvent::Changed(self.id));
+        self.turn.send_replace(());
+        self.tell(DeviceEvent::State(self.id));
         Some(job)
     }
 
@@ -495,12 +354,12 @@ impl Lane {
         queue.running = None;
         let (given_up, fate) = (queue.given_up, queue.fate);
         drop(queue);
-        self.busy.send_replace(None);
+        self.turn.send_replace(());
         if given_up {
             tracing::info!(device = %self.id, "the call that was stuck came back");
             self.wards.release();
         } else if fate != Fate::Gone {
-            self.tell(DeviceEvent::Changed(self.id));
+            self.tell(DeviceEvent::State(self.id));
         }
     }
 }
@@ -508,53 +367,5 @@ impl Lane {
 fn refuse(jobs: VecDeque<Job>, error: &DeviceError) {
     for job in jobs {
         (job.work)(Err(error.clone()))();
-    }
-}
-
-/// Counts the threads that were left behind, and caps them.
-pub(super) struct Wards {
-    count: AtomicUsize,
-    cap: usize,
-    freed: Box<dyn Fn() + Send + Sync>,
-    told: AtomicBool,
-}
-
-impl Wards {
-    /// At most `cap` threads may be stuck at a time; `freed` is called when one came back.
-    pub(super) fn new(cap: usize, freed: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            count: AtomicUsize::new(0),
-            cap,
-            freed: Box::new(freed),
-            told: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::SeqCst)
-    }
-
-    /// Whether another device may be taken on. Says it in the log once for each time the cap is reached.
-    pub(super) fn has_room(&self) -> bool {
-        let room = self.count() < self.cap;
-        if room {
-            self.told.store(false, Ordering::SeqCst);
-        } else if !self.told.swap(true, Ordering::SeqCst) {
-            tracing::error!(
-                stuck = self.count(),
-                "too many devices are stuck: new devices are refused until one of the stuck calls returns; unplug the \
-                 unresponsive devices, then restart the daemon if that does not help"
-            );
-        }
-        room
-    }
-
-    fn admit(&self) {
-        self.count.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn release(&self) {
-        self.count.fetch_sub(1, Ordering::SeqCst);
-        (self.freed)();
     }
 }

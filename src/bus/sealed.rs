@@ -1,0 +1,78 @@
+//! The secrets of a call: descriptors before admission, PIN, password and seed after it.
+
+use std::os::fd::OwnedFd;
+
+use super::error::BusError;
+use super::secret_fd::{Ending, SecretReader};
+use crate::codec::seed::{Encoding, SeedError};
+use crate::contract::error::ErrorName;
+use crate::contract::options as key;
+use crate::lifecycle::Presence;
+use crate::types::{DeviceId, Secret};
+
+/// Descriptors of secrets, to be read once the caller is admitted.
+#[derive(Default)]
+pub(super) struct Sealed {
+    pub(super) pin: Option<OwnedFd>,
+    pub(super) password: Option<OwnedFd>,
+    pub(super) seed: Option<(OwnedFd, Encoding)>,
+}
+
+/// The same, read.
+#[derive(Default)]
+pub(super) struct Opened {
+    pub(super) pin: Option<Secret>,
+    pub(super) password: Option<Secret>,
+    pub(super) seed: Option<Secret>,
+}
+
+impl Sealed {
+    /// Reads them all under one deadline and decodes them.
+    pub(super) async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
+        let mut opened = Opened::default();
+        if let Some(fd) = self.pin {
+            let pin = reader.read(key::PIN, fd, Ending::Text).await?;
+            // CTAP 2.1 section 6.5.1: a PIN is UTF-8. What the text is must not reach an error.
+            if std::str::from_utf8(pin.expose()).is_err() {
+                return Err(BusError::invalid("the PIN must be UTF-8 text"));
+            }
+            opened.pin = Some(pin);
+        }
+        if let Some(fd) = self.password {
+            opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
+        }
+        if let Some((fd, encoding)) = self.seed {
+            // The last byte of a raw seed may well be a line feed.
+            let ending = match encoding {
+                Encoding::Raw => Ending::Raw,
+                Encoding::Base32 | Encoding::Hex => Ending::Text,
+            };
+            let written = reader.read("seed", fd, ending).await?;
+            let seed = encoding.decode(&written);
+            opened.seed = Some(seed.map_err(|error| BusError::invalid(error.to_string()))?);
+        }
+        Ok(opened)
+    }
+}
+
+impl Opened {
+    /// What opens a device.
+    pub(super) fn presence(self, device: Option<DeviceId>) -> Presence {
+        Presence {
+            device,
+            pin: self.pin,
+            password: self.password,
+        }
+    }
+}
+
+/// How a seed is written, base32 unless said otherwise.
+pub(super) fn encoding(name: Option<String>) -> Result<Encoding, BusError> {
+    name.map_or(Ok(Encoding::default()), |name| name.parse())
+        .map_err(|error: SeedError| BusError::invalid(format!("option “{}” {error}", key::ENCODING)))
+}
+
+/// A secret whose descriptor was an argument, so that it was read.
+pub(super) fn required(secret: Option<Secret>) -> Result<Secret, BusError> {
+    secret.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
+}
