@@ -33,6 +33,8 @@ enum Plan {
     Count(TokenId, u32, UnixMillis),
     Seen(TokenId, UnixMillis),
     Fail(TokenId),
+    Pardon(TokenId),
+    Prove(ObligationId, UnixMillis),
     DestroySeed(TokenId),
     Oblige(Obligation),
     Discharge(ObligationId, UnixMillis),
@@ -98,6 +100,7 @@ impl Plan {
             5 | 6 => Self::Advance(token, dice.roll(20), at, when),
             7 | 8 => Self::Count(token, u32::try_from(dice.roll(6)).unwrap(), when),
             9 => Self::Seen(token, when),
+            10 if dice.roll(3) == 0 => Self::Pardon(token),
             10 => Self::Fail(token),
             11 => Self::DestroySeed(token),
             12 => {
@@ -107,6 +110,7 @@ impl Plan {
                 }
                 Self::Oblige(new)
             }
+            13 if dice.roll(3) == 0 => Self::Prove(duty, when),
             13 => Self::Discharge(duty, when),
             14 => {
                 let mut new = intent((dice.roll(2) == 0).then_some(token));
@@ -153,6 +157,8 @@ impl Plan {
             Self::Count(token, to, seen) => Mutation::Count { token, to, seen },
             Self::Seen(token, seen) => Mutation::Seen { token, seen },
             Self::Fail(token) => Mutation::Fail { token },
+            Self::Pardon(token) => Mutation::Pardon { token },
+            Self::Prove(id, at) => Mutation::Prove { id, at },
             Self::DestroySeed(token) => Mutation::DestroySeed { token },
             Self::Oblige(new) => Mutation::Oblige(new),
             Self::Discharge(id, at) => Mutation::Discharge { id, at },
@@ -193,6 +199,17 @@ impl Model {
                 token: token.id,
             }),
             None => Ok(()),
+        }
+    }
+
+    /// Only what is in use can prove itself.
+    fn provable(record: &TokenRecord) -> Result<(), LedgerError> {
+        match record.state {
+            TokenState::Pending | TokenState::Active => Ok(()),
+            is => Err(LedgerError::WrongState {
+                is,
+                needs: "pending or active".to_owned(),
+            }),
         }
     }
 
@@ -244,6 +261,7 @@ impl Model {
             }
             Plan::Advance(token, to, offset_ms, seen) => {
                 let (record, _) = self.token(token, at)?;
+                Self::provable(record)?;
                 if record.watermark.is_some_and(|watermark| watermark >= to) {
                     return Err(LedgerError::Stale("watermark"));
                 }
@@ -253,13 +271,29 @@ impl Model {
             }
             Plan::Count(token, to, seen) => {
                 let (record, _) = self.token(token, at)?;
+                Self::provable(record)?;
                 if to <= record.sign_count && (to, record.sign_count) != (0, 0) {
                     return Err(LedgerError::Stale("signature counter"));
                 }
                 record.sign_count = to;
                 Self::proved(record, seen);
             }
-            Plan::Seen(token, seen) => Self::proved(&mut self.token(token, at)?.0, seen),
+            Plan::Seen(token, seen) => {
+                let (record, _) = self.token(token, at)?;
+                Self::provable(record)?;
+                Self::proved(record, seen);
+            }
+            Plan::Pardon(token) => self.token(token, at)?.0.failures = 0,
+            Plan::Prove(id, at) => {
+                let found = self
+                    .obligations
+                    .get_mut(&id)
+                    .ok_or(LedgerError::NotFound("obligation"))?;
+                if found.discharged.is_some() {
+                    return Err(LedgerError::Stale("obligation"));
+                }
+                found.proven = Some(at);
+            }
             Plan::Fail(token) => self.token(token, at)?.0.failures += 1,
             Plan::DestroySeed(token) => self.token(token, at)?.0.has_seed = false,
             Plan::Oblige(new) => {
