@@ -401,7 +401,7 @@ fn explain(error: Error) -> LinkError {
         Error::NoService | Error::ServiceStopped | Error::Shutdown => LinkError::NoService,
         // libpcsclite says so when the connection to pcscd broke, and pcscd when the one to the reader did.
         Error::CommError | Error::InvalidHandle | Error::InternalError
-            if Context::establish(Scope::System).is_err_and(|again| again == Error::NoService) =>
+            if Context::establish(Scope::System).is_err() =>
         {
             LinkError::NoService
         }

@@ -208,16 +208,15 @@ impl Host {
             "--pdeathsig",
             "KILL",
         ]);
-        command.args([
-            "--reuid",
-            user,
-            "--regid",
-            user,
-            "--init-groups",
-            "--no-new-privs",
-            "--inh-caps=-all",
-            "env",
-        ]);
+        command.args(["--reuid", user, "--regid", user, "--init-groups", "--no-new-privs"]);
+        // udev opens a real node to the service before it tells anybody of it; umockdev can only do so afterwards.
+        let emulated = environment.iter().any(|(key, _)| key == "UMOCKDEV_DIR");
+        if emulated && user != "root" {
+            command.args(["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]);
+        } else {
+            command.arg("--inh-caps=-all");
+        }
+        command.arg("env");
         command.arg(format!("DBUS_SYSTEM_BUS_ADDRESS={}", self.address));
         command
             .args(environment.iter().map(|(key, value)| format!("{key}={value}")))
