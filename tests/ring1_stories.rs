@@ -677,6 +677,36 @@ async fn sigterm_in_the_middle_of_an_operation_is_an_orderly_end() {
 }
 
 #[tokio::test]
+async fn a_recording_has_every_frame_and_survives_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let traces = directory.path().join("traces");
+    let mut house = House::start(&Figures {
+        more: format!("[trace]\ndirectory = \"{}\"\n", traces.display()),
+        ..Figures::default()
+    })
+    .await;
+    let key = token("nitrokey-3", "key", 1);
+    let plugged = house.plug(&key);
+    house.register_key(&plugged, "alice").await.done();
+    drop(plugged);
+    house.restart().await;
+    let mut files: Vec<_> = std::fs::read_dir(&traces)
+        .expect("the directory")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "one for each start: {files:?}");
+    let text = std::fs::read_to_string(&files[0]).expect("the first recording");
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    for dir in ["open", "out", "in", "close"] {
+        assert!(lines.iter().any(|line| line["dir"] == dir), "{dir}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_daemon_is_told_to_go() {
     let house = House::start(&Figures::default()).await;
     let (status, said) = house.run_to_end();
