@@ -105,7 +105,8 @@ async fn a_key_from_the_drawer_to_the_bin() {
 
     house.revoke_on(&id, &plugged, Some(PIN)).await.done();
     assert_eq!(key.with_authenticator(|key| key.resident_count()), Some(0));
-    assert!(house.obligations().await.is_empty());
+    let owed = house.obligations().await;
+    assert!(owed.is_empty(), "{owed:?}");
     assert_dead(&house, &id, || house.test_on(&id, &plugged, Some(PIN))).await;
     assert_in_order(&house).await;
 }
