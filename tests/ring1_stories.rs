@@ -5,6 +5,8 @@
 mod bus;
 #[path = "harness/house.rs"]
 mod house;
+#[path = "harness/shim.rs"]
+mod shim;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use futures_util::StreamExt;
 use house::{End, Figures, House, PIN, fob, none, now_s, number, path_of, secret, text, token};
 use hw_fixtures::TouchMode;
 use hw_fixtures::fault::{Fault, FaultKind};
+use shim::Shim;
 use zbus::Variant;
 
 /// No token is on its way, the journal verifies, nothing has panicked.
@@ -98,6 +101,10 @@ async fn a_key_from_the_drawer_to_the_bin() {
         .register_key(&plugged, "alice")
         .await
         .refused("CredentialExcluded");
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     drop(plugged);
     house.restart().await;
     let plugged = house.plug(&key);
@@ -148,86 +155,90 @@ async fn a_card_from_the_drawer_to_the_bin() {
     assert_in_order(&house).await;
 }
 
+/// A second in the middle of a fob's step.
+const NOON: i64 = 1_800_000_015;
+
+/// A house whose clock the test sets.
+async fn house_with_a_clock() -> (House, Shim) {
+    let mut house = House::unstarted(std::sync::Arc::new(bus::PrivateBus::start()), &Figures::default()).await;
+    let shim = Shim::into(&mut house);
+    shim.set_clock(NOON);
+    house.restart().await;
+    (house, shim)
+}
+
 #[tokio::test]
 async fn a_fob_that_falls_nine_minutes_behind() {
-    let mut house = House::start(&Figures::default()).await;
+    let (mut house, shim) = house_with_a_clock().await;
     let mut fob = fob("F-0001", 1, 0.0);
-    let id = text(&house.register_fob(&fob, "carol").await.done(), "token");
+    let id = text(&house.register_fob_at(&fob, "carol", NOON).await.done(), "token");
     let record = house.get(&id).await;
     for (name, value) in [("state", "active"), ("kind", "fob"), ("serial", "F-0001")] {
         assert_eq!(text(&record, name), value);
     }
-    // The code that registered it is used up; the next one is not.
-    house.test_code(&id, &fob.code(now_s())).await.refused("CodeRejected");
-    let next = fob.code(now_s() + 30);
+    // The codes that registered it are used up; the next one passes, once.
+    for used in [fob.code(NOON - 30), fob.code(NOON)] {
+        house.test_code(&id, &used).await.refused("CodeRejected");
+    }
+    shim.set_clock(NOON + 30);
+    let next = fob.code(NOON + 30);
     house.test_code(&id, &next).await.done();
     house.test_code(&id, &next).await.refused("CodeRejected");
 
-    fob.drift(-540.0, 0.0, now_s());
-    let now = now_s();
-    let sentence = house.test_code(&id, &fob.code(now)).await.refused("CodeRejected");
+    let day = NOON + 86_400;
+    shim.set_clock(day);
+    fob.drift(-540.0, 0.0, day);
+    let sentence = house.test_code(&id, &fob.code(day)).await.refused("CodeRejected");
     assert!(sentence.contains("not accepted"), "{sentence}");
-    // These lie before codes that were used, so the fob must first run past them: it does in half an hour.
-    fob.drift(600.0, 0.0, now);
-    let (first, second) = (fob.code(now - 30), fob.code(now));
+    let (first, second) = (fob.code(day - 30), fob.code(day));
+    // In the wrong order they are no consecutive codes.
+    house.resync(&id, &[&second, &first]).await.refused("CodeRejected");
     let synced = house.resync(&id, &[&first, &second]).await.done();
-    let shift = number(&synced, "shift-s").expect("a shift");
-    assert!((540..=660).contains(&shift), "{shift}");
-    for used in [&first, &second] {
+    for fact in ["shift-s", "offset-s"] {
+        let seconds = number(&synced, fact).expect("seconds");
+        assert!((-570..=-510).contains(&seconds), "{fact} is {seconds}");
+    }
+    for used in [&first, &second, &fob.code(day - 60)] {
         house.test_code(&id, used).await.refused("CodeRejected");
     }
-    let after = fob.code(now + 30);
+    house.resync(&id, &[&first, &second]).await.refused("CodeRejected");
+    shim.set_clock(day + 30);
+    let after = fob.code(day + 30);
     house.test_code(&id, &after).await.done();
     house.restart().await;
-    for used in [&first, &second, &after, &next] {
+    for used in [&first, &second, &after] {
         house.test_code(&id, used).await.refused("CodeRejected");
     }
-    house.test_code(&id, &fob.code(now + 60)).await.done();
+    shim.set_clock(day + 60);
+    house.test_code(&id, &fob.code(day + 60)).await.done();
     assert_in_order(&house).await;
 }
 
 #[tokio::test]
-async fn a_slow_fob_is_resynced_and_revoked() {
-    let house = House::start(&Figures::default()).await;
-    // Registered right half a day of steps ago would take half a day: the fob is registered while it is nine minutes and a
-    // bit ahead, and then falls back to nine minutes behind that.
-    let mut fob = fob("F-0002", 2, -700.0);
-    let id = text(&house.register_fob(&fob, "carol").await.done(), "token");
-    let offset = number(&house.get(&id).await, "offset-ms").expect("an offset");
-    assert!((-760_000..=-640_000).contains(&offset), "{offset}");
-    fob.drift(-160.0, 0.0, now_s());
-    let now = now_s();
-    house.test_code(&id, &fob.code(now)).await.refused("CodeRejected");
-    let (first, second) = (fob.code(now - 30), fob.code(now));
-    // In the wrong order they are no consecutive codes.
-    house.resync(&id, &[&second, &first]).await.refused("CodeRejected");
-    let synced = house.resync(&id, &[&first, &second]).await.done();
-    let shift = number(&synced, "shift-s").expect("a shift");
-    assert!((480..=600).contains(&shift), "{shift}");
-    for used in [&first, &second] {
-        house.test_code(&id, used).await.refused("CodeRejected");
-    }
-    house.resync(&id, &[&first, &second]).await.refused("CodeRejected");
-    let step = std::cell::Cell::new(0);
+async fn a_fob_is_suspended_lost_revoked_and_collected() {
+    let (house, shim) = house_with_a_clock().await;
+    let fob = fob("F-0002", 2, 0.0);
+    let id = text(&house.register_fob_at(&fob, "carol", NOON).await.done(), "token");
+    let clock = std::cell::Cell::new(NOON);
+    // Each test half a minute after the last one, with the code shown then.
     let test = || {
-        step.set(step.get() + 1);
-        let code = fob.code(now + 30 * step.get().min(2));
+        clock.set(clock.get() + 30);
+        shim.set_clock(clock.get());
+        let code = fob.code(clock.get());
         let (house, id) = (&house, &id);
         async move { house.test_code(id, &code).await }
     };
     test().await.done();
-    house
-        .run(async |tokens| tokens.suspend(&id, &none()).await)
-        .await
-        .done();
-    test().await.refused("WrongState");
-    house.run(async |tokens| tokens.resume(&id, &none()).await).await.done();
-    test().await.done();
+    out_of_use_and_back(&house, &id, test).await;
 
     let obliged = house.revoke(&id).await.expect("obliged");
     assert_dead(&house, &id, test).await;
     let duty = text(&obliged, "obligation");
-    assert!(!duty.is_empty());
+    let listed = house.obligations().await;
+    assert_eq!(
+        (text(&listed[0], "id"), text(&listed[0], "duty")),
+        (duty.clone(), "collect-fob".to_owned())
+    );
     let sentence = house
         .run(async |tokens| tokens.discharge(&duty, &none()).await)
         .await
@@ -239,8 +250,8 @@ async fn a_slow_fob_is_resynced_and_revoked() {
         .await
         .done();
     assert!(house.obligations().await.is_empty());
-    // Its serial is free again, its codes are not.
-    house.register_fob(&fob, "dave").await.done();
+    // Its serial is free again.
+    house.register_fob_at(&fob, "dave", clock.get() + 60).await.done();
     assert_in_order(&house).await;
 }
 
@@ -472,6 +483,10 @@ async fn a_touch_that_never_comes_ends_in_time() {
     assert!(sentence.contains("touch"), "{sentence}");
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_in_order(&house).await;
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     // The key is as free as before.
     key.set_touch_mode(TouchMode::Auto);
     house.register_key(&plugged, "alice").await.done();
@@ -504,7 +519,7 @@ async fn a_touch_is_asked_for_by_name_and_place() {
 #[tokio::test]
 async fn cancel_at_every_frame_leaves_nothing_half_done() {
     let house = House::start(&Figures::default()).await;
-    for kind in ["key", "card"] {
+    for kind in ["card", "key"] {
         let mut hit = BTreeSet::new();
         for frame in 1.. {
             let (profile, name) = if kind == "key" {
@@ -515,7 +530,7 @@ async fn cancel_at_every_frame_leaves_nothing_half_done() {
             let key = token(profile, &format!("{name}-{frame}"), frame);
             let plugged = house.plug(&key);
             key.record();
-            key.inject(Fault::at(frame, FaultKind::Delay(60)));
+            key.inject(Fault::at(frame, FaultKind::Delay(40)));
             let path = path_of(&plugged);
             let subject = format!("{kind}-{frame}");
             let mut running = house
@@ -560,13 +575,19 @@ async fn cancel_at_every_frame_leaves_nothing_half_done() {
             match &end {
                 End::Completed(outcome, _) if outcome == "cancelled" => {
                     assert!(cancelled);
-                    hit.insert(phase);
                     assert_eq!(text(record, "state"), "revoked");
                     let owed = house.obligations().await;
                     let owed = owed.iter().any(|duty| text(duty, "token") == text(record, "id"));
+                    // What the device is known to hold is taken off it again at once.
+                    assert!(
+                        !owed || phase != "proving",
+                        "{kind} frame {frame}: still owed after the proof was cancelled"
+                    );
+                    hit.insert(phase);
                     assert!(
                         owed || holds == Some(0),
-                        "{kind} frame {frame}: a credential is left and nobody knows, {record:?}"
+                        "{kind} frame {frame}: a credential is left and nobody knows: {}",
+                        house.story_of(&text(record, "id")).await
                     );
                 }
                 End::Completed(outcome, _) if outcome == "done" => assert_eq!(text(record, "state"), "active"),
@@ -611,6 +632,10 @@ async fn a_caller_who_leaves_cancels() {
         }
     })
     .await;
+    assert!(
+        house.obligations().await.is_empty(),
+        "the key said that it made nothing"
+    );
     key.set_touch_mode(TouchMode::Auto);
     house.register_key(&plugged, "alice").await.done();
     assert_in_order(&house).await;
@@ -856,15 +881,12 @@ async fn a_full_disk_is_told_and_leaves_nothing_half_done() {
     drop(small);
 }
 
+/// Takes all the room there is, to the last byte.
 fn fill(path: &std::path::Path) {
     use std::io::Write;
     let mut file = std::fs::File::create(path).unwrap();
-    let mut piece = 65_536;
-    while piece > 0 {
-        match file.write(&vec![0; piece]) {
-            Ok(_) => {}
-            Err(_) => piece /= 2,
-        }
+    for piece in [65_536, 4096, 1] {
+        while file.write_all(&vec![0; piece]).is_ok() {}
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use claviger::grant::{Action, Authority};
-use claviger::ledger::{Binding, Event, KeySource, Ledger, Mutation, OpenOptions, Personal, SqliteLedger, TokenRecord};
+use claviger::ledger::{
+    Binding, Event, KeySource, Ledger, Mutation, OpenOptions, Personal, SqliteLedger, TokenRecord, Unique,
+};
 use claviger::types::{OathAlgorithm, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 pub const TOKENS: u32 = 10_000;
@@ -28,7 +29,7 @@ pub async fn build(directory: &Path) {
                 for number in (caller..TOKENS).step_by(CALLERS as usize) {
                     let (record, seed) = token(number);
                     let insert = Mutation::Insert {
-                        unique: Some(format!("bench:{number}")),
+                        unique: Some(Unique::Credential(format!("bench:{number}"))),
                         record: Box::new(record),
                         seed,
                     };
@@ -46,13 +47,10 @@ pub async fn build(directory: &Path) {
 fn registered() -> Event {
     Event {
         name: "token.registered",
-        authority: Authority {
-            uid: Some(1000),
-            origin: "polkit".to_owned(),
-            action: Action::Register,
-            case: None,
-            operation: None,
-        },
+        authority: serde_json::from_str(
+            r#"{"uid": 1000, "origin": "polkit", "action": "register", "case": null, "operation": null}"#,
+        )
+        .expect("an authority as a journal holds it"),
         token: None,
         at: CREATED,
         detail: BTreeMap::from([("device", "usb 1-2".into())]),

@@ -221,7 +221,13 @@ impl Token {
 
     /// Pulls the token out of every front.
     pub(crate) fn pull(&self) {
-        for waker in self.body().wakers.drain(..) {
+        let mut body = self.body();
+        // Out of its reader a card has no power: what it was about to answer is lost.
+        if let Some(card) = &mut body.card {
+            card.power_cycle();
+        }
+        body.freed.clear();
+        for waker in body.wakers.drain(..) {
             // A front that is gone already is as unplugged as can be.
             let _ = waker.send(Event::Unplug);
         }

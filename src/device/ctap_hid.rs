@@ -39,6 +39,12 @@ pub trait CtapTransport: Send {
         cancel: &Cancel,
         on_keepalive: &mut dyn FnMut(KeepAlive),
     ) -> Result<Vec<u8>, DeviceError>;
+
+    /// Whether the key has answered the last request, with whatever status, or never got one. After an error this tells a
+    /// refusal, which leaves nothing behind, from an answer that was lost on its way.
+    fn is_settled(&self) -> bool {
+        false
+    }
 }
 
 impl From<FramingError> for DeviceError {
@@ -201,6 +207,10 @@ impl HidChannel {
 }
 
 impl CtapTransport for HidChannel {
+    fn is_settled(&self) -> bool {
+        !self.desynchronised
+    }
+
     fn exchange(
         &mut self,
         request: &[u8],

@@ -38,6 +38,7 @@ pub struct CardPump<'a> {
     fetch: FetchRest,
     deadline: Instant,
     cancel: &'a Cancel,
+    insists: bool,
 }
 
 impl<'a> CardPump<'a> {
@@ -48,7 +49,13 @@ impl<'a> CardPump<'a> {
             fetch,
             deadline,
             cancel,
+            insists: false,
         }
+    }
+
+    /// From now on the cancel flag is not looked at, only the clock: what was done is being taken back.
+    pub fn insist(&mut self) {
+        self.insists = true;
     }
 
     /// Moves the deadline: a step that waits for a touch has a longer one.
@@ -64,7 +71,7 @@ impl<'a> CardPump<'a> {
     pub fn run(&mut self, command: &Command) -> Result<Response, DeviceError> {
         let (mut exchange, mut frame) = Exchange::start(command, Encoding::Short, self.fetch)?;
         loop {
-            if self.cancel.is_cancelled() {
+            if self.cancel.is_cancelled() && !self.insists {
                 return Err(DeviceError::Cancelled);
             }
             if Instant::now() >= self.deadline {
@@ -115,6 +122,11 @@ impl<'a> OathSession<'a> {
     #[must_use]
     pub const fn is_locked(&self) -> bool {
         !self.unlocked
+    }
+
+    /// See [`CardPump::insist`].
+    pub fn insist(&mut self) {
+        self.pump.insist();
     }
 
     /// Moves the deadline for what follows.

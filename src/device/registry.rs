@@ -123,6 +123,12 @@ impl Registry {
         self.inner.shared.events.subscribe()
     }
 
+    /// Whether cards are looked for and pcscd does not answer: then no card that is absent can be told from one that is there.
+    #[must_use]
+    pub fn lacks_card_service(&self) -> bool {
+        !self.card_service() && self.inner.sources.iter().any(|source| source.name() == "card")
+    }
+
     /// Whether pcscd answers.
     #[must_use]
     pub fn card_service(&self) -> bool {

@@ -52,6 +52,10 @@ pub(crate) enum Recorded {
         token: TokenId,
     },
     Oblige(Obligation),
+    Prove {
+        id: ObligationId,
+        at: UnixMillis,
+    },
     Discharge {
         id: ObligationId,
         at: UnixMillis,

@@ -176,6 +176,9 @@ pub struct Obligation {
     pub reality: Reality,
     /// Since when.
     pub created: UnixMillis,
+    /// When a device proved that it is the one, just before what is owed was begun on it. After that the proof itself may be
+    /// gone with the credential.
+    pub proven: Option<UnixMillis>,
     /// When it was discharged, if it was.
     pub discharged: Option<UnixMillis>,
 }
@@ -253,6 +256,9 @@ pub enum IntentEnd {
     Obliged,
 }
 
+/// States in which a token can prove itself; [`Mutation::Advance`], [`Mutation::Count`] and [`Mutation::Seen`] want one of them.
+pub(crate) const PROVABLE: &[TokenState] = &[TokenState::Pending, TokenState::Active];
+
 /// What no two live tokens may share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unique {
@@ -308,6 +314,14 @@ pub enum Mutation {
         token: TokenId,
         /// States that will do.
         states: &'static [TokenState],
+    },
+    /// Changes nothing, but fails the commit (`Stale`) when the token has had this many failures in a row, so that guesses made
+    /// at once count as guesses made one after the other.
+    RequireFailuresBelow {
+        /// The token.
+        token: TokenId,
+        /// The limit.
+        limit: u32,
     },
     /// Moves a token to another state, if it is in one of `from`. Revocation is final (it is never moved from there) and frees
     /// what [`Mutation::Insert`] holds as `unique`.
@@ -378,6 +392,13 @@ pub enum Mutation {
     },
     /// Adds an obligation.
     Oblige(Obligation),
+    /// Notes that a device has proved to be the one an open obligation is about.
+    Prove {
+        /// Which.
+        id: ObligationId,
+        /// When.
+        at: UnixMillis,
+    },
     /// Discharges one, if it is open; else [`LedgerError::Stale`].
     Discharge {
         /// Which.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::journal::{Inserted, Recorded};
-use super::{Binding, Obligation};
+use super::{Binding, Obligation, PROVABLE};
 use crate::types::{ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
 /// A token as the journal leaves it.
@@ -87,10 +87,7 @@ impl Replay {
                 seen,
             } => self.token(at, token)?.advance(to, offset_ms, seen),
             Recorded::Count { token, to, seen } => self.token(at, token)?.count(to, seen),
-            Recorded::Seen { token, seen } => {
-                self.token(at, token)?.proved(seen);
-                Ok(())
-            }
+            Recorded::Seen { token, seen } => self.token(at, token)?.proved(seen),
             Recorded::Fail { token } => {
                 let is = &mut self.token(at, token)?.is;
                 is.failures = is.failures.saturating_add(1);
@@ -108,6 +105,15 @@ impl Replay {
                 Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
                 None => Ok(()),
             },
+            Recorded::Prove { id, at } => {
+                let open = self
+                    .obligations
+                    .get_mut(&id)
+                    .filter(|obligation| obligation.discharged.is_none());
+                open.ok_or_else(|| format!("proves obligation {id}, which is not open"))?
+                    .proven = Some(at);
+                Ok(())
+            }
             Recorded::Discharge { id, at } => {
                 let open = self
                     .obligations
@@ -204,8 +210,7 @@ impl Token {
         }
         self.is.watermark = Some(to);
         self.is.offset_ms = offset_ms;
-        self.proved(seen);
-        Ok(())
+        self.proved(seen)
     }
 
     fn count(&mut self, to: u32, seen: UnixMillis) -> Result<(), String> {
@@ -217,13 +222,21 @@ impl Token {
             ));
         }
         self.is.sign_count = to;
-        self.proved(seen);
-        Ok(())
+        self.proved(seen)
     }
 
-    fn proved(&mut self, seen: UnixMillis) {
+    /// Only a token that is in use can prove itself: an entry that says otherwise was written while its row had been changed by
+    /// hand.
+    fn proved(&mut self, seen: UnixMillis) -> Result<(), String> {
+        if !PROVABLE.contains(&self.is.state) {
+            return Err(format!(
+                "lets token {} pass a test while it is {}",
+                self.is.token, self.is.state
+            ));
+        }
         self.is.last_seen = Some(seen);
         self.is.failures = 0;
+        Ok(())
     }
 }
 
@@ -240,7 +253,7 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::Pardon { token }
         | Recorded::DestroySeed { token } => token.as_bytes(),
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
-        Recorded::Discharge { id, .. } => id.as_bytes(),
+        Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),
         Recorded::Begin { operation, .. } | Recorded::Phase { operation, .. } | Recorded::End { operation, .. } => {
             operation.as_bytes()
         }

@@ -210,7 +210,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Page<Obligation>, LedgerError> {
         let limit = limit.clamp(1, PAGE_CAP);
         let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT id, token, duty, reality, created, discharged FROM obligations WHERE TRUE",
+            "SELECT id, token, duty, reality, created, proven, discharged FROM obligations WHERE TRUE",
         );
         if filter.open {
             query.push(" AND discharged IS NULL");
@@ -246,7 +246,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn obligation(&self, id: ObligationId) -> Result<Option<Obligation>, LedgerError> {
-        let query = sqlx::query("SELECT id, token, duty, reality, created, discharged FROM obligations WHERE id = ?");
+        let query =
+            sqlx::query("SELECT id, token, duty, reality, created, proven, discharged FROM obligations WHERE id = ?");
         let row = query
             .bind(id.to_string())
             .fetch_optional(&self.readers)
@@ -382,7 +383,11 @@ async fn identify(conn: &mut SqliteConnection, keys: &Keys, place: &Place) -> Re
         None => {
             let mut tx = conn.begin().await.map_err(fault)?;
             let entries: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM (SELECT 1 FROM journal UNION ALL SELECT 1 FROM head LIMIT 1)")
+                sqlx::query_scalar(
+                    "SELECT COUNT(*) FROM (SELECT 1 FROM journal UNION ALL SELECT 1 FROM head UNION ALL SELECT 1 FROM tokens \
+                     UNION ALL SELECT 1 FROM personal UNION ALL SELECT 1 FROM seeds UNION ALL SELECT 1 FROM obligations \
+                     UNION ALL SELECT 1 FROM intents LIMIT 1)",
+                )
                     .fetch_one(&mut *tx)
                     .await
                     .map_err(fault)?;

@@ -137,6 +137,30 @@ impl Key<'_, '_> {
         Ok(Some(token))
     }
 
+    /// As [`Key::prove`], for a token in the field: a PIN is sent only to a key that has shown, without one, that it holds the
+    /// credential. A wrong key would lose one of its tries, a hostile one would learn the PIN. A key that cannot be asked without
+    /// a PIN gets it only when a person has `named` it.
+    ///
+    /// # Errors
+    /// As [`Key::prove`]; [`Refusal::Ambiguous`] when the key must be named.
+    pub fn prove_in_the_field(
+        &mut self,
+        credential: &Credential,
+        pin: Option<&Secret>,
+        counted: u32,
+        named: bool,
+    ) -> Result<u32, Refusal> {
+        if pin.is_some() {
+            match self.holds(credential)? {
+                Holds::Yes => {}
+                Holds::Maybe if named => {}
+                Holds::Maybe => return Err(Refusal::Ambiguous),
+                Holds::No => return Err(Refusal::NotTheSameDevice),
+            }
+        }
+        self.prove(credential, pin, counted)
+    }
+
     /// Gets an assertion with a touch, and verifies signature, RP ID hash, flags and counter (WebAuthn section 7.2). Returns the
     /// new counter.
     ///

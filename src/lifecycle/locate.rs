@@ -14,7 +14,7 @@ use crate::types::{DeviceId, Reality};
 ///
 /// # Errors
 /// [`Refusal::DeviceAbsent`], [`Refusal::Ambiguous`], [`Refusal::NotTheSameDevice`] for a named device of the other
-/// reality, [`Refusal::UnknownDevice`].
+/// reality, [`Refusal::UnknownDevice`]; [`DeviceError::NoCardService`] for a card while pcscd does not answer.
 pub async fn key(
     act: &Act,
     named: Option<DeviceId>,
@@ -116,7 +116,9 @@ fn candidates(act: &Act, named: Option<DeviceId>, reality: Reality, face: FaceKi
             info.reality == reality && info.state != DeviceState::Unresponsive && info.faces.contains(&face)
         })
         .collect();
+    let blind = face == FaceKind::Card && reality == Reality::Hardware && act.house.devices().lacks_card_service();
     match (fitting.pop(), fitting.is_empty()) {
+        (None, _) if blind => Err(DeviceError::NoCardService.into()),
         (None, _) => Err(Refusal::DeviceAbsent),
         (Some(only), true) => Ok(Candidates::Sure(only)),
         (Some(last), false) => {

@@ -61,8 +61,15 @@ impl Lifecycle {
             ("register", Some(record)) if record.state == TokenState::Pending => {
                 self.abandon(intent, record, now).await?
             }
+            // Revoked while the key was making the credential: whoever revoked it saw no credential to be deleted.
+            ("register", Some(record)) if intent.phase == phase::CREATING && record.binding == Binding::None => {
+                match orphan(intent) {
+                    Some(duty) => (IntentEnd::Obliged, vec![oblige(record, duty, now)]),
+                    None => (IntentEnd::RolledBack, Vec::new()),
+                }
+            }
             // The obligation was opened in the commit that killed the binding; nothing is left but to say so.
-            ("revoke", _) => (IntentEnd::Obliged, Vec::new()),
+            ("revoke" | "discharge", _) => (IntentEnd::Obliged, Vec::new()),
             _ => (IntentEnd::RolledBack, Vec::new()),
         };
         mutations.push(Mutation::End {
@@ -112,16 +119,21 @@ impl Lifecycle {
         let Some(duty) = duty else {
             return Ok((IntentEnd::RolledBack, mutations));
         };
-        mutations.push(Mutation::Oblige(Obligation {
-            id: ObligationId::generate(),
-            token: record.id,
-            duty,
-            reality: record.reality,
-            created: now,
-            discharged: None,
-        }));
+        mutations.push(oblige(record, duty, now));
         Ok((IntentEnd::Obliged, mutations))
     }
+}
+
+fn oblige(record: &TokenRecord, duty: Duty, now: UnixMillis) -> Mutation {
+    Mutation::Oblige(Obligation {
+        id: ObligationId::generate(),
+        token: record.id,
+        duty,
+        reality: record.reality,
+        created: now,
+        proven: None,
+        discharged: None,
+    })
 }
 
 /// What an intent tells of a credential whose id we never learned.

@@ -56,11 +56,10 @@ pub enum Refusal {
     )]
     NeedsResync,
     /// No clock drifts that far.
-    #[error("the codes fit an offset of {offset_s} s, which is more than a clock drifts; see “beyond-bound”")]
-    OffsetImplausible {
-        /// The offset they fit.
-        offset_s: i64,
-    },
+    #[error(
+        "the codes fit no time that this clock can have drifted to; if its clock was reset, an administrator may resync it with “beyond-bound”"
+    )]
+    OffsetImplausible,
     /// The host clock is not synchronised.
     #[error("the clock of this host is not synchronised, so drift cannot be measured against it")]
     ClockUnsynchronised,

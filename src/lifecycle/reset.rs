@@ -13,6 +13,7 @@ use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::lifecycle::operation::{Phase, UserActionKind};
+use crate::lifecycle::settle::note_proof;
 use crate::link::FaceKind;
 use crate::types::DeviceEvent;
 
@@ -73,8 +74,12 @@ pub async fn reset(
     act.step.answered();
     act.phase(Phase::Resetting, 70);
     let device = after.id();
-    act.in_lane(&after, act.budget(2, 1), move |session, act| {
+    let obligation = obligation.clone();
+    act.in_lane(&after, act.budget(4, 1), move |session, act| {
+        // Proof and reset over one open link: no other key can slip in between.
         with_key(session, Some(act), device, |key| {
+            sure(key.holds(&credential)?)?;
+            note_proof(act, &obligation)?;
             Ok(key.session.reset(&mut key.context)?)
         })
     })
@@ -88,6 +93,10 @@ async fn prove(act: &Act, handle: &DeviceHandle, credential: Credential) -> Resu
             with_key(session, None, device, |key| key.holds(&credential))
         })
         .await?;
+    sure(answer)
+}
+
+fn sure(answer: Holds) -> Result<(), Refusal> {
     match answer {
         Holds::Yes => Ok(()),
         Holds::No => Err(Refusal::NotTheSameDevice),

@@ -6,7 +6,7 @@ use crate::codec::oath::{Generator, OathParameters};
 use crate::grant::{Action, Object};
 use crate::ledger::{Binding, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::Refusal;
-use crate::lifecycle::act::{Act, facts};
+use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_codes;
 use crate::resync::{self, DriftState, Policy, ResyncVerdict, search_codes};
@@ -93,6 +93,10 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
             ]);
             let mut changes = vec![
                 Mutation::Require { token, states: USABLE },
+                Mutation::RequireFailuresBelow {
+                    token,
+                    limit: HARD_LIMIT,
+                },
                 Mutation::Advance {
                     token,
                     to,
@@ -110,7 +114,9 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
                 });
             }
             match act.commit("resync.applied", Some(token), detail, changes).await {
-                Err(LedgerError::Stale(_)) => failed(act, token, "stale", Refusal::CodeRejected).await,
+                Err(LedgerError::Stale(_)) => {
+                    failed(act, token, facts([("why", json!("stale"))]), Refusal::CodeRejected).await
+                }
                 Err(error) => Err(error.into()),
                 Ok(()) => Ok(Outcome::Done(Details {
                     token: Some(token),
@@ -121,14 +127,25 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
             }
         }
         ResyncVerdict::Refused(refusal) => {
-            let (why, outward) = judge(refusal, &state);
-            failed(act, token, why, outward).await
+            let (why, outward) = judge(refusal);
+            // How far is for the journal: whoever typed the codes is not told what they are worth.
+            let shift_s = match refusal {
+                resync::Refusal::Implausible { shift_s } => Some(shift_s),
+                _ => None,
+            };
+            failed(
+                act,
+                token,
+                facts([("why", json!(why)), ("shift_s", json!(shift_s))]),
+                outward,
+            )
+            .await
         }
     }
 }
 
 /// What the journal says and what the caller hears. Codes that are right but used are, to the caller, wrong codes.
-fn judge(refusal: resync::Refusal, state: &DriftState) -> (&'static str, Refusal) {
+fn judge(refusal: resync::Refusal) -> (&'static str, Refusal) {
     use resync::Refusal as R;
     match refusal {
         R::NoMatch => ("no-match", Refusal::CodeRejected),
@@ -137,12 +154,7 @@ fn judge(refusal: resync::Refusal, state: &DriftState) -> (&'static str, Refusal
             "ambiguous",
             Refusal::Invalid("the codes fit more than one time: give three in a row".into()),
         ),
-        R::Implausible { shift_s } => (
-            "implausible",
-            Refusal::OffsetImplausible {
-                offset_s: state.offset_ms.div_euclid(1000).saturating_add(shift_s),
-            },
-        ),
+        R::Implausible { .. } => ("implausible", Refusal::OffsetImplausible),
         R::SameCode => (
             "same-code",
             Refusal::Invalid("the same code twice: wait until the display shows the next one".into()),
@@ -152,14 +164,9 @@ fn judge(refusal: resync::Refusal, state: &DriftState) -> (&'static str, Refusal
     }
 }
 
-async fn failed(act: &Act, token: TokenId, why: &'static str, refusal: Refusal) -> Result<Outcome, Refusal> {
-    act.commit(
-        "resync.refused",
-        Some(token),
-        facts([("why", json!(why))]),
-        vec![Mutation::Fail { token }],
-    )
-    .await?;
+async fn failed(act: &Act, token: TokenId, detail: Facts, refusal: Refusal) -> Result<Outcome, Refusal> {
+    act.commit("resync.refused", Some(token), detail, vec![Mutation::Fail { token }])
+        .await?;
     Err(refusal)
 }
 

@@ -58,6 +58,7 @@ pub async fn revoke(
             duty,
             reality: record.reality,
             created: act.house.clock().now(),
+            proven: None,
             discharged: None,
         });
     act.phase(Phase::Committing, 20);

@@ -6,13 +6,15 @@ use crate::codec::ctap2::client_pin::Permissions;
 use crate::codec::ykoath::CredentialName;
 use crate::device::DeviceError;
 use crate::device::handle::DeviceHandle;
+use crate::device::oath::OathSession;
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Duty, Mutation, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, IntentEnd, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::card::{CardBody, calculate, lasting_proofs, with_applet};
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
+use crate::lifecycle::recover::phase;
 use crate::lifecycle::{Lifecycle, Presence, Refusal, locate};
 use crate::types::{DeviceId, ObligationId, Secret};
 
@@ -39,11 +41,27 @@ pub async fn discharge(act: &Act, id: ObligationId, at: Presence, collected: boo
                 "a fob has no interface to prove itself by: say “collected” once it was collected and destroyed".into(),
             ));
         }
-        (_, false) => on_device(act, &obligation, at).await?,
+        (_, false) => {
+            let intent = act.intent(obligation.token, phase::DEAD, json!({"obligation": id}));
+            act.commit(
+                "obligation.begun",
+                Some(obligation.token),
+                facts([]),
+                vec![Mutation::Begin(intent)],
+            )
+            .await?;
+            if let Err(refusal) = on_device(act, &obligation, at).await {
+                act.conclude().await?;
+                return Err(refusal);
+            }
+        }
     }
     act.phase(Phase::Committing, 90);
-    let proof = if collected { Proof::Word } else { Proof::Device };
-    discharged(act, &obligation, proof, Vec::new()).await?;
+    let (proof, more) = match collected {
+        true => (Proof::Word, Vec::new()),
+        false => (Proof::Device, vec![act.end(IntentEnd::Completed)]),
+    };
+    discharged(act, &obligation, proof, more).await?;
     Ok(Outcome::Done(Details {
         token: Some(obligation.token),
         ..Details::default()
@@ -116,7 +134,7 @@ pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Resu
             let credential = Credential::decode(rp_id, credential_id, public_key)?;
             let handle = locate::key(act, at.device, obligation.reality, &credential).await?;
             act.phase(Phase::Deleting, 60);
-            delete_credential(act, &handle, credential, at.pin).await
+            delete_credential(act, &handle, obligation, credential, at).await
         }
         Duty::ResetKey {
             rp_id,
@@ -129,34 +147,68 @@ pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Resu
         }
         Duty::DeleteOrphan { rp_id, user_id } => {
             let handle = locate::only_key(act, at.device, obligation.reality)?;
+            // Nothing can use a credential that the ledger never knew, so here the serial is enough.
+            let known = has_its_serial(act, &handle, obligation).await?;
             let (rp_id, user_id) = (rp_id.clone(), user_id.clone());
             act.phase(Phase::Deleting, 60);
             let device = handle.id();
             act.in_lane(&handle, act.budget(16, 0), move |session, act| {
-                delete_orphan(session, act, device, (&rp_id, &user_id), at.pin.as_ref())
+                match delete_orphan(session, act, device, (&rp_id, &user_id), at.pin.as_ref()) {
+                    // It is the key, and it never made what it may have made.
+                    Err(Refusal::NotTheSameDevice) if known => Ok(()),
+                    other => other,
+                }
             })
             .await
         }
     }
 }
 
+/// Whether this is, by its serial, the key that the obligation is about. Serials are the makers' word and some makers give all
+/// keys the same, so this never stands alone.
+async fn has_its_serial(act: &Act, handle: &DeviceHandle, obligation: &Obligation) -> Result<bool, Refusal> {
+    let serial = act.token(obligation.token).await?.personal.serial;
+    Ok(serial.is_some() && serial == handle.info().serial)
+}
+
+/// Notes, before the deed, that the key has proved to be the one: afterwards the proof may be gone with the credential.
+///
+/// # Errors
+/// [`Refusal::Ledger`].
+pub fn note_proof(act: &Act, obligation: &Obligation) -> Result<(), Refusal> {
+    let prove = Mutation::Prove {
+        id: obligation.id,
+        at: act.house.clock().now(),
+    };
+    let detail = facts([("obligation", json!(obligation.id))]);
+    Ok(act.commit_in_lane("obligation.proven", Some(obligation.token), detail, vec![prove])?)
+}
+
 async fn delete_credential(
     act: &Act,
     handle: &DeviceHandle,
+    obligation: &Obligation,
     credential: Credential,
-    pin: Option<Secret>,
+    at: Presence,
 ) -> Result<(), Refusal> {
     let device = handle.id();
-    act.in_lane(handle, act.budget(8, 0), move |session, act| {
+    // The key proved itself before, the deletion was sent, and its answer was lost: then a key of the same serial that does not
+    // know the credential any more is that key.
+    let was_begun = obligation.proven.is_some() && has_its_serial(act, handle, obligation).await?;
+    let obligation = obligation.clone();
+    act.in_lane(handle, act.budget(10, 0), move |session, act| {
         with_key(session, Some(act), device, |key| {
             match key.holds(&credential)? {
-                Holds::Yes => {}
+                Holds::Yes => note_proof(act, &obligation)?,
+                Holds::No if was_begun => return Ok(()),
                 Holds::No => return Err(Refusal::NotTheSameDevice),
-                // Only the key that holds the credential can delete it by its id, so the deletion itself is the proof.
-                Holds::Maybe => {}
+                // Only the key that holds the credential can delete it by its id, so the deletion itself is the proof. The PIN
+                // goes to this key unproven, so a person must have named it.
+                Holds::Maybe if at.device.is_some() => {}
+                Holds::Maybe => return Err(Refusal::Ambiguous),
             }
             let token = key
-                .token(pin.as_ref(), Permissions::CREDENTIAL_MANAGEMENT, None)?
+                .token(at.pin.as_ref(), Permissions::CREDENTIAL_MANAGEMENT, None)?
                 .ok_or(DeviceError::PinRequired)?;
             match key.session.delete_credential(&credential.id, &token, &mut key.context) {
                 Err(DeviceError::NoCredential) => Err(Refusal::NotTheSameDevice),
@@ -211,20 +263,27 @@ impl CardJob {
             }
             let name = CredentialName::new(self.name.as_bytes())
                 .map_err(|_| Refusal::Internal("the obligation's credential name cannot be read"))?;
-            if !applet.list()?.iter().any(|listed| listed.name == name) {
-                return Ok(());
-            }
-            for (challenge, response) in &self.proofs {
-                let code = calculate(act, applet, &name, *challenge, self.device)?;
-                if code.expose() != response {
-                    return Err(Refusal::NotTheSameDevice);
+            let is_listed =
+                |applet: &mut OathSession<'_>| Ok::<_, DeviceError>(applet.list()?.iter().any(|one| one.name == name));
+            if is_listed(applet)? {
+                for (challenge, response) in &self.proofs {
+                    let code = calculate(act, applet, &name, *challenge, self.device)?;
+                    if code.expose() != response {
+                        return Err(Refusal::NotTheSameDevice);
+                    }
                 }
             }
             applet.set_deadline(end);
+            // A list that lacks it is not believed alone, for it may have been cut: the card is asked by name. The name holds
+            // random digits of ours, so on this applet it can be nobody else's.
             match applet.delete(&name) {
-                Err(DeviceError::NoCredential) => Ok(()),
-                other => Ok(other?),
+                Ok(()) | Err(DeviceError::NoCredential) => {}
+                Err(error) => return Err(error.into()),
             }
+            if is_listed(applet)? {
+                return Err(DeviceError::Protocol("it still lists the credential that it said it had deleted").into());
+            }
+            Ok(())
         })
     }
 }

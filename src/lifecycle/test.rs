@@ -13,7 +13,7 @@ use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::resync::{Policy, Verdict, accept_one};
-use crate::types::{TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
 /// the rest is for the case work to spend).
@@ -77,6 +77,14 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
                 offset_ms,
                 seen,
             };
+            // Read again where it counts: guesses made at once are guesses made one after the other.
+            let advance = vec![
+                Mutation::RequireFailuresBelow {
+                    token: record.id,
+                    limit: SOFT_LIMIT,
+                },
+                advance,
+            ];
             match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
                 // Two callers, one code: the ledger lets one of them pass.
                 Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
@@ -109,6 +117,7 @@ async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outc
             }
             prove(act, applet, &body, &seed, device)
         });
+        let proof = proof.map_err(|refusal| unless_named(refusal, at.device));
         settle(act, token, proof, |now, ()| Mutation::Seen { token, seen: now })
     })
     .await?;
@@ -130,8 +139,9 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
             // Read here, in the lane: a test that was in the queue before this one has raised it by now.
             let counted = act.house.runtime().block_on(act.token(token))?.sign_count;
             let proof = with_key(session, Some(act), device, |key| {
-                key.prove(&credential, at.pin.as_ref(), counted)
+                key.prove_in_the_field(&credential, at.pin.as_ref(), counted, at.device.is_some())
             });
+            let proof = proof.map_err(|refusal| unless_named(refusal, at.device));
             settle(act, token, proof, |now, count| Mutation::Count {
                 token,
                 to: count,
@@ -144,6 +154,15 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
         sign_count: Some(count),
         ..Details::default()
     }))
+}
+
+/// The only device here that could be meant, which nobody named, turns out to be another one: then the token's own device is
+/// absent, and the token has not failed.
+fn unless_named(refusal: Refusal, named: Option<DeviceId>) -> Refusal {
+    match refusal {
+        Refusal::NotTheSameDevice if named.is_none() => Refusal::DeviceAbsent,
+        other => other,
+    }
 }
 
 /// Writes down what came of a proof by hardware, before the lane takes the next job: records come in the order of the proofs,
@@ -161,7 +180,7 @@ fn settle<T: Copy>(
             let now = act.house.clock().now();
             act.house
                 .runtime()
-                .block_on(passed(act, token, mutation(now, proved), Facts::new()))?;
+                .block_on(passed(act, token, vec![mutation(now, proved)], Facts::new()))?;
             Ok(proved)
         }
         Err(refusal @ (Refusal::Unverified(_) | Refusal::CounterWentBack | Refusal::NotTheSameDevice)) => {
@@ -172,14 +191,13 @@ fn settle<T: Copy>(
     }
 }
 
-async fn passed(act: &Act, token: TokenId, mutation: Mutation, detail: Facts) -> Result<(), Refusal> {
-    let still = Mutation::Require {
+async fn passed(act: &Act, token: TokenId, proven: Vec<Mutation>, detail: Facts) -> Result<(), Refusal> {
+    let mut changes = vec![Mutation::Require {
         token,
         states: &[TokenState::Active],
-    };
-    Ok(act
-        .commit("test.passed", Some(token), detail, vec![still, mutation])
-        .await?)
+    }];
+    changes.extend(proven);
+    Ok(act.commit("test.passed", Some(token), detail, changes).await?)
 }
 
 /// One record of a failed test; then the refusal, or that it could not be recorded. The journal says why, the caller hears

@@ -95,6 +95,12 @@ impl PrivateBus {
         &self.address
     }
 
+    /// A directory that lives as long as the bus.
+    #[allow(dead_code, reason = "not every program that brings up a bus needs it")]
+    pub fn directory(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// A copy of this test program where other users can start it: the build directory may lie where they cannot go.
     ///
     /// `cp` does it, for a descriptor open for writing here would be inherited by whatever another test starts at the same

@@ -23,7 +23,7 @@ use hw_fixtures::oath::Hash;
 use hw_fixtures::token::TokenSetup;
 use hw_fixtures::{Plugged, Token, plug_virtual};
 use tempfile::TempDir;
-use zbus::{Connection, MessageStream, ObjectPath, OwnedObjectPath, Variant};
+use zbus::{Connection, DBusError, MessageStream, ObjectPath, OwnedObjectPath, Variant};
 
 use super::bus::{PATIENCE, PrivateBus, within};
 
@@ -278,6 +278,7 @@ impl House {
             }
         }
         let _ = child.kill();
+        let _ = child.wait();
         panic!("the daemon was not ready within {PATIENCE:?}\n{}", self.log());
     }
 
@@ -315,6 +316,13 @@ impl House {
         }
     }
 
+    /// Whether the daemon has died by itself.
+    pub fn is_dead(&mut self) -> bool {
+        self.daemon
+            .as_mut()
+            .is_some_and(|child| child.try_wait().expect("its state").is_some())
+    }
+
     /// Whether the last daemon was killed by a signal; waits for its end.
     pub fn was_killed(&mut self) -> bool {
         self.wait_end().is_some_and(|status| status.signal() == Some(9))
@@ -346,6 +354,11 @@ impl House {
             .build()
             .await
             .expect("a proxy")
+    }
+
+    /// Plugs a token in at another socket, which leads to the daemon.
+    pub fn plug_at(&self, socket: &Path, token: &Token) -> Plugged {
+        plug_virtual(socket, token).expect("plugged in")
     }
 
     /// Plugs a token in.
@@ -392,6 +405,20 @@ impl House {
         .expect("a page");
         assert_eq!(next, "");
         records
+    }
+
+    /// What the journal has about a token, for the message of a test that failed.
+    pub async fn story_of(&self, token: &str) -> String {
+        let entries = self
+            .manager()
+            .await
+            .read_journal(0, 1000, &none())
+            .await
+            .expect("entries");
+        let about = entries.iter().filter(|entry| text(entry, "token") == token);
+        about
+            .map(|entry| format!("{} {}\n", text(entry, "name"), text(entry, "payload")))
+            .collect()
     }
 
     pub async fn begin_on(
@@ -443,7 +470,12 @@ impl House {
     }
 
     pub async fn register_fob(&self, fob: &Fob, subject: &str) -> End {
-        let codes = [fob.code(now_s() - 30), fob.code(now_s())];
+        self.register_fob_at(fob, subject, now_s()).await
+    }
+
+    /// Registers a fob by the code it shows at that second and the one before it.
+    pub async fn register_fob_at(&self, fob: &Fob, subject: &str, unix_s: i64) -> End {
+        let codes = [fob.code(unix_s - 30), fob.code(unix_s)];
         let codes = [codes[0].as_str(), codes[1].as_str()];
         let options = Options::from([("encoding", Variant::from("raw"))]);
         self.run(async |tokens| {
@@ -554,27 +586,13 @@ impl Running {
         .await
     }
 
-    /// Waits until it has told this phase; `None` when it ended before.
-    pub async fn until_phase(&mut self, wanted: &str) -> Option<End> {
+    /// Waits until it asks a person for this deed.
+    pub async fn until_asked(&mut self, wanted: &str) {
         loop {
             match self.next().await {
-                Told::Ended(end) => return Some(end),
-                Told::Progressed(phase, _) if phase == wanted => return None,
+                Told::Ended(end) => panic!("{wanted} was not asked for: {end}"),
+                Told::Progressed(_, kind) if kind == wanted => return,
                 Told::Progressed(..) => {}
-            }
-        }
-    }
-
-    /// Waits until it asks a person for this deed.
-    #[track_caller]
-    pub fn until_asked(&mut self, wanted: &str) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                match self.next().await {
-                    Told::Ended(end) => panic!("{wanted} was not asked for: {end}"),
-                    Told::Progressed(_, kind) if kind == wanted => return,
-                    Told::Progressed(..) => {}
-                }
             }
         }
     }
@@ -628,17 +646,19 @@ async fn watch_name(client: &Connection) {
 }
 
 fn denied(error: &zbus::Error) -> End {
-    match error {
-        zbus::Error::MethodError(name, sentence, _) => {
-            let name = name.to_string();
-            match name.as_str() {
-                "org.freedesktop.DBus.Error.NoReply"
-                | "org.freedesktop.DBus.Error.ServiceUnknown"
-                | "org.freedesktop.DBus.Error.NameHasNoOwner" => End::Died,
-                _ => End::Denied(name, sentence.clone().unwrap_or_default()),
-            }
-        }
+    let (name, sentence) = match error {
+        zbus::Error::MethodError(name, sentence, _) => (name.to_string(), sentence.clone().unwrap_or_default()),
+        zbus::Error::FDO(error) => (
+            error.name().to_string(),
+            error.description().unwrap_or_default().to_owned(),
+        ),
         other => panic!("an error that is no reply: {other}"),
+    };
+    match name.as_str() {
+        "org.freedesktop.DBus.Error.NoReply"
+        | "org.freedesktop.DBus.Error.ServiceUnknown"
+        | "org.freedesktop.DBus.Error.NameHasNoOwner" => End::Died,
+        _ => End::Denied(name, sentence),
     }
 }
 

@@ -116,6 +116,7 @@ pub fn obligation(token: TokenId, created: i64) -> Obligation {
         duty: Duty::CollectFob,
         reality: Reality::Hardware,
         created: UnixMillis(created),
+        proven: None,
         discharged: None,
     }
 }

@@ -82,6 +82,13 @@ impl<'a> FidoSession<'a> {
         }
     }
 
+    /// Whether `error`, which the last call came back with, is the key's own refusal: then it has done nothing. An answer that
+    /// was lost, or that cannot be read, leaves open what was done.
+    #[must_use]
+    pub fn has_refused(&self, error: &DeviceError) -> bool {
+        self.transport.is_settled() && !matches!(error, DeviceError::Protocol(_) | DeviceError::Gone)
+    }
+
     /// What the authenticator says about itself; asked once and again after anything that may change it.
     ///
     /// # Errors

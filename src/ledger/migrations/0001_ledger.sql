@@ -57,6 +57,7 @@ CREATE TABLE obligations (
     duty       TEXT    NOT NULL,
     reality    TEXT    NOT NULL,
     created    INTEGER NOT NULL,
+    proven     INTEGER,
     discharged INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX obligations_open ON obligations (created, id) WHERE discharged IS NULL;

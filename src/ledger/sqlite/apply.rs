@@ -7,7 +7,7 @@ use sqlx::{Sqlite, SqliteConnection};
 use super::fault::Place;
 use crate::ledger::journal::{self, Inserted, Recorded, canonical, hex, value};
 use crate::ledger::seal::{Keys, Tag, random};
-use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, TokenRecord, Unique};
+use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, PROVABLE, TokenRecord, Unique};
 use crate::types::{OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
 
 type Outcome = Result<Recorded, LedgerError>;
@@ -27,6 +27,9 @@ impl Apply<'_> {
     pub(crate) async fn mutation(&mut self, mutation: Mutation) -> Result<Option<Recorded>, LedgerError> {
         let recorded = match mutation {
             Mutation::Require { token, states } => return self.require(token, states).await.map(|()| None),
+            Mutation::RequireFailuresBelow { token, limit } => {
+                return self.require_failures_below(token, limit).await.map(|()| None);
+            }
             Mutation::Insert { record, seed, unique } => self.insert(*record, seed, unique).await,
             Mutation::Transition {
                 token,
@@ -47,6 +50,16 @@ impl Apply<'_> {
             Mutation::Pardon { token } => self.pardon(token).await,
             Mutation::DestroySeed { token } => self.destroy_seed(token).await,
             Mutation::Oblige(obligation) => self.oblige(obligation).await,
+            Mutation::Prove { id, at } => {
+                let update = "UPDATE obligations SET proven = ? WHERE id = ? AND discharged IS NULL";
+                let query = sqlx::query(update).bind(at.0).bind(id.to_string());
+                if self.run(query).await? != 1 {
+                    return Err(self
+                        .absent_or_stale("SELECT 1 FROM obligations WHERE id = ?", id, "obligation")
+                        .await);
+                }
+                Ok(Recorded::Prove { id, at })
+            }
             Mutation::Discharge { id, at } => {
                 let update = "UPDATE obligations SET discharged = ? WHERE id = ? AND discharged IS NULL";
                 let query = sqlx::query(update).bind(at.0).bind(id.to_string());
@@ -84,6 +97,15 @@ impl Apply<'_> {
             is,
             needs: names.join(" or "),
         })
+    }
+
+    async fn require_failures_below(&mut self, token: TokenId, limit: u32) -> Result<(), LedgerError> {
+        let query = sqlx::query_scalar("SELECT failures FROM tokens WHERE id = ?").bind(token.to_string());
+        match self.scalar::<i64>(query).await? {
+            None => Err(LedgerError::NotFound("token")),
+            Some(failures) if failures < i64::from(limit) => Ok(()),
+            Some(_) => Err(LedgerError::Stale("count of failures")),
+        }
     }
 
     async fn insert(&mut self, record: TokenRecord, seed: Option<Secret>, unique: Option<Unique>) -> Outcome {
@@ -222,6 +244,7 @@ impl Apply<'_> {
             .bind(seen.0)
             .bind(self.at.0)
             .bind(token.to_string());
+        self.require(token, PROVABLE).await?;
         self.one(query, token, "watermark").await?;
         Ok(Recorded::Advance {
             token,
@@ -239,6 +262,7 @@ impl Apply<'_> {
             .bind(seen.0)
             .bind(self.at.0)
             .bind(token.to_string());
+        self.require(token, PROVABLE).await?;
         self.one(query, token, "signature counter").await?;
         Ok(Recorded::Count { token, to, seen })
     }
@@ -248,6 +272,7 @@ impl Apply<'_> {
             .bind(seen.0)
             .bind(self.at.0)
             .bind(token.to_string());
+        self.require(token, PROVABLE).await?;
         self.one(query, token, "token").await?;
         Ok(Recorded::Seen { token, seen })
     }
@@ -286,7 +311,7 @@ impl Apply<'_> {
 
     async fn oblige(&mut self, new: Obligation) -> Outcome {
         self.state(new.token).await?.ok_or(LedgerError::NotFound("token"))?;
-        let insert = "INSERT INTO obligations (id, token, duty, reality, created, discharged) VALUES (?, ?, ?, ?, ?, ?) \
+        let insert = "INSERT INTO obligations (id, token, duty, reality, created, proven, discharged) VALUES (?, ?, ?, ?, ?, ?, ?) \
                       ON CONFLICT DO NOTHING";
         let query = sqlx::query(insert)
             .bind(new.id.to_string())
@@ -294,6 +319,7 @@ impl Apply<'_> {
             .bind(canonical(&value(&new.duty)?)?)
             .bind(new.reality.as_str())
             .bind(new.created.0)
+            .bind(new.proven.map(|at| at.0))
             .bind(new.discharged.map(|at| at.0));
         if self.run(query).await? != 1 {
             return Err(LedgerError::Stale("obligation"));

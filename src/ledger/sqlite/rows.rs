@@ -124,6 +124,7 @@ pub(crate) fn obligation(row: &SqliteRow, place: &Place) -> Result<Obligation, L
         duty: read.json("duty")?,
         reality: read.named("reality")?,
         created: UnixMillis(read.get("created")?),
+        proven: read.time_or_null("proven")?,
         discharged: read.time_or_null("discharged")?,
     })
 }

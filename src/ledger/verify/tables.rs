@@ -289,6 +289,7 @@ fn obligation_cells(due: &Obligation) -> Vec<(&'static str, Cell)> {
         ("duty", json(&due.duty)),
         ("reality", due.reality.as_str().into()),
         ("created", due.created.0.into()),
+        ("proven", due.proven.map(|at| at.0).into()),
         ("discharged", due.discharged.map(|at| at.0).into()),
     ]
 }

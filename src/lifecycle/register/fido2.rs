@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::codec::ctap2::client_pin::Permissions;
 use crate::device::DeviceError;
-use crate::device::fido::MakeCredential;
+use crate::device::fido::{FidoContext, MakeCredential};
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
 use crate::ledger::{Binding, Filter, IntentEnd, Mutation, Personal, Unique};
@@ -14,9 +14,9 @@ use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::key::{Credential, Key, challenge, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
-use crate::lifecycle::register::fresh;
+use crate::lifecycle::register::{fresh, still_pending};
 use crate::lifecycle::{Fido2Options, Refusal};
-use crate::types::{DeviceId, Secret, TokenId, TokenKind, TokenState};
+use crate::types::{Cancel, DeviceId, Secret, TokenId, TokenKind, TokenState};
 
 /// How many of a subject's credentials are put on the exclude list.
 const MAX_EXCLUDED: u32 = 16;
@@ -182,7 +182,7 @@ impl Work {
             "token.creating",
             Some(self.id),
             facts([]),
-            vec![act.moved_with(phase::CREATING, detail)],
+            vec![still_pending(self.id), act.moved_with(phase::CREATING, detail)],
         )?;
         act.phase(Phase::Creating, 30);
         let client_data_hash = challenge()?;
@@ -199,7 +199,20 @@ impl Work {
                 exclude: &self.exclude,
             },
             &mut key.context,
-        )?;
+        );
+        let made = match made {
+            Err(error) if key.session.has_refused(&error) => {
+                // Nothing was made, so nothing will be owed.
+                act.commit_in_lane(
+                    "token.not-made",
+                    Some(self.id),
+                    facts([]),
+                    vec![act.moved_to(phase::UNDONE)],
+                )?;
+                return Err(error.into());
+            }
+            made => made?,
+        };
         act.step.answered();
         let attested = made
             .auth_data
@@ -222,7 +235,7 @@ impl Work {
             "token.created",
             Some(self.id),
             facts([]),
-            vec![bind, act.moved_to(phase::CREATED)],
+            vec![still_pending(self.id), bind, act.moved_to(phase::CREATED)],
         )?;
         let credential = Credential {
             rp_id: self.rp_id.clone(),
@@ -258,8 +271,8 @@ impl Work {
         Ok(())
     }
 
-    /// Takes a credential off the key that did not pass its test. Where that fails the open intent says what is left, and
-    /// becomes an obligation.
+    /// Takes a credential off the key that did not pass its test, also when it did not because somebody cancelled. Where that
+    /// fails the open intent says what is left, and becomes an obligation.
     fn undo(
         &self,
         key: &mut Key<'_, '_>,
@@ -268,15 +281,16 @@ impl Work {
         discoverable: bool,
     ) -> Result<(), Refusal> {
         if discoverable {
+            let mut context = FidoContext {
+                deadlines: key.context.deadlines,
+                end: key.context.end,
+                cancel: &Cancel::new(),
+                on_touch_needed: &mut |_| {},
+            };
             let deleted = key
-                .token(Some(&self.pin), Permissions::CREDENTIAL_MANAGEMENT, None)
-                .map_err(Refusal::from)
-                .and_then(|token| token.ok_or(Refusal::Device(DeviceError::PinRequired)))
-                .and_then(|token| {
-                    Ok(key
-                        .session
-                        .delete_credential(&credential.id, &token, &mut key.context)?)
-                });
+                .session
+                .pin_uv_token(&self.pin, Permissions::CREDENTIAL_MANAGEMENT, None, &mut context)
+                .and_then(|token| key.session.delete_credential(&credential.id, &token, &mut context));
             if deleted.is_err() {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ pub mod fob;
 pub mod oath_card;
 
 use crate::codec::oath::OathParameters;
-use crate::ledger::{Binding, Personal, TokenRecord};
+use crate::ledger::{Binding, Mutation, Personal, TokenRecord};
 use crate::lifecycle::Refusal;
 use crate::types::{OathAlgorithm, Reality, TokenId, TokenKind, TokenState, UnixMillis};
 
@@ -21,6 +21,14 @@ fn checked_parameters(
         period_s.unwrap_or(30),
     )
     .map_err(|error| Refusal::Invalid(error.to_string()))
+}
+
+/// Fails a commit when the token was revoked meanwhile, so that nothing is put on a device for a dead record.
+fn still_pending(token: TokenId) -> Mutation {
+    Mutation::Require {
+        token,
+        states: &[TokenState::Pending],
+    }
 }
 
 /// A record of which nothing is known yet.

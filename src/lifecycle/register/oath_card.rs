@@ -11,7 +11,7 @@ use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::card::{CardBody, prove, with_applet};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
-use crate::lifecycle::register::{checked_parameters, fresh};
+use crate::lifecycle::register::{checked_parameters, fresh, still_pending};
 use crate::lifecycle::{OathOptions, Refusal};
 use crate::types::{DeviceId, OathAlgorithm, Secret, TokenId, TokenKind, TokenState};
 
@@ -116,7 +116,7 @@ impl Work {
                 "token.writing",
                 Some(self.id),
                 facts([]),
-                vec![bind, act.moved_to(phase::CREATING)],
+                vec![still_pending(self.id), bind, act.moved_to(phase::CREATING)],
             )?;
             act.phase(Phase::Writing, 40);
             let properties = Properties {
@@ -133,6 +133,9 @@ impl Work {
             act.phase(Phase::Proving, 60);
             let proved = prove(act, applet, &self.body, &self.seed, self.device);
             let proved = proved.and_then(|()| self.commit(act));
+            if proved.is_err() {
+                applet.insist();
+            }
             if proved.is_err() && applet.delete(&name).is_ok() {
                 // Taken off again; if this cannot be noted, the obligation that follows finds nothing to delete.
                 act.commit_in_lane(

@@ -1,16 +1,18 @@
 //! Simulated tokens under the real host stack: hidraw nodes by umockdev, readers by pcscd and vpcd.
 
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use hw_fixtures::front::Testbed;
 use hw_fixtures::world::{Hosts, World, WorldFile};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
 
 use super::daemon::virtual_socket;
-use super::{Host, Process, VPCD, put};
+use super::{Host, PATIENCE, Process, VPCD, put};
 
 /// The name pcscd gives the reader: ours, and two numbers of its own.
 pub const READER: &str = "Test Reader 00";
@@ -36,11 +38,11 @@ impl Pcscd {
     }
 
     fn run(host: &Host) -> Process {
-        let bell = Inotify::init(InitFlags::IN_CLOEXEC).expect("inotify");
+        let bell = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("inotify");
         let directory = host.dir().join("run/pcscd");
         let socket = directory.join("pcscd.comm");
-        bell.add_watch(&directory, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB)
-            .expect("a watch");
+        let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB;
+        bell.add_watch(&directory, events).expect("a watch");
         let mut command = host.command("pcscd");
         command
             .args(["--foreground", "--config"])
@@ -48,7 +50,10 @@ impl Pcscd {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process::start("pcscd", &mut command);
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            bell.read_events().expect("an event");
+            let mut fds = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(PATIENCE).expect("a time");
+            assert!(poll(&mut fds, patience).expect("a bell") > 0, "pcscd does not listen");
+            let _ = bell.read_events();
         }
         process
     }
