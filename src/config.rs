@@ -68,6 +68,8 @@ pub struct Config {
     pub log: Log,
     /// How operations are kept and ended.
     pub operations: Operations,
+    /// The recorder.
+    pub trace: Trace,
 }
 
 /// `[state]`
@@ -151,6 +153,17 @@ pub struct Operations {
     pub stop_grace: u64,
 }
 
+/// `[trace]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Trace {
+    /// Directory for recordings of every frame to and from the devices, one file for each start; absent means off. A recording
+    /// is as sensitive as the tokens: a seed that is written to a card is in it.
+    pub directory: Option<PathBuf>,
+    /// Record in system mode too, where other people's tokens are plugged in.
+    pub in_system_mode: bool,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -163,6 +176,7 @@ impl Default for Config {
             fido2: Fido2::default(),
             log: Log::default(),
             operations: Operations::default(),
+            trace: Trace::default(),
         }
     }
 }
@@ -236,18 +250,18 @@ impl From<DeadlinesMs> for Deadlines {
 }
 
 impl Config {
-    /// Reads a file. With `None` the default path is read if it is there.
+    /// Reads a file. With `None` the default path is read if it is there. A `mode` given here wins over the file's.
     ///
     /// # Errors
     /// [`ConfigError`], with the file's name and the line.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn load(path: Option<&Path>, mode: Option<Mode>) -> Result<Self, ConfigError> {
         let (path, required) = match path {
             Some(path) => (path, true),
             None => (Path::new(DEFAULT_PATH), false),
         };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => {
                 return Err(ConfigError::Unreadable {
                     path: path.to_owned(),
@@ -255,14 +269,15 @@ impl Config {
                 });
             }
         };
-        Self::parse(&text).map_err(|message| ConfigError::Invalid {
+        Self::parse(&text, mode).map_err(|message| ConfigError::Invalid {
             path: path.to_owned(),
             message,
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+    fn parse(text: &str, mode: Option<Mode>) -> Result<Self, String> {
+        let mut config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.mode = mode.unwrap_or(config.mode);
         config.check()?;
         Ok(config)
     }
@@ -289,6 +304,21 @@ impl Config {
                 self.state.directory.display()
             ));
         }
+        if let Some(directory) = &self.trace.directory {
+            if !directory.is_absolute() {
+                return Err(format!(
+                    "trace.directory is {}; it must be an absolute path",
+                    directory.display()
+                ));
+            }
+            if self.mode == Mode::System && !self.trace.in_system_mode {
+                return Err(
+                    "trace.directory would record the secrets of everybody's tokens: in system mode say also \
+                     trace.in-system-mode = true"
+                        .to_owned(),
+                );
+            }
+        }
         Ok(())
     }
 }
@@ -299,7 +329,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_the_default() {
-        let config = Config::parse("").unwrap();
+        let config = Config::parse("", None).unwrap();
         assert_eq!(config.mode, Mode::System);
         assert_eq!(config.state.directory, Path::new("/var/lib/claviger"));
         assert!(config.virtual_link.socket.is_none());
@@ -307,22 +337,43 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_named_with_its_line() {
-        let error = Config::parse("mode = \"system\"\n[deadlines]\nexchagne = 5\n").unwrap_err();
+        let error = Config::parse("mode = \"system\"\n[deadlines]\nexchagne = 5\n", None).unwrap_err();
         assert!(error.contains("exchagne") && error.contains("line 3"), "{error}");
     }
 
     #[test]
     fn values_out_of_range_are_refused() {
         assert!(
-            Config::parse("[deadlines]\ntouch = 0\n")
+            Config::parse("[deadlines]\ntouch = 0\n", None)
                 .unwrap_err()
                 .contains("deadlines.touch")
         );
         assert!(
-            Config::parse("[state]\ndirectory = \"here\"\n")
+            Config::parse("[state]\ndirectory = \"here\"\n", None)
                 .unwrap_err()
                 .contains("absolute")
         );
-        assert!(Config::parse("[fido2]\nrp-id = \"\"\n").unwrap_err().contains("rp-id"));
+        assert!(
+            Config::parse("[fido2]\nrp-id = \"\"\n", None)
+                .unwrap_err()
+                .contains("rp-id")
+        );
+    }
+
+    #[test]
+    fn recording_is_off_and_in_system_mode_asked_for_twice() {
+        assert_eq!(Config::parse("", None).unwrap().trace.directory, None);
+        let traced = "[trace]\ndirectory = \"/var/lib/claviger/traces\"\n";
+        assert!(Config::parse(traced, None).unwrap_err().contains("in-system-mode"));
+        assert!(Config::parse(traced, Some(Mode::Session)).is_ok());
+        let in_session = format!("mode = \"session\"\n{traced}");
+        assert!(Config::parse(&in_session, None).is_ok());
+        assert!(
+            Config::parse(&in_session, Some(Mode::System)).is_err(),
+            "the command line's mode counts"
+        );
+        assert!(Config::parse(&format!("{traced}in-system-mode = true\n"), None).is_ok());
+        let relative = "mode = \"session\"\n[trace]\ndirectory = \"here\"\n";
+        assert!(Config::parse(relative, None).unwrap_err().contains("absolute"));
     }
 }

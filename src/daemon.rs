@@ -7,7 +7,7 @@
 
 mod verbs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,9 @@ use crate::guard::{Guard, ModeError, PolkitDeadlines, standing};
 use crate::ledger::{KeySource, Ledger, LedgerError, OpenOptions, SqliteLedger};
 use crate::lifecycle::{Lifecycle, Refusal, Settings};
 use crate::link::LinkError;
-use crate::types::Mode;
+use crate::link::trace::{Trace, Traced};
+use crate::link::watch::Source;
+use crate::types::{Mode, UnixMillis};
 
 /// Name of the systemd credential with the sealing key.
 const CREDENTIAL: &str = "claviger.key";
@@ -90,6 +92,9 @@ pub enum StartError {
     /// Links.
     #[error("cannot look for devices: {0}")]
     Link(#[from] LinkError),
+    /// Recorder.
+    #[error("cannot record: {0}")]
+    Trace(String),
     /// Recovery.
     #[error("cannot bring to an end what the last run left open: {0}")]
     Recovery(Refusal),
@@ -116,8 +121,7 @@ pub fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), StartError> {
-    let mut config = Config::load(arguments.config.as_deref())?;
-    config.mode = arguments.mode.unwrap_or(config.mode);
+    let config = Config::load(arguments.config.as_deref(), arguments.mode)?;
     if arguments.check {
         println!("the configuration is valid");
         return Ok(());
@@ -293,8 +297,23 @@ fn watch_devices(config: &Config) -> Result<Registry, StartError> {
         cards: config.devices.cards,
         max_quarantined: config.devices.max_quarantined,
     };
-    let sources = registry::sources(&device_config)?;
+    let mut sources = registry::sources(&device_config)?;
+    if let Some(directory) = &config.trace.directory {
+        let trace = begin_trace(directory)?;
+        sources = sources
+            .into_iter()
+            .map(|source| Arc::new(Traced::new(source, Arc::clone(&trace))) as Arc<dyn Source>)
+            .collect();
+    }
     Ok(Registry::start(&device_config, sources))
+}
+
+/// Begins the recording of this run.
+fn begin_trace(directory: &Path) -> Result<Arc<Trace>, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Trace(error.to_string());
+    std::fs::create_dir_all(directory).map_err(|error| failed(&format!("{}: {error}", directory.display())))?;
+    let name = format!("{}-{}.jsonl", UnixMillis::now().0, std::process::id());
+    Trace::create(&directory.join(name)).map_err(|error| failed(&error))
 }
 
 fn settings(config: &Config) -> Settings {

@@ -112,7 +112,8 @@ async fn a_key_from_the_drawer_to_the_bin() {
 
     house.revoke_on(&id, &plugged, Some(PIN)).await.done();
     assert_eq!(key.with_authenticator(|key| key.resident_count()), Some(0));
-    assert!(house.obligations().await.is_empty());
+    let owed = house.obligations().await;
+    assert!(owed.is_empty(), "{owed:?}");
     assert_dead(&house, &id, || house.test_on(&id, &plugged, Some(PIN))).await;
     assert_in_order(&house).await;
 }
@@ -699,6 +700,36 @@ async fn sigterm_in_the_middle_of_an_operation_is_an_orderly_end() {
     );
     assert_eq!(text(&house.all().await[0], "state"), "revoked");
     assert_in_order(&house).await;
+}
+
+#[tokio::test]
+async fn a_recording_has_every_frame_and_survives_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let traces = directory.path().join("traces");
+    let mut house = House::start(&Figures {
+        more: format!("[trace]\ndirectory = \"{}\"\n", traces.display()),
+        ..Figures::default()
+    })
+    .await;
+    let key = token("nitrokey-3", "key", 1);
+    let plugged = house.plug(&key);
+    house.register_key(&plugged, "alice").await.done();
+    drop(plugged);
+    house.restart().await;
+    let mut files: Vec<_> = std::fs::read_dir(&traces)
+        .expect("the directory")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "one for each start: {files:?}");
+    let text = std::fs::read_to_string(&files[0]).expect("the first recording");
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    for dir in ["open", "out", "in", "close"] {
+        assert!(lines.iter().any(|line| line["dir"] == dir), "{dir}");
+    }
 }
 
 #[tokio::test]

@@ -184,6 +184,6 @@ mod tests {
         writer.write_all(b"1234").expect("written");
         drop(writer);
         let read = crowded().read("pin", reader.into(), Ending::Text).await;
-        assert_eq!(read.ok().expect("read").expose(), b"1234");
+        assert_eq!(read.expect("read").expose(), b"1234");
     }
 }

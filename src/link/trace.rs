@@ -1,6 +1,6 @@
 //! A recorder between a link and whoever uses it: frames as JSON lines, to be replayed later.
 //!
-//! Off unless configured. A trace is sensitive: over CTAPHID a PIN is encrypted on the wire, but user names, credential
+//! Off unless `[trace]` is configured, and in system mode only if that is said twice. A trace is sensitive: over CTAPHID a PIN is encrypted on the wire, but user names, credential
 //! ids, card passwords' proofs and, when a seed is written to a card, *the seed itself* are not. The file is made with mode
 //! 0600 and never overwritten.
 //!
