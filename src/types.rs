@@ -3,6 +3,8 @@
 //!
 //! This module depends on no other.
 
+pub mod shown;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;

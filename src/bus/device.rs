@@ -9,10 +9,11 @@ use zbus::message::Header;
 use zbus::{Connection, interface};
 
 use super::error::BusError;
-use super::values::{Dict, Options, Put, path_of, printable, without_serial};
+use super::values::{Dict, Options, Put, path_of};
 use super::{Desk, DeviceEvent, DeviceView};
 use crate::grant::Object;
 use crate::types::DeviceId;
+use crate::types::shown::{printable, without_serial};
 
 /// What is shown of a device: never its serial.
 #[derive(Debug, Clone, PartialEq, Eq)]

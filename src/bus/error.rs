@@ -140,7 +140,7 @@ impl Failure {
         details.put("message", self.message.as_str());
         details.put_some("tries-left", self.tries_left.map(u32::from));
         if let Some(holder) = &self.holder {
-            details.put("holder", super::values::printable(&holder.program));
+            details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
         }
         details
@@ -303,7 +303,7 @@ fn busy(holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => format!(
             "another program is using the device: {} (pid {}); close it and try again",
-            super::values::printable(&holder.program),
+            crate::types::shown::printable(&holder.program),
             holder.pid
         ),
         None => "another program is using the device: close it and try again".to_owned(),

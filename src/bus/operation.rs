@@ -14,16 +14,18 @@ use zbus::object_server::{ResponseDispatchListener, ResponseDispatchNotifier, Si
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
 use super::error::{BusError, Failure};
-use super::values::{Dict, Put, path_of, without_serial};
+use super::values::{Dict, Put, path_of};
 use crate::contract::OPERATIONS_PATH;
 use crate::contract::error::ErrorName;
+use crate::grant::Grant;
 use crate::guard::{CallerWatch, Denied, Guard};
 use crate::lifecycle::operation::{Details, Operation, Outcome, Phase, UserAction, View};
+use crate::types::shown::printable;
 
 /// How many operations there may be, and how long a result stays.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Operations one caller may have under way.
+    /// Operations one user may have under way, over all of that user's connections.
     pub per_caller: usize,
     /// Operations under way in all.
     pub in_all: usize,
@@ -51,7 +53,7 @@ pub(super) type Accepted = ResponseDispatchNotifier<OwnedObjectPath>;
 /// waited for.
 #[derive(Default)]
 struct Counts {
-    open: HashMap<String, usize>,
+    open: HashMap<u32, usize>,
     objects: usize,
 }
 
@@ -92,9 +94,11 @@ impl Operations {
     }
 
     /// Takes a place for one more operation of this caller, and begins to watch whether the caller stays.
-    pub(super) async fn reserve(&self, header: &Header<'_>) -> Result<Slot, BusError> {
+    pub(super) async fn reserve(&self, header: &Header<'_>, grant: &Grant) -> Result<Slot, BusError> {
         let owner = header.sender().ok_or(Denied::NoSender)?.to_owned();
-        let place = Place::take(&self.counts, &self.limits, &owner)?;
+        // By uid, so that opening more connections gives nobody more places.
+        let uid = grant.caller().ok_or(Denied::NoSender)?.uid;
+        let place = Place::take(&self.counts, &self.limits, uid)?;
         let watch = self.guard.attend(&owner).await?;
         Ok(Slot { owner, place, watch })
     }
@@ -136,23 +140,23 @@ pub(super) struct Slot {
 /// One counted operation. Given back when dropped.
 struct Place {
     counts: Arc<watch::Sender<Counts>>,
-    owner: String,
+    uid: u32,
     open: bool,
 }
 
 impl Place {
-    fn take(counts: &Arc<watch::Sender<Counts>>, limits: &Limits, owner: &UniqueName<'_>) -> Result<Self, BusError> {
+    fn take(counts: &Arc<watch::Sender<Counts>>, limits: &Limits, uid: u32) -> Result<Self, BusError> {
         let mut refusal = None;
         counts.send_if_modified(|held| {
-            let mine = held.open.get(owner.as_str()).copied().unwrap_or_default();
+            let mine = held.open.get(&uid).copied().unwrap_or_default();
             if mine >= limits.per_caller {
                 refusal = Some(format!(
-                    "this program has {mine} operations under way: wait until one of them is over"
+                    "this user has {mine} operations under way: wait until one of them is over"
                 ));
             } else if held.open() >= limits.in_all || held.objects >= limits.objects {
                 refusal = Some("too many operations are under way in all: try again in a minute".to_owned());
             } else {
-                held.open.insert(owner.to_string(), mine + 1);
+                held.open.insert(uid, mine + 1);
                 held.objects += 1;
             }
             refusal.is_none()
@@ -161,7 +165,7 @@ impl Place {
             Some(why) => Err(BusError::new(ErrorName::TooManyOperations, why)),
             None => Ok(Self {
                 counts: Arc::clone(counts),
-                owner: owner.to_string(),
+                uid,
                 open: true,
             }),
         }
@@ -173,10 +177,10 @@ impl Place {
             return;
         }
         self.counts.send_modify(|held| {
-            if let Some(mine) = held.open.get_mut(&self.owner) {
+            if let Some(mine) = held.open.get_mut(&self.uid) {
                 *mine = mine.saturating_sub(1);
                 if *mine == 0 {
-                    held.open.remove(&self.owner);
+                    held.open.remove(&self.uid);
                 }
             }
         });
@@ -298,8 +302,8 @@ fn user_action(action: Option<&UserAction>) -> Dict {
     if let Some(path) = path_of(action.device).ok() {
         shown.put("device", path);
     }
-    shown.put("name", without_serial(&action.name, None));
-    shown.put("place", without_serial(&action.place, None));
+    shown.put("name", printable(&action.name));
+    shown.put("place", printable(&action.place));
     shown.put("until-ms", action.until.0);
     shown.put_some("tries-left", action.tries_left.map(u32::from));
     shown

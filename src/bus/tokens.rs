@@ -42,7 +42,7 @@ impl Tokens {
     ) -> Result<Accepted, BusError> {
         let grant = self.desk.guard.admit(header, object, case).await?;
         self.desk.require_ready()?;
-        let slot = self.desk.operations.reserve(header).await?;
+        let slot = self.desk.operations.reserve(header, &grant).await?;
         let opened = sealed.open(SecretReader::start(&self.desk.file_reads)).await?;
         let operation = Arc::clone(&self.desk.verbs).start(grant, request(opened)?)?;
         self.desk.operations.show(operation, slot).await

@@ -2,6 +2,7 @@
 
 use crate::link::{Face, FaceKind, UsbIds};
 use crate::types::Reality;
+use crate::types::shown::without_serial;
 
 /// What the faces of one body say together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +36,11 @@ pub fn same_body(one: &Face, other: &Face) -> bool {
 pub fn describe(faces: &[Face]) -> Option<Identity> {
     let speaker = faces.iter().find(|face| face.kind == FaceKind::Hid).or(faces.first())?;
     let kinds = [FaceKind::Hid, FaceKind::Card];
+    let serial = faces.iter().find_map(|face| face.serial.as_deref());
     Some(Identity {
-        name: speaker.name.clone(),
-        place: speaker.place.clone(),
+        // Names and places go where anybody reads them, and into the journal for good.
+        name: without_serial(&speaker.name, serial),
+        place: without_serial(&speaker.place, serial),
         usb: speaker.usb.or_else(|| faces.iter().find_map(|face| face.usb)),
         serial: speaker
             .serial

@@ -20,6 +20,9 @@ use super::{Deadlines, DeviceError};
 use crate::link::Face;
 use crate::types::{Cancel, DeviceEvent, DeviceId, time_left};
 
+/// Jobs that may wait for one device. Who comes then is told that it is busy: a queue without end starves those at its end.
+const MAX_WAITING: usize = 16;
+
 /// Hands the result to the caller; called after the lane has put its own books in order.
 pub(super) type Deliver = Box<dyn FnOnce() + Send>;
 /// One job, bound to who waits for it.
@@ -171,6 +174,9 @@ impl Lane {
         let mut queue = self.queue();
         if let Some(refusal) = queue.fate.refusal() {
             return Err(refusal);
+        }
+        if queue.waiting.len() >= MAX_WAITING {
+            return Err(DeviceError::Busy(None));
         }
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;

@@ -215,18 +215,19 @@ impl Inner {
             return None;
         }
         let id = DeviceId(state.attachments + 1);
-        let (name, place) = (face.name.clone(), face.place.clone());
         match Lane::start(id, Attached::new(face, opener), &self.shared) {
             Ok(lane) => {
                 state.attachments = id.0;
-                state.devices.insert(id, DeviceHandle::new(lane));
-                tracing::info!(device = %id, %name, %place, "device arrived");
+                let handle = DeviceHandle::new(lane);
+                let shown = handle.info();
+                state.devices.insert(id, handle);
+                tracing::info!(device = %id, name = shown.name, place = shown.place, "device arrived");
                 // No receiver is not an error: nobody watches.
                 let _ = self.shared.events.send(DeviceEvent::Arrived(id));
                 Some(id)
             }
             Err(error) => {
-                tracing::error!(%name, %place, %error, "refused: no thread for the device");
+                tracing::error!(%error, "refused: no thread for the device");
                 None
             }
         }
