@@ -521,16 +521,16 @@ async fn a_listener_without_authority_learns_no_person_and_no_serial() {
     let stranger = host.connect(Person::Stranger).await;
     let ear = Ear::at(&stranger.connection);
     let bus = zbus::fdo::DBusProxy::new(&stranger.connection).await.expect("the bus");
+    bus.add_match_rule("type='signal'".try_into().expect("a rule"))
+        .await
+        .expect("a match rule");
     for rule in [
-        "type='signal'",
         "eavesdrop='true'",
         "type='method_call',eavesdrop='true'",
         "type='method_return',eavesdrop='true'",
     ] {
-        bus.add_match_rule(rule.try_into().expect("a rule"))
-            .await
-            .or_else(|_| Ok::<(), ()>(()))
-            .expect("asked");
+        // The bus may refuse it or take it and give nothing.
+        let _ = bus.add_match_rule(rule.try_into().expect("a rule")).await;
     }
 
     // The key waits for its touch while the stranger looks.
