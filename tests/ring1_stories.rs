@@ -343,6 +343,30 @@ async fn a_revoked_card_that_comes_back_is_asked_for_what_it_owes() {
     assert_in_order(&house).await;
 }
 
+#[tokio::test]
+async fn what_the_second_face_of_a_device_owes_is_seen_once() {
+    let house = House::start(&Figures::default()).await;
+    let key = token("yubikey-5", "both", 1);
+    let plugged = house.plug(&key);
+    let id = text(&house.register_card(&plugged, "bob").await.done(), "token");
+    drop(plugged);
+    let duty = text(&house.revoke(&id).await.expect("obliged"), "obligation");
+    let manager = house.manager().await;
+    let mut seen = manager.receive_obligation_seen().await.expect("a stream");
+    // The key arrives with its HID face; the applet that owes something comes after it.
+    for last in [false, true] {
+        let plugged = house.plug(&key);
+        let signal = within("ObligationSeen", seen.next()).await.expect("a signal");
+        let told = signal.args().expect("its arguments");
+        assert_eq!(told.obligation, duty);
+        assert_eq!(told.device.as_str(), path_of(&plugged).as_str());
+        if last {
+            house.discharge_on(&duty, &plugged, None).await.done();
+        }
+    }
+    assert_in_order(&house).await;
+}
+
 fn reset() -> Options<'static> {
     Options::from([
         ("reset", Variant::from(true)),

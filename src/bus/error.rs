@@ -176,7 +176,7 @@ impl From<&Refusal> for Failure {
             Refusal::NotTheSameDevice => E::DeviceMismatch,
             Refusal::CodeRejected => E::CodeRejected,
             Refusal::NeedsResync => E::NeedsResync,
-            Refusal::OffsetImplausible { .. } => E::OffsetImplausible,
+            Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {
                 return Self::new(
                     E::ClockUnsynchronised,

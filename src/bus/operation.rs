@@ -299,7 +299,7 @@ fn user_action(action: Option<&UserAction>) -> Dict {
     let mut shown = Dict::new();
     let Some(action) = action else { return shown };
     shown.put("kind", action.kind.as_str());
-    if let Some(path) = path_of(action.device).ok() {
+    if let Ok(path) = path_of(action.device) {
         shown.put("device", path);
     }
     shown.put("name", printable(&action.name));
