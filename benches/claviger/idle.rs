@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use claviger::contract::proxy::{Options, Tokens1Proxy};
+use hw_fixtures::Profile;
+use hw_fixtures::front::{Plugged, plug_virtual};
+use hw_fixtures::token::{Token, TokenSetup};
 use zbus::proxy::CacheProperties;
 
 use crate::daemon::{Daemon, Setup, state_directory};
@@ -27,7 +31,7 @@ pub async fn with_full_ledger() -> [Result<Measured, String>; 3] {
     build(state.path()).await;
     let stage = Stage::open().await;
     let (pcscd, cards) = match pcscd::missing() {
-        None => (Some(Pcscd::start()), "a private pcscd"),
+        None => (Some(Pcscd::start()), "a private pcscd with a card"),
         Some(_) => (None, "no pcscd of our own"),
     };
     let setup = Setup {
@@ -53,8 +57,13 @@ pub async fn with_full_ledger() -> [Result<Measured, String>; 3] {
     };
 
     let daemon = Daemon::start(&stage, state.path(), &setup).await;
-    let ready = Memory::of(daemon.pid());
+    let (ready, before) = (Memory::of(daemon.pid()), switches(daemon.pid()));
     find_a_page(&stage).await;
+    let woken = between(&before, &switches(daemon.pid()));
+    assert!(
+        !woken.is_empty(),
+        "nobody worked for a page of {PAGE}: the switches are counted wrong"
+    );
     let memory = Memory::of(daemon.pid());
     let resident = Measured {
         value: memory.resident,
@@ -69,9 +78,23 @@ pub async fn with_full_ledger() -> [Result<Measured, String>; 3] {
             ),
         ],
     };
+    let plugged: Vec<Plugged> = pcscd
+        .iter()
+        .map(Pcscd::insert_card)
+        .chain([plug_key(&daemon.socket).await])
+        .collect();
     let rest = rest(&daemon, cards).await;
+    drop(plugged);
     daemon.stop().await;
     [Ok(start), Ok(resident), Ok(rest)]
+}
+
+/// A simulated key on the virtual link.
+async fn plug_key(socket: &Path) -> Plugged {
+    let (socket, profile) = (socket.to_owned(), Profile::named("solo-2").expect("a profile"));
+    let token = Token::new(&profile, TokenSetup::named("resting")).expect("a token");
+    let plugged = tokio::task::spawn_blocking(move || plug_virtual(&socket, &token));
+    plugged.await.expect("joined").expect("plugged in")
 }
 
 async fn find_a_page(stage: &Stage) {
@@ -160,7 +183,7 @@ async fn rest(daemon: &Daemon, cards: &str) -> Measured {
         value: f64::from(u32::try_from(sum).unwrap_or(u32::MAX)),
         notes: vec![
             format!(
-                "{} threads; links hid, cards ({cards}), virtual; counted after {} s",
+                "{} threads; links hid, cards ({cards}), virtual with a key; counted after {} s",
                 after.len(),
                 settled * QUIET.as_secs()
             ),

@@ -16,6 +16,7 @@ use zbus::message::Type;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, MessageStream, ObjectPath, OwnedObjectPath};
 
+use crate::harness::bus::within;
 use crate::stage::{PERSON, Stage};
 
 /// Who the process is.
@@ -151,9 +152,13 @@ impl Caller {
 
     /// From the method call to `Completed`, and the details of what was done.
     async fn run(&self, call: impl Future<Output = zbus::Result<OwnedObjectPath>>) -> (Duration, Record) {
+        within("the end of an operation", self.follow(call)).await
+    }
+
+    async fn follow(&self, call: impl Future<Output = zbus::Result<OwnedObjectPath>>) -> (Duration, Record) {
         let mut messages = MessageStream::from(&self.connection);
         let begun = Instant::now();
-        let path = call.await.expect("admitted");
+        let path = within("the reply to the call", call).await.expect("admitted");
         loop {
             let message = messages.next().await.expect("the bus").expect("a message");
             let header = message.header();
