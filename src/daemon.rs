@@ -253,12 +253,16 @@ async fn run(
     if let Ok((seq, mac)) = lifecycle.ledger().head() {
         tracing::info!(seq, mac, "ready; journal head");
     }
+    let alive = sd_notify::watchdog_enabled().map(|limit| tokio::spawn(tell_alive(limit / 3)));
     let prompts = tokio::spawn(Arc::clone(lifecycle).watch_obligations());
     let end = match names_lost.next().await {
         Some(_) => StartError::NameLost,
         None => StartError::BusLost,
     };
     prompts.abort();
+    if let Some(alive) = alive {
+        alive.abort();
+    }
     Err(end)
 }
 
@@ -329,6 +333,17 @@ fn limits(config: &Config) -> bus::Limits {
     bus::Limits {
         linger: Duration::from_millis(config.operations.keep),
         ..bus::Limits::default()
+    }
+}
+
+/// Tells systemd's watchdog that the threads that serve the bus still run. A file descriptor on a file system that never answers
+/// can hold such a thread in the kernel when it is closed, and nothing in the process can free it: then systemd restarts us, and
+/// the next start brings to an end what was under way.
+async fn tell_alive(every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 

@@ -12,6 +12,7 @@ use super::error::BusError;
 use super::values::{Dict, Options, Put, path_of};
 use super::{Desk, DeviceEvent, DeviceView};
 use crate::grant::Object;
+use crate::guard::Deed;
 use crate::types::DeviceId;
 use crate::types::shown::{printable, without_serial};
 
@@ -222,7 +223,11 @@ impl DeviceObject {
     #[zbus(out_args("description"))]
     async fn describe(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let case = Options::new(options, &[])?.case()?;
-        let grant = self.desk.guard.admit(&header, Object::Device(self.id), case).await?;
+        let grant = self
+            .desk
+            .guard
+            .admit(&header, Deed::on(Object::Device(self.id), case))
+            .await?;
         let said = self.desk.verbs.describe(&grant, self.id).await?;
         let mut description = Dict::new();
         description.put_some("serial", said.serial.as_deref().map(printable));

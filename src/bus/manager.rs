@@ -14,6 +14,7 @@ use super::error::BusError;
 use super::values::{Dict, Options, Put, Rows, limit, path_of};
 use crate::contract::{API_VERSION, ROOT_PATH};
 use crate::grant::Object;
+use crate::guard::Deed;
 use crate::ledger::{Finding, JournalEntry};
 use crate::types::{DeviceId, ObligationId};
 
@@ -79,7 +80,7 @@ impl Manager {
     #[zbus(out_args("status"))]
     async fn status(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let case = Options::new(options, &[])?.case()?;
-        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        self.desk.guard.admit(&header, Deed::on(Object::Whole, case)).await?;
         let now = self.desk.verbs.status().await;
         let mut status = Dict::new();
         status.put("card-service", now.card_service);
@@ -104,7 +105,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(bool, Dict), BusError> {
         let case = Options::new(options, &[])?.case()?;
-        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        self.desk.guard.admit(&header, Deed::on(Object::Whole, case)).await?;
         let found = self.desk.verbs.ledger().verify().await?;
         let findings: Vec<Dict> = found.findings.iter().map(finding).collect();
         let mut report = Dict::new();
@@ -128,7 +129,7 @@ impl Manager {
     ) -> Result<Rows<JournalEntry>, BusError> {
         let limit = self::limit(limit)?;
         let case = Options::new(options, &[])?.case()?;
-        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        self.desk.guard.admit(&header, Deed::on(Object::Whole, case)).await?;
         let entries = self.desk.verbs.ledger().journal(after, limit).await?;
         Ok(Rows::new(entries, entry))
     }

@@ -16,9 +16,10 @@ use super::secret_fd::SecretReader;
 use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
 use crate::contract::options as key;
 use crate::grant::Object;
+use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
 use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Request};
-use crate::types::{CaseId, ObligationId, RevokeReason, TokenId};
+use crate::types::{ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
 pub(super) struct Tokens {
@@ -35,12 +36,11 @@ impl Tokens {
     async fn launch(
         &self,
         header: &Header<'_>,
-        object: Object,
-        case: Option<CaseId>,
+        deed: Deed,
         sealed: Sealed,
         request: impl FnOnce(Opened) -> Result<Request, BusError> + Send,
     ) -> Result<Accepted, BusError> {
-        let grant = self.desk.guard.admit(header, object, case).await?;
+        let grant = self.desk.guard.admit(header, deed).await?;
         self.desk.require_ready()?;
         let slot = self.desk.operations.reserve(header, &grant).await?;
         let opened = sealed.open(SecretReader::start(&self.desk.file_reads)).await?;
@@ -58,7 +58,7 @@ impl Tokens {
     ) -> Result<Accepted, BusError> {
         let token = parse::<TokenId>("token", token)?;
         let case = Options::new(options, &[])?.case()?;
-        self.launch(header, Object::Token(token), case, Sealed::default(), |_| {
+        self.launch(header, Deed::on(Object::Token(token), case), Sealed::default(), |_| {
             Ok(request(token))
         })
         .await
@@ -82,7 +82,10 @@ impl Tokens {
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let id = parse::<TokenId>("token", token)?;
         let case = Options::new(options, &[])?.case()?;
-        self.desk.guard.admit(&header, Object::Token(id), case).await?;
+        self.desk
+            .guard
+            .admit(&header, Deed::on(Object::Token(id), case))
+            .await?;
         match self.desk.verbs.ledger().token(id).await? {
             Some(token) => Ok(record::token(&token)),
             None => Err(crate::lifecycle::Refusal::UnknownToken.into()),
@@ -110,7 +113,7 @@ impl Tokens {
         };
         let cursor = self::cursor(cursor)?;
         let limit = self::limit(limit)?;
-        self.desk.guard.admit(&header, Object::Whole, None).await?;
+        self.desk.guard.admit(&header, Deed::on(Object::Whole, None)).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
         Ok((Rows::new(page.items, record::token), page.next.unwrap_or_default()))
     }
@@ -128,7 +131,7 @@ impl Tokens {
         let cursor = self::cursor(cursor)?;
         let limit = self::limit(limit)?;
         let case = Options::new(options, &[])?.case()?;
-        self.desk.guard.admit(&header, Object::Whole, case).await?;
+        self.desk.guard.admit(&header, Deed::on(Object::Whole, case)).await?;
         let ledger = self.desk.verbs.ledger();
         let open = ObligationFilter {
             open: true,
@@ -173,7 +176,7 @@ impl Tokens {
             pin: Some(pin.into()),
             ..Sealed::default()
         };
-        self.launch(&header, Object::Device(device), case, sealed, move |opened| {
+        self.launch(&header, Deed::on(Object::Device(device), case), sealed, move |opened| {
             Ok(Request::RegisterFido2 {
                 device,
                 subject,
@@ -221,7 +224,7 @@ impl Tokens {
             password: given.descriptor(key::PASSWORD)?,
             ..Sealed::default()
         };
-        self.launch(&header, Object::Device(device), case, sealed, move |opened| {
+        self.launch(&header, Deed::on(Object::Device(device), case), sealed, move |opened| {
             options.password = opened.password;
             Ok(Request::RegisterOathCard {
                 device,
@@ -272,7 +275,7 @@ impl Tokens {
             seed: Some((seed.into(), encoding)),
             ..Sealed::default()
         };
-        self.launch(&header, Object::NewFob, case, sealed, move |opened| {
+        self.launch(&header, Deed::on(Object::NewFob, case), sealed, move |opened| {
             Ok(Request::RegisterFob {
                 subject,
                 serial,
@@ -300,7 +303,7 @@ impl Tokens {
             password: given.descriptor(key::PASSWORD)?,
             seed: None,
         };
-        self.launch(&header, Object::Token(token), case, sealed, move |opened| {
+        self.launch(&header, Deed::on(Object::Token(token), case), sealed, move |opened| {
             let at = opened.presence(device);
             Ok(Request::Test { token, code, at })
         })
@@ -325,7 +328,10 @@ impl Tokens {
         let beyond_bound = given.flag(key::BEYOND_BOUND)?;
         let unsynchronised = given.flag(key::UNSYNCHRONISED)?;
         let case = given.case()?;
-        self.launch(&header, Object::Token(token), case, Sealed::default(), move |_| {
+        let deed = Deed::on(Object::Token(token), case)
+            .with(key::BEYOND_BOUND, beyond_bound)
+            .with(key::UNSYNCHRONISED, unsynchronised);
+        self.launch(&header, deed, Sealed::default(), move |_| {
             Ok(Request::Resync {
                 token,
                 codes,
@@ -401,7 +407,8 @@ impl Tokens {
             password: given.descriptor(key::PASSWORD)?,
             seed: None,
         };
-        self.launch(&header, Object::Token(token), case, sealed, move |opened| {
+        let deed = Deed::on(Object::Token(token), case).with(key::RESET, reset);
+        self.launch(&header, deed, sealed, move |opened| {
             Ok(Request::Revoke {
                 token,
                 reason,
@@ -414,7 +421,8 @@ impl Tokens {
     }
 
     /// Settles an obligation on the device that is plugged in now, after proof that it is the same one. [revoke]
-    /// options: device (o), pin (h), password (h), collected (b: a fob was collected and destroyed), case (s).
+    /// options: device (o), pin (h), password (h), collected (b: the device was collected and destroyed; a word, for what
+    /// cannot prove itself any more), reset (b: needed where a reset is owed), case (s).
     #[zbus(out_args("operation"))]
     async fn discharge(
         &self,
@@ -423,20 +431,28 @@ impl Tokens {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
         let obligation = parse::<ObligationId>("obligation", obligation)?;
-        let mut given = Options::new(options, &[key::DEVICE, key::PIN, key::PASSWORD, key::COLLECTED])?;
+        let mut given = Options::new(
+            options,
+            &[key::DEVICE, key::PIN, key::PASSWORD, key::COLLECTED, key::RESET],
+        )?;
         let device = given.device()?;
         let collected = given.flag(key::COLLECTED)?;
+        let reset = given.flag(key::RESET)?;
         let case = given.case()?;
         let sealed = Sealed {
             pin: given.descriptor(key::PIN)?,
             password: given.descriptor(key::PASSWORD)?,
             seed: None,
         };
-        self.launch(&header, Object::Obligation(obligation), case, sealed, move |opened| {
+        let deed = Deed::on(Object::Obligation(obligation), case)
+            .with(key::RESET, reset)
+            .with(key::COLLECTED, collected);
+        self.launch(&header, deed, sealed, move |opened| {
             Ok(Request::Discharge {
                 obligation,
                 at: opened.presence(device),
                 collected,
+                reset,
             })
         })
         .await

@@ -387,9 +387,12 @@ pub struct RevokeArgs {
 pub struct DischargeArgs {
     /// The obligation's id, or its beginning or end
     pub obligation: String,
-    /// A fob was collected and destroyed
+    /// The device was collected and destroyed: for fobs, and for what cannot prove itself any more
     #[arg(long)]
     pub collected: bool,
+    /// Needed where a reset is owed: it takes every other passkey on the key with it
+    #[arg(long, conflicts_with = "collected")]
+    pub reset: bool,
     /// The device.
     #[command(flatten)]
     pub at: PresenceArgs,

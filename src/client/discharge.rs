@@ -20,6 +20,9 @@ pub async fn run(session: &Session, args: &DischargeArgs) -> Result<u8, Failure>
         if args.collected {
             options.insert(options::COLLECTED, Variant::Bool(true));
         }
+        if args.reset {
+            options.insert(options::RESET, Variant::Bool(true));
+        }
         presence.insert_into(&mut options)?;
         match follow::run(session, tokens.discharge(&id, &options)).await {
             Ok(ended) => break ended,

@@ -40,5 +40,5 @@ pub const UNSYNCHRONISED: &str = "unsynchronised";
 pub const RESET: &str = "reset";
 /// Do not look for the device (b).
 pub const ABSENT: &str = "absent";
-/// A fob was collected and destroyed (b).
+/// The device was collected and destroyed (b).
 pub const COLLECTED: &str = "collected";

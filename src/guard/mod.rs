@@ -118,6 +118,37 @@ pub fn standing(action: Action, object: Object, tier: Tier, why: &str) -> Grant 
     Grant::mint(Origin::Standing(why.to_owned()), action, object, None, tier, None)
 }
 
+/// What somebody asks to be admitted to, as far as it matters to who decides: it is built before any secret is read, so that
+/// it can be shown to a second person too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    object: Object,
+    case: Option<CaseId>,
+    words: Vec<&'static str>,
+}
+
+impl Deed {
+    /// The ordinary form of a method, on one object.
+    #[must_use]
+    pub fn on(object: Object, case: Option<CaseId>) -> Self {
+        Self {
+            object,
+            case,
+            words: Vec::new(),
+        }
+    }
+
+    /// With a word that makes it weightier (`reset`, `beyond-bound`), if it was said. polkit rules see it as a detail of that
+    /// name with the value `true`.
+    #[must_use]
+    pub fn with(mut self, word: &'static str, said: bool) -> Self {
+        if said {
+            self.words.push(word);
+        }
+        self
+    }
+}
+
 /// The guard at the door.
 pub struct Guard {
     connection: Connection,
@@ -198,7 +229,8 @@ impl Guard {
     ///
     /// # Errors
     /// [`Denied`]; nothing was done.
-    pub async fn admit(&self, header: &Header<'_>, object: Object, case: Option<CaseId>) -> Result<Grant, Denied> {
+    pub async fn admit(&self, header: &Header<'_>, deed: Deed) -> Result<Grant, Denied> {
+        let Deed { object, case, words } = deed;
         let (interface, member) = match (header.interface(), header.member()) {
             (Some(interface), Some(member)) => (interface.as_str(), member.as_str()),
             _ => return Err(Denied::Unmapped),
@@ -232,6 +264,7 @@ impl Guard {
                 if let Some(token) = &token {
                     details.insert("token", token);
                 }
+                details.extend(words.iter().map(|word| (*word, "true")));
                 polkit.check(header, action, &details, watch.gone()).await?;
                 Origin::Polkit(caller)
             }

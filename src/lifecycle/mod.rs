@@ -307,6 +307,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             obligation,
             at,
             collected,
-        } => settle::discharge(&act, obligation, at, collected).await,
+            reset,
+        } => settle::discharge(&act, obligation, at, settle::Words { collected, reset }).await,
     }
 }

@@ -83,8 +83,10 @@ pub enum Request {
         obligation: ObligationId,
         /// Where and with what.
         at: Presence,
-        /// A fob was collected and destroyed.
+        /// The device was collected and destroyed: a person's word.
         collected: bool,
+        /// Reset the key, by name, where that is what is owed.
+        reset: bool,
     },
 }
 

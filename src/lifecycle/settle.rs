@@ -18,12 +18,21 @@ use crate::lifecycle::recover::phase;
 use crate::lifecycle::{Lifecycle, Presence, Refusal, locate};
 use crate::types::{DeviceId, ObligationId, Secret};
 
+/// What a person says about an obligation.
+#[derive(Debug, Clone, Copy)]
+pub struct Words {
+    /// The device was collected and destroyed.
+    pub collected: bool,
+    /// The key is to be reset, by name.
+    pub reset: bool,
+}
+
 /// Settles an obligation on the device that is here now.
 ///
 /// # Errors
 /// [`Refusal::UnknownObligation`], [`Refusal::DeviceAbsent`], [`Refusal::NotTheSameDevice`]; the device's own. The obligation
 /// then stands as before.
-pub async fn discharge(act: &Act, id: ObligationId, at: Presence, collected: bool) -> Result<Outcome, Refusal> {
+pub async fn discharge(act: &Act, id: ObligationId, at: Presence, words: Words) -> Result<Outcome, Refusal> {
     act.require(Action::Revoke, &Object::Obligation(id))?;
     let obligation = act
         .house
@@ -32,13 +41,18 @@ pub async fn discharge(act: &Act, id: ObligationId, at: Presence, collected: boo
         .await?
         .filter(|obligation| obligation.discharged.is_none())
         .ok_or(Refusal::UnknownObligation)?;
-    match (&obligation.duty, collected) {
+    match (&obligation.duty, words.collected) {
         // The word of a person with the authority to revoke: the device was collected and destroyed. It is the only end for a
         // device that cannot prove itself (any more), and the journal says that it was a word.
         (_, true) => {}
         (Duty::CollectFob, false) => {
             return Err(Refusal::Invalid(
                 "a fob has no interface to prove itself by: say “collected” once it was collected and destroyed".into(),
+            ));
+        }
+        (Duty::ResetKey { .. }, false) if !words.reset => {
+            return Err(Refusal::Invalid(
+                "what is owed is a reset, which takes every other passkey on the key with it: say “reset”, too".into(),
             ));
         }
         (_, false) => {
@@ -57,7 +71,7 @@ pub async fn discharge(act: &Act, id: ObligationId, at: Presence, collected: boo
         }
     }
     act.phase(Phase::Committing, 90);
-    let (proof, more) = match collected {
+    let (proof, more) = match words.collected {
         true => (Proof::Word, Vec::new()),
         false => (Proof::Device, vec![act.end(IntentEnd::Completed)]),
     };
