@@ -275,7 +275,8 @@ async fn visit(bench: &mut Bench, cell: Cell, seed: u64) -> Came {
                 (Verb::Describe, _) => state == "active",
             };
             if (state == "active") != active {
-                return Err(format!("{state} after {end}"));
+                let story = house.story_of(&text(record, "id")).await;
+                return Err(format!("{state} after {end}\n{story}"));
             }
             let owes = owed.iter().find(|duty| text(duty, "token") == text(record, "id"));
             let holds = held(face, &body);
@@ -379,7 +380,8 @@ fn work(queue: &Mutex<VecDeque<Cell>>, findings: &Mutex<Findings>) {
         let mut came = Ok(None);
         for again in 0..TRIES {
             let kind = KINDS.iter().position(|kind| *kind == cell.kind).unwrap() as u64;
-            let seed = again * 100_000 + cell.frame * 100 + kind;
+            let subject = SUBJECTS.iter().position(|subject| *subject == cell.subject).unwrap() as u64;
+            let seed = again * 10_000_000 + subject * 1_000_000 + cell.frame * 100 + kind;
             let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(one(&bus, &mut bench, cell, seed))));
             came = ran.unwrap_or_else(|panic| {
                 bench = None;
