@@ -241,10 +241,9 @@ async fn a_verb_that_vanishes_is_told_as_a_fault_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_are_capped_by_caller_and_in_all() {
+async fn operations_are_capped_by_user() {
     let limits = Limits {
         per_caller: 2,
-        in_all: 3,
         ..Limits::default()
     };
     let world = world(limits).await;
@@ -254,14 +253,13 @@ async fn operations_are_capped_by_caller_and_in_all() {
     let (name, sentence) = refused(begin(&world.client).await);
     assert_eq!(name, ErrorName::TooManyOperations.as_str());
     assert!(sentence.contains('2'), "{sentence}");
+    // Another connection gives the same user no more places.
     let other = world.bus.connect().await;
-    begin(&other).await.expect("another caller has places of its own");
-    let third = world.bus.connect().await;
-    assert_eq!(refused(begin(&third).await).0, ErrorName::TooManyOperations.as_str());
+    assert_eq!(refused(begin(&other).await).0, ErrorName::TooManyOperations.as_str());
     // One that is over gives its place back.
     world.verbs.step().finish(Outcome::Cancelled);
-    until("a place", || world.served.open_operations() == 2).await;
-    begin(&third).await.expect("a place");
+    until("a place", || world.served.open_operations() == 1).await;
+    begin(&other).await.expect("a place");
     for (_, _, step) in world.verbs.started.lock().unwrap().iter() {
         step.finish(Outcome::Cancelled);
     }

@@ -20,7 +20,7 @@ use crate::contract::error::ErrorName;
 use crate::grant::Grant;
 use crate::guard::{CallerWatch, Denied, Guard};
 use crate::lifecycle::operation::{Details, Operation, Outcome, Phase, UserAction, View};
-use crate::types::shown::printable;
+use crate::types::shown::without_serial;
 
 /// How many operations there may be, and how long a result stays.
 #[derive(Debug, Clone, Copy)]
@@ -302,8 +302,8 @@ fn user_action(action: Option<&UserAction>) -> Dict {
     if let Ok(path) = path_of(action.device) {
         shown.put("device", path);
     }
-    shown.put("name", printable(&action.name));
-    shown.put("place", printable(&action.place));
+    shown.put("name", without_serial(&action.name, None));
+    shown.put("place", without_serial(&action.place, None));
     shown.put("until-ms", action.until.0);
     shown.put_some("tries-left", action.tries_left.map(u32::from));
     shown
@@ -425,4 +425,28 @@ impl OperationObject {
     /// desk), tries-left (u), holder-pid (u), holder (s) as far as they apply.
     #[zbus(signal)]
     async fn completed(emitter: &SignalEmitter<'_>, outcome: &str, details: Dict) -> zbus::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_by_user_and_in_all() {
+        let counts = Arc::new(watch::channel(Counts::default()).0);
+        let limits = Limits {
+            per_caller: 2,
+            in_all: 3,
+            ..Limits::default()
+        };
+        let take = |uid| Place::take(&counts, &limits, uid);
+        let first = [take(1000).unwrap(), take(1000).unwrap()];
+        assert!(take(1000).is_err(), "two for each user");
+        let other = take(1001).unwrap();
+        assert!(take(1002).is_err(), "three in all");
+        drop(other);
+        let third = take(1002).unwrap();
+        drop((first, third));
+        assert_eq!(counts.borrow().open(), 0);
+    }
 }
