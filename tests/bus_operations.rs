@@ -107,7 +107,7 @@ async fn the_owner_is_told_and_nobody_else() {
         kind: UserActionKind::Touch,
         device: DeviceId(1),
         name: "ACME Key".to_owned(),
-        place: "reader ACME (70D7E2EE) 00 00".to_owned(),
+        place: "reader ACME 00 00".to_owned(),
         until: UnixMillis(1_700_000_000_000),
         tries_left: Some(8),
     });
@@ -241,32 +241,33 @@ async fn a_verb_that_vanishes_is_told_as_a_fault_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_are_capped_by_caller_and_in_all() {
-    let limits = Limits {
-        per_caller: 2,
-        in_all: 3,
-        ..Limits::default()
-    };
-    let world = world(limits).await;
-    for _ in 0..2 {
+async fn operations_are_capped_by_user_and_in_all() {
+    for (per_caller, in_all, says) in [(2, 3, "this user has 2"), (3, 2, "in all")] {
+        let limits = Limits {
+            per_caller,
+            in_all,
+            ..Limits::default()
+        };
+        let world = world(limits).await;
+        let other = world.bus.connect().await;
         begin(&world.client).await.expect("an operation");
+        begin(&other).await.expect("another one");
+        // More connections give one user no more places.
+        for client in [&world.client, &other, &world.bus.connect().await] {
+            let (name, sentence) = refused(begin(client).await);
+            assert_eq!(name, ErrorName::TooManyOperations.as_str());
+            assert!(sentence.contains(says), "{sentence}");
+        }
+        // One that is over gives its place back.
+        world.verbs.step().finish(Outcome::Cancelled);
+        until("a place", || world.served.open_operations() == 1).await;
+        begin(&other).await.expect("a place");
+        for (_, _, step) in world.verbs.started.lock().unwrap().iter() {
+            step.finish(Outcome::Cancelled);
+        }
+        within("the last one ending", world.served.drained()).await;
+        assert_eq!(world.served.open_operations(), 0);
     }
-    let (name, sentence) = refused(begin(&world.client).await);
-    assert_eq!(name, ErrorName::TooManyOperations.as_str());
-    assert!(sentence.contains('2'), "{sentence}");
-    let other = world.bus.connect().await;
-    begin(&other).await.expect("another caller has places of its own");
-    let third = world.bus.connect().await;
-    assert_eq!(refused(begin(&third).await).0, ErrorName::TooManyOperations.as_str());
-    // One that is over gives its place back.
-    world.verbs.step().finish(Outcome::Cancelled);
-    until("a place", || world.served.open_operations() == 2).await;
-    begin(&third).await.expect("a place");
-    for (_, _, step) in world.verbs.started.lock().unwrap().iter() {
-        step.finish(Outcome::Cancelled);
-    }
-    within("the last one ending", world.served.drained()).await;
-    assert_eq!(world.served.open_operations(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
