@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,8 @@ use claviger::link::watch::Source;
 use claviger::link::{CardLink, Face, LinkError, LinkEvent, Opener};
 use claviger::types::DeviceId;
 
-const SOON: Duration = Duration::from_secs(10);
+/// Far longer than anything here takes, also on a machine that is busy with other things.
+const SOON: Duration = Duration::from_secs(20);
 const HOME: &str = "CLAVIGER_TEST_PCSCD";
 const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 /// As a contactless reader makes it up (PC/SC part 3 section 3.1.3.2.3), with six historical bytes.
@@ -80,7 +82,21 @@ impl Pcscd {
         }
     }
 
+    /// Starts it and waits until it listens to its clients, which is a moment after its reader listens for cards.
     fn start(&mut self) {
+        self.launch();
+        self.until_it_listens();
+    }
+
+    fn until_it_listens(&self) {
+        let begun = Instant::now();
+        while let Err(error) = UnixStream::connect(self.home.join("run/pcscd.comm")) {
+            assert!(begun.elapsed() < SOON, "pcscd: {error}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn launch(&mut self) {
         fs::create_dir_all("/run/pcscd").expect("mount point");
         let script = "mount --bind \"$0/run\" /run/pcscd && exec /usr/sbin/pcscd --foreground --config \"$0/conf\"";
         let child = Command::new("setpriv")
@@ -236,11 +252,20 @@ fn switches() -> u64 {
         .sum()
 }
 
-fn assert_asleep(what: &str) {
-    thread::sleep(Duration::from_millis(300));
+/// How often the watcher's thread ran within two seconds.
+fn stirs() -> u64 {
     let before = switches();
     thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches() - before, 0, "the watcher must sleep {what}");
+    switches() - before
+}
+
+/// The watcher comes to rest, and then stays there.
+fn assert_asleep(what: &str) {
+    let begun = Instant::now();
+    while stirs() > 0 {
+        assert!(begun.elapsed() < SOON, "the watcher finds no rest {what}");
+    }
+    assert_eq!(stirs(), 0, "the watcher must sleep {what}");
 }
 
 #[test]
@@ -249,8 +274,6 @@ fn cards_come_and_go_and_are_held_alone() {
         return;
     };
     pcscd.start();
-    let card = pcscd.insert();
-    card.remove();
     let world = Watched::start();
     world.service(true);
     assert!(matches!(world.event(), LinkEvent::Settled));
@@ -377,10 +400,11 @@ fn a_pcscd_that_dies_is_survived() {
         assert_eq!(world.open(&face, SOON).map(drop), Err(LinkError::NoService));
         drop(card);
     }
-    // The dead one's socket file is still there; the last quick attempt comes after some three seconds.
-    thread::sleep(Duration::from_secs(4));
+    // The dead one's socket file is still there; the last quick attempt comes after some three seconds, and the longest
+    // pause between two is shorter than what counts as rest.
     assert_asleep("beside a dead socket");
-    let begun = Instant::now();
     world.source.stop();
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    // The watcher heard it: its sink is gone.
+    let end = world.events.recv_timeout(SOON);
+    assert!(matches!(end, Err(mpsc::RecvTimeoutError::Disconnected)), "{end:?}");
 }

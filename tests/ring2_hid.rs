@@ -53,12 +53,24 @@ impl Desk {
         let bed = testbed(&host);
         let world = world(&host, KEYS, Some(&bed), None);
         let daemon = Daemon::start(&host, SECTIONS, &bed.environment());
-        Some(Self {
+        let desk = Self {
             daemon,
             world,
             bed,
             host,
+        };
+        desk.first_key_shown().await;
+        Some(desk)
+    }
+
+    /// Waits until the key that was there from the start is on the bus, which is a moment after the daemon is ready.
+    async fn first_key_shown(&self) {
+        within("the first key coming onto the bus", async {
+            while !self.devices().await.contains_key("USB port 1-1") {
+                tokio::task::yield_now().await;
+            }
         })
+        .await;
     }
 
     async fn objects(&self) -> ObjectManagerProxy<'static> {

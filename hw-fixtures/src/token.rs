@@ -331,10 +331,15 @@ impl Token {
         self.body().tape.armed().to_vec()
     }
 
-    /// Disarms every fault and ends what they left behind.
+    /// Disarms every fault and ends what they left behind; a frame that a delay holds back goes on at once.
     pub fn clear_faults(&self) {
         self.body().tape.clear();
         self.wake();
+    }
+
+    /// Whether the delay that struck last still holds.
+    pub(crate) fn is_delaying(&self) -> bool {
+        self.body().tape.is_delaying()
     }
 
     /// When this token wants [`Self::turn`] called again without an event.

@@ -601,14 +601,25 @@ impl Running {
         self.path.as_str()
     }
 
-    pub async fn cancel(&self) -> zbus::Result<()> {
-        let operation = Operation1Proxy::builder(&self.client)
+    async fn operation(&self) -> Operation1Proxy<'static> {
+        Operation1Proxy::builder(&self.client)
             .path(self.path.clone())
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await
-            .expect("a proxy");
-        within("Cancel", operation.cancel()).await
+            .expect("a proxy")
+    }
+
+    pub async fn cancel(&self) -> zbus::Result<()> {
+        within("Cancel", self.operation().await.cancel()).await
+    }
+
+    /// The phase it is in.
+    #[allow(dead_code, reason = "not every program that runs operations asks")]
+    pub async fn phase(&self) -> String {
+        within("Phase", self.operation().await.phase())
+            .await
+            .expect("the phase")
     }
 
     pub async fn end(mut self) -> End {

@@ -25,6 +25,8 @@ pub struct Tape {
     frames: Vec<Direction>,
     armed: Vec<Armed>,
     aftermath: Aftermath,
+    /// A delay has struck and was not called off.
+    delaying: bool,
     /// A continuation after this message's start is lost.
     cut_message: bool,
     last_response: Vec<u8>,
@@ -39,6 +41,7 @@ impl Tape {
             frames: Vec::new(),
             armed: Vec::new(),
             aftermath: Aftermath::None,
+            delaying: false,
             cut_message: false,
             last_response: Vec::new(),
             entropy,
@@ -55,6 +58,7 @@ impl Tape {
     pub fn replug(&mut self) {
         self.record();
         self.aftermath = Aftermath::None;
+        self.delaying = false;
         self.cut_message = false;
         self.last_response.clear();
     }
@@ -64,16 +68,22 @@ impl Tape {
         self.armed.push(Armed { fault, struck: None });
     }
 
-    /// Disarms everything and ends what faults left behind.
+    /// Disarms everything and ends what faults left behind; a frame that is held back goes on at once.
     pub fn clear(&mut self) {
         self.armed.clear();
         self.aftermath = Aftermath::None;
+        self.delaying = false;
         self.cut_message = false;
     }
 
     /// What is armed, and what of it has struck.
     pub fn armed(&self) -> &[Armed] {
         &self.armed
+    }
+
+    /// Whether the delay that struck last still holds; [`Self::clear`] ends it.
+    pub fn is_delaying(&self) -> bool {
+        self.delaying
     }
 
     /// How many frames have passed.
@@ -163,7 +173,10 @@ impl Tape {
                 self.aftermath = Aftermath::Silent;
                 Passage::Lost
             }
-            (FaultKind::Delay(ms), frame) => Passage::Late(ms, frame),
+            (FaultKind::Delay(ms), frame) => {
+                self.delaying = true;
+                Passage::Late(ms, frame)
+            }
             (kind, Frame::Hid(report)) => self.strike_report(kind, direction, report, now),
             (kind, Frame::Card(apdu)) => Passage::Deliver(Frame::Card(self.strike_apdu(kind, direction, apdu))),
         }
@@ -300,6 +313,20 @@ mod tests {
             tape.pass(Direction::In, report(0x86), 0),
             Passage::Deliver(report(0x86))
         );
+    }
+
+    #[test]
+    fn a_delay_holds_until_it_is_cleared() {
+        let mut tape = tape();
+        tape.arm(Fault::at(1, FaultKind::Delay(60_000)));
+        assert!(!tape.is_delaying());
+        assert_eq!(
+            tape.pass(Direction::Out, report(0x86), 0),
+            Passage::Late(60_000, report(0x86))
+        );
+        assert!(tape.is_delaying());
+        tape.clear();
+        assert!(!tape.is_delaying());
     }
 
     #[test]

@@ -168,10 +168,10 @@ impl Pump {
         }
     }
 
-    /// A delay is a fault on purpose; only pulling the token out cuts it short.
+    /// A delay is a fault on purpose; only pulling the token out and clearing its faults cut it short.
     fn wait(&self, ms: Millis) {
         let until = Instant::now() + Duration::from_millis(ms);
-        while Instant::now() < until && !self.gone.load(Ordering::SeqCst) {
+        while Instant::now() < until && !self.gone.load(Ordering::SeqCst) && self.token.is_delaying() {
             std::thread::sleep(Duration::from_millis(2).min(until.saturating_duration_since(Instant::now())));
         }
     }

@@ -8,7 +8,8 @@ use super::*;
 use crate::link::{FaceKind, UsbIds};
 use crate::types::{DeviceId, Reality};
 
-const SOON: Duration = Duration::from_secs(5);
+/// Far longer than anything here takes, also on a machine that is busy with other things.
+const SOON: Duration = Duration::from_secs(20);
 const HELLO: &str = r#"{"protocol":1,"name":"Key","manufacturer":"ACME","vendor_id":4660,"product_id":2,
     "serial":"S1","place":"sim-1","faces":["hid","card"],"contactless":false}"#;
 
@@ -71,10 +72,14 @@ impl Simulator {
     }
 
     fn send(&mut self, kind: u8, payload: &[u8]) {
+        self.try_send(kind, payload).expect("write");
+    }
+
+    fn try_send(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
         let mut frame = u32::try_from(payload.len() + 1).expect("short").to_be_bytes().to_vec();
         frame.push(kind);
         frame.extend_from_slice(payload);
-        self.0.write_all(&frame).expect("write");
+        self.0.write_all(&frame)
     }
 
     fn receive(&mut self) -> (u8, Vec<u8>) {
@@ -86,8 +91,10 @@ impl Simulator {
     }
 
     fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0))
-            || matches!(self.0.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::ConnectionReset)
+        match self.0.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
     }
 
     fn refusal(&mut self) -> String {
@@ -244,7 +251,8 @@ fn the_sixty_fifth_is_refused_and_a_place_is_free_again_afterwards() {
     loop {
         // The place is given back a moment after the last event.
         let mut simulator = Simulator::connect(&bed.path());
-        simulator.send(0x01, HELLO.as_bytes());
+        // Who is refused is hung up on, perhaps before the greeting is out; the reason lies there to be read all the same.
+        let _ = simulator.try_send(0x01, HELLO.as_bytes());
         match simulator.receive().0 {
             0x02 => break,
             _ => assert!(Instant::now() < deadline),
