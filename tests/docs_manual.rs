@@ -278,3 +278,37 @@ fn every_dependency_has_a_licence_that_is_allowed() {
         assert!(met(licence, &allowed), "{} is licensed “{licence}”", package["name"]);
     }
 }
+
+/// Every event that the verbs write is explained, and nothing is explained that is not written.
+#[test]
+fn every_event_of_the_journal_is_documented() {
+    fn literals(directory: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                literals(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.extend(text.split('"').filter(|word| is_event(word)).map(str::to_owned));
+        }
+    }
+    fn is_event(word: &str) -> bool {
+        word.split_once('.').is_some_and(|(thing, what)| {
+            ["token", "test", "resync", "obligation", "operation"].contains(&thing)
+                && !what.is_empty()
+                && what.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        })
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut written = std::collections::BTreeSet::new();
+    literals(&root.join("src/lifecycle"), &mut written);
+    let page = std::fs::read_to_string(root.join("docs/journal.md")).unwrap();
+    let table = page.split("## Events").nth(1).unwrap().split("\n## ").next().unwrap();
+    let explained = table
+        .split('`')
+        .filter(|word| is_event(word))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(written, explained);
+}
