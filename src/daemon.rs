@@ -247,6 +247,7 @@ async fn run(
     let standing = standing(Action::Revoke, Object::Whole, Tier::Revoke, "the daemon was restarted");
     lifecycle.recover(&standing).await.map_err(StartError::Recovery)?;
     devices.settled().await;
+    served.devices_shown().await;
     served.set_ready(true).await.map_err(lost)?;
     notify(&[NotifyState::Ready, NotifyState::Status("ready")]);
     // The head in the log is a witness outside the ledger: a ledger that is put back whole no longer agrees with it.

@@ -1,10 +1,10 @@
 //! `org.claviger.Device1`, and how devices come and go on the bus.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use zbus::message::Header;
 use zbus::{Connection, interface};
 
@@ -48,6 +48,8 @@ pub(super) struct Devices {
     connection: Connection,
     desk: Arc<Desk>,
     shown: HashMap<DeviceId, Arc<Mutex<Shown>>>,
+    /// Which devices are on the bus, for those who wait for one to be.
+    exported: watch::Sender<HashSet<DeviceId>>,
 }
 
 impl Devices {
@@ -56,7 +58,13 @@ impl Devices {
             connection: connection.clone(),
             desk,
             shown: HashMap::new(),
+            exported: watch::Sender::default(),
         }
+    }
+
+    /// Tells which devices are on the bus.
+    pub(super) fn exported(&self) -> watch::Receiver<HashSet<DeviceId>> {
+        self.exported.subscribe()
     }
 
     /// Follows the registry until it is gone. What was missed (a flood of events) is made good from the list.
@@ -113,6 +121,9 @@ impl Devices {
         let path = path_of(view.id).map_err(|error| zbus::Error::Failure(error.to_string()))?;
         self.connection.object_server().at(path, object).await?;
         self.shown.insert(view.id, cell);
+        self.exported.send_modify(|ids| {
+            ids.insert(view.id);
+        });
         Ok(())
     }
 
@@ -153,6 +164,9 @@ impl Devices {
         if self.shown.remove(&id).is_none() {
             return;
         }
+        self.exported.send_modify(|ids| {
+            ids.remove(&id);
+        });
         let Ok(path) = path_of(id) else { return };
         if let Err(error) = self.connection.object_server().remove::<DeviceObject, _>(path).await {
             tracing::warn!(%error, device = %id, "a device that left could not be taken off the bus");

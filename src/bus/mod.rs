@@ -17,11 +17,12 @@ mod secret_fd;
 mod tokens;
 mod values;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 use zbus::Connection;
 use zbus::fdo::{ObjectManager, RequestNameFlags, RequestNameReply};
@@ -126,10 +127,14 @@ impl Desk {
     }
 }
 
+/// How long the bus may take to show what is plugged in.
+const SHOWING: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// The objects, while they are served. Dropping it ends the tasks that keep them up to date.
 pub struct Served {
     connection: Connection,
     desk: Arc<Desk>,
+    exported: watch::Receiver<HashSet<DeviceId>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -146,6 +151,16 @@ impl Served {
             .interface::<_, Manager>(ROOT_PATH)
             .await?;
         manager.get().await.ready_changed(manager.signal_emitter()).await
+    }
+
+    /// Waits until every device that is plugged in now is on the bus, so that who starts when we are ready finds them all. A device
+    /// that cannot be shown is not waited for longer than two seconds.
+    pub async fn devices_shown(&self) {
+        let mut exported = self.exported.clone();
+        let all = exported.wait_for(|ids| self.desk.verbs.devices().iter().all(|view| ids.contains(&view.id)));
+        if tokio::time::timeout(SHOWING, all).await.is_err() {
+            tracing::warn!("not every device could be shown on the bus");
+        }
     }
 
     /// Operations that are not over.
@@ -201,6 +216,7 @@ pub async fn serve(
     server.at(ROOT_PATH, Manager::new(Arc::clone(&desk))).await?;
     server.at(TOKENS_PATH, Tokens::new(Arc::clone(&desk))).await?;
     let devices = Devices::new(connection, Arc::clone(&desk));
+    let exported = devices.exported();
     let events = verbs.device_events();
     let obligations = verbs.obligations_seen();
     let tasks = vec![
@@ -210,6 +226,7 @@ pub async fn serve(
     Ok(Served {
         connection: connection.clone(),
         desk,
+        exported,
         tasks,
     })
 }
