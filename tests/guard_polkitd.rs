@@ -119,7 +119,7 @@ async fn part_of_a_client() {
 /// A world with the real polkitd and the example rules; `None`, and a line that says so, where that cannot be.
 async fn world() -> Option<(World, Polkitd)> {
     if let Some(why) = missing() {
-        println!("real polkitd: skipped, {why}");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("real polkitd: skipped, {why}\n"));
         return None;
     }
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/polkit/50-claviger-helpdesk.rules.example");

@@ -39,7 +39,10 @@ async fn played(mut command: Command) {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_not_admitted() {
     if !nix::unistd::Uid::effective().is_root() {
-        println!("skipped: becoming another user needs root");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: becoming another user needs root\n"),
+        );
         return;
     }
     let world = World::session().await;

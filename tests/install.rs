@@ -189,7 +189,10 @@ fn the_unit_is_sound_and_hardened() {
     let analyze = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).arg(&unit).output();
     // Exposure is told in tenths: 2.0 at most.
     let Ok(security) = analyze(&["security", "--offline=true", "--no-pager", "--threshold=20"]) else {
-        println!("unit: skipped, no systemd-analyze");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("unit: skipped, no systemd-analyze\n"),
+        );
         return;
     };
     let said = String::from_utf8_lossy(&security.stdout);

@@ -30,7 +30,10 @@ fn inside(test: &str) -> Option<Pcscd> {
         return Some(Pcscd::new(Path::new(&home)));
     }
     if !nix::unistd::geteuid().is_root() || !Path::new(DRIVER).exists() || !Path::new("/usr/sbin/pcscd").exists() {
-        println!("ring 2, cards: skipped, needs root, pcscd and vsmartcard-vpcd");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("ring 2, cards: skipped, needs root, pcscd and vsmartcard-vpcd\n"),
+        );
         return None;
     }
     let home = tempfile::tempdir().expect("directory");

@@ -21,7 +21,10 @@ fn inside(test: &str) -> bool {
         return true;
     }
     if !Path::new("/usr/bin/umockdev-wrapper").exists() {
-        println!("ring 2, HID: skipped, no umockdev");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("ring 2, HID: skipped, no umockdev\n"),
+        );
         return false;
     }
     let directory = tempfile::tempdir().expect("directory");

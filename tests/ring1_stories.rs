@@ -817,7 +817,10 @@ impl SmallDisk {
         match mounted {
             Ok(status) if status.success() => Some(Self(at.to_owned())),
             _ => {
-                println!("ring 1: full disk and read-only disk skipped, mounting needs root");
+                let _ = std::io::Write::write_fmt(
+                    &mut std::io::stderr(),
+                    format_args!("ring 1: full disk and read-only disk skipped, mounting needs root\n"),
+                );
                 None
             }
         }

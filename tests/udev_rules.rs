@@ -172,7 +172,10 @@ fn udev_would_read_the_rules() {
         String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
     });
     if version < 254 {
-        println!("udevadm verify: skipped, it came with udev 254 (here: {version})");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("udevadm verify: skipped, it came with udev 254 (here: {version})\n"),
+        );
         return;
     }
     let verified = Command::new("udevadm")
@@ -204,7 +207,10 @@ fn udev_gives_keys_to_the_daemon_and_nothing_else() {
         std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join(tool).exists())
     };
     if !nix::unistd::geteuid().is_root() || !tools.iter().all(there) {
-        println!("udev over the rules: skipped, it needs root and {}", tools.join(", "));
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("udev over the rules: skipped, it needs root and {}\n", tools.join(", ")),
+        );
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -226,7 +232,10 @@ fn udev_gives_keys_to_the_daemon_and_nothing_else() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         if said.contains("Operation not permitted") {
-            println!("udev over the rules: skipped, no mount namespace here");
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("udev over the rules: skipped, no mount namespace here\n"),
+            );
             return;
         }
         let answers: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)

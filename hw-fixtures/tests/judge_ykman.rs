@@ -103,7 +103,7 @@ fn ykman() -> Option<PathBuf> {
         let pip = place.join("bin/pip");
         let installed = Command::new(pip).args(["-q", "install", "yubikey-manager"]).status();
         if !made.is_ok_and(|status| status.success()) || !installed.is_ok_and(|status| status.success()) {
-            eprintln!("ykman oath: skipped, PyPI's yubikey-manager cannot be installed");
+            judge::skipped("ykman oath", "PyPI's yubikey-manager cannot be installed");
             return None;
         }
     }

@@ -14,7 +14,10 @@ async fn desk(fake: &Fake, args: &[&str]) -> Option<Output> {
         .stderr(Stdio::null())
         .status();
     if !probe.is_ok_and(|status| status.success()) {
-        println!("example client: skipped, no /usr/bin/python3 with python3-dbus and python3-gi");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("example client: skipped, no /usr/bin/python3 with python3-dbus and python3-gi\n"),
+        );
         return None;
     }
     let mut command = tokio::process::Command::new("/usr/bin/python3");

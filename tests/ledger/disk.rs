@@ -94,7 +94,10 @@ async fn a_bad_key_is_refused_with_a_sentence() {
         assert!(key_refusal(dir.path()).await.contains("belongs to uid 65534"));
         fs::remove_file(&key).unwrap();
     } else {
-        println!("a key of another owner: skipped, needs root");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("a key of another owner: skipped, needs root\n"),
+        );
     }
     // A credential's mode is systemd's affair.
     fs::write(&key, &good).unwrap();
@@ -219,7 +222,10 @@ struct Mount(tempfile::TempDir);
 impl Mount {
     fn small() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            println!("full and read-only disk: skipped, needs root");
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("full and read-only disk: skipped, needs root\n"),
+            );
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -228,7 +234,10 @@ impl Mount {
             .arg(dir.path())
             .status();
         if !done.is_ok_and(|status| status.success()) {
-            println!("full and read-only disk: skipped, mount is not permitted");
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("full and read-only disk: skipped, mount is not permitted\n"),
+            );
             return None;
         }
         Some(Self(dir))
