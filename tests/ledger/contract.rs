@@ -330,3 +330,41 @@ async fn commits_that_share_a_transaction_do_not_share_their_fate() {
     assert_eq!(ledger.token(record.id).await.unwrap().unwrap().failures, 40);
     assert_eq!(ledger.verify().await.unwrap().findings, []);
 }
+
+#[tokio::test]
+async fn guesses_made_at_once_count_as_guesses_made_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    let token = fob("S-1");
+    let id = token.id;
+    ledger.commit(event(1), vec![insert(&token, None)]).await.unwrap();
+    let below = |limit| Mutation::RequireFailuresBelow { token: id, limit };
+    ledger.commit(event(2), vec![below(1)]).await.unwrap();
+    ledger
+        .commit(event(3), vec![Mutation::Fail { token: id }])
+        .await
+        .unwrap();
+    let refused = ledger
+        .commit(
+            event(4),
+            vec![
+                below(1),
+                Mutation::Seen {
+                    token: id,
+                    seen: UnixMillis(4),
+                },
+            ],
+        )
+        .await;
+    assert_eq!(refused, Err(LedgerError::Stale("count of failures")));
+    assert_eq!(
+        ledger.token(id).await.unwrap().unwrap().failures,
+        1,
+        "nothing of it was written"
+    );
+    ledger
+        .commit(event(5), vec![Mutation::Pardon { token: id }])
+        .await
+        .unwrap();
+    ledger.commit(event(6), vec![below(1)]).await.unwrap();
+}
