@@ -25,7 +25,7 @@ mod joint;
 mod single;
 
 pub use counter::{CounterVerdict, accept_counter, search_counters};
-pub use joint::{Refusal, ResyncVerdict, search_codes};
+pub use joint::{Refusal, ResyncVerdict, accept_next, search_codes};
 pub use single::{Verdict, accept_one};
 
 use crate::codec::oath::OathParameters;
