@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::codec::oath::{Code, Generator, MAX_CODES};
-use crate::ledger::{Mutation, TokenRecord};
+use crate::codec::oath::{Code, Generator, MAX_CODES, OathParameters};
+use crate::ledger::{Factor, Mutation, TokenRecord};
 use crate::lifecycle::Refusal;
-use crate::lifecycle::resync::{drift_of, parameters_of};
-use crate::resync::{Policy, ResyncVerdict, Verdict, accept_next, accept_one};
-use crate::types::{Secret, TokenId, UnixMillis};
+use crate::resync::{
+    CounterVerdict, DriftState, Policy, ResyncVerdict, TEST_LOOK_AHEAD, Verdict, accept_counter, accept_next,
+    accept_one,
+};
+use crate::types::{DriftSource, Secret, TokenId, UnixMillis};
 
 /// A code with the time at which it reached us.
 pub type Received = (Code, UnixMillis);
@@ -49,6 +51,7 @@ impl Pass {
             to: self.to,
             offset_ms: self.offset_ms,
             seen: self.seen,
+            source: self.measured.then_some(DriftSource::Test),
         }
     }
 }
@@ -68,9 +71,12 @@ pub fn judge(
     now: UnixMillis,
     synchronised: bool,
 ) -> Result<Judgement, Refusal> {
-    let parameters = parameters_of(record)?;
+    let (parameters, factor) = parameters_of(record)?;
     let generator =
         Generator::new(seed, parameters).map_err(|_| Refusal::Internal("the sealed seed cannot be used"))?;
+    if factor == Factor::Event {
+        return Ok(count(record, &generator, code, now));
+    }
     let (state, policy) = (drift_of(record), Policy::default());
     let (to, offset_ms) = match accept_one(&state, &generator, code, now, &policy) {
         Verdict::Accepted { step, new_offset_ms } => (step, new_offset_ms),
@@ -106,6 +112,53 @@ pub fn judge(
         }
     };
     Ok(Judgement::Passed(pass))
+}
+
+/// One code of a token that counts: no clock is involved, and none is learned.
+fn count(record: &TokenRecord, generator: &Generator, code: &Code, now: UnixMillis) -> Judgement {
+    match accept_counter(generator, next_counter(record), code, TEST_LOOK_AHEAD) {
+        CounterVerdict::Accepted { counter, .. } => Judgement::Passed(Pass {
+            to: counter,
+            offset_ms: record.offset_ms,
+            seen: now,
+            measured: false,
+        }),
+        CounterVerdict::Rejected => Judgement::Rejected,
+    }
+}
+
+/// The least counter that may be used: one past the last used one (RFC 4226 section 7.2).
+#[must_use]
+pub fn next_counter(record: &TokenRecord) -> u64 {
+    record.watermark.map_or(0, |used| used.saturating_add(1))
+}
+
+/// Parameters and moving factor out of a record; a token that counts has a time step without meaning.
+///
+/// # Errors
+/// [`Refusal::Internal`] when the record is none of a token with codes.
+pub fn parameters_of(record: &TokenRecord) -> Result<(OathParameters, Factor), Refusal> {
+    let oath = record
+        .binding
+        .oath()
+        .ok_or(Refusal::Internal("not the record of a token with codes"))?;
+    let period_s = match oath.factor {
+        Factor::Time { period_s } => period_s,
+        Factor::Event => OathParameters::default().period_s(),
+    };
+    let parameters = OathParameters::new(oath.algorithm, oath.digits, period_s)
+        .map_err(|_| Refusal::Internal("the record's parameters are out of range"))?;
+    Ok((parameters, oath.factor))
+}
+
+/// What is known of a token's clock.
+#[must_use]
+pub const fn drift_of(record: &TokenRecord) -> DriftState {
+    DriftState {
+        offset_ms: record.offset_ms,
+        watermark_step: record.watermark,
+        last_seen: record.last_seen,
+    }
 }
 
 /// How long a code waits for the next one of its token, in milliseconds.

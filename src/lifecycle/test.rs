@@ -6,11 +6,10 @@ use crate::grant::{Action, Object};
 use crate::ledger::{LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::card::{CardBody, prove, with_applet};
-use crate::lifecycle::code::{Judgement, judge};
+use crate::lifecycle::code::{Judgement, judge, parameters_of};
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
-use crate::lifecycle::resync::parameters_of;
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
 
@@ -28,7 +27,11 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
     let record = act.token(token).await?;
     must_be_active(&record)?;
     match record.kind {
-        TokenKind::Fob => test_fob(act, &record, code).await,
+        TokenKind::Fob | TokenKind::NfcFob | TokenKind::App => test_fob(act, &record, code).await,
+        TokenKind::RecoveryCodes => Err(Refusal::WrongKind {
+            kind: record.kind,
+            verb: "tested",
+        }),
         TokenKind::OathCard => test_card(act, &record, at).await,
         TokenKind::Fido2 => test_key(act, &record, at).await,
     }
@@ -37,7 +40,7 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
 /// A fob may be pending: it was registered without codes. Its first code alone then never passes.
 fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
     match (record.kind, record.state) {
-        (_, TokenState::Active) | (TokenKind::Fob, TokenState::Pending) => Ok(()),
+        (_, TokenState::Active) | (TokenKind::Fob | TokenKind::NfcFob | TokenKind::App, TokenState::Pending) => Ok(()),
         (_, is) => Err(LedgerError::WrongState {
             is,
             needs: TokenState::Active.to_string(),
@@ -49,7 +52,7 @@ fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
 async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Result<Outcome, Refusal> {
     let code =
         code.ok_or_else(|| Refusal::Invalid("a fob is tested by the code on its display: give “code”".into()))?;
-    let parameters = parameters_of(record)?;
+    let (parameters, _) = parameters_of(record)?;
     let code = parse_code(&code, &parameters, 0)?;
     if record.failures >= SOFT_LIMIT {
         return Err(Refusal::Locked);
@@ -57,13 +60,15 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
     act.phase(Phase::Proving, 40);
     let seed = act.house.ledger().seed(record.id).await?;
     let now = act.house.clock().now();
-    // A pending fob has no clock that a test could speak of: its first codes are for a resync.
-    let earlier = match record.state {
-        TokenState::Active => act.house.waiting().take(record.id, now),
-        _ => Vec::new(),
+    // A pending fob has no clock that a test could speak of: its first codes are for a resync, whatever they are.
+    let (earlier, judgement) = if record.state == TokenState::Active {
+        let earlier = act.house.waiting().take(record.id, now);
+        let synchronised = act.house.clock().synchronised();
+        let judgement = judge(record, &seed, &code, &earlier, now, synchronised)?;
+        (earlier, judgement)
+    } else {
+        (Vec::new(), Judgement::NextCode)
     };
-    let synchronised = act.house.clock().synchronised();
-    let judgement = judge(record, &seed, &code, &earlier, now, synchronised)?;
     act.phase(Phase::Committing, 80);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
     match judgement {
@@ -96,7 +101,9 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
         }
         // Does not depend on the code, and so tells nothing of it; still counted, so that it is no free try.
         Judgement::NextCode => {
-            act.house.waiting().keep(record.id, vec![(code, now)]);
+            if record.state == TokenState::Active {
+                act.house.waiting().keep(record.id, vec![(code, now)]);
+            }
             Err(failed(act, record.id, Refusal::NeedsResync).await)
         }
     }
