@@ -11,6 +11,7 @@ use crate::device::DeviceError;
 use crate::guard::Denied;
 use crate::ledger::LedgerError;
 use crate::lifecycle::Refusal;
+use crate::lifecycle::advice::Advice;
 use crate::lifecycle::operation::TooLate;
 use crate::link::Holder;
 
@@ -120,6 +121,8 @@ pub struct Failure {
     pub tries_left: Option<u8>,
     /// Who has the device.
     pub holder: Option<Holder>,
+    /// What was found out about the cause, the likeliest first.
+    pub advice: Vec<Advice>,
 }
 
 impl Failure {
@@ -129,6 +132,7 @@ impl Failure {
             message: message.into(),
             tries_left: None,
             holder: None,
+            advice: Vec::new(),
         }
     }
 
@@ -142,6 +146,18 @@ impl Failure {
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
+        }
+        if !self.advice.is_empty() {
+            let names: Vec<String> = self.advice.iter().map(|advice| advice.name().to_owned()).collect();
+            let desk: Vec<String> = self.advice.iter().map(|advice| advice.for_desk()).collect();
+            let subject: Vec<String> = self
+                .advice
+                .iter()
+                .map(|advice| advice.for_subject().to_owned())
+                .collect();
+            details.put("advice", names);
+            details.put("advice-desk", desk);
+            details.put("advice-subject", subject);
         }
         details
     }
@@ -175,6 +191,14 @@ impl From<&Refusal> for Failure {
             Refusal::Ambiguous => E::DeviceAmbiguous,
             Refusal::NotTheSameDevice => E::DeviceMismatch,
             Refusal::CodeRejected => E::CodeRejected,
+            Refusal::Advised { refusal, advice } => {
+                return Self {
+                    advice: advice.clone(),
+                    ..Self::from(refusal.as_ref())
+                };
+            }
+            Refusal::TooManyAttempts => E::TooManyAttempts,
+            Refusal::NothingToUndo => E::NothingToUndo,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {
@@ -219,6 +243,7 @@ fn device(error: &DeviceError) -> Failure {
                 message: busy(holder.as_ref()),
                 tries_left: None,
                 holder: holder.clone(),
+                advice: Vec::new(),
             };
         }
         DeviceError::Permission(_) => (
@@ -237,6 +262,7 @@ fn device(error: &DeviceError) -> Failure {
                 message: format!("wrong PIN{}", tries(tries_left)),
                 tries_left: *tries_left,
                 holder: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
@@ -248,6 +274,7 @@ fn device(error: &DeviceError) -> Failure {
                 ),
                 tries_left: *tries_left,
                 holder: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::PinBlocked => {
@@ -258,6 +285,7 @@ fn device(error: &DeviceError) -> Failure {
                         .to_owned(),
                 tries_left: Some(0),
                 holder: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::UvBlocked => (

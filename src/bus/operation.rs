@@ -328,6 +328,8 @@ fn facts(details: &Details) -> Dict {
         oath_name,
         offset_s,
         shift_s,
+        offset_before_s,
+        skipped,
         unsettled,
     } = details;
     let mut told = Dict::new();
@@ -338,6 +340,8 @@ fn facts(details: &Details) -> Dict {
     told.put_some("oath-name", oath_name.clone());
     told.put_some("offset-s", *offset_s);
     told.put_some("shift-s", *shift_s);
+    told.put_some("offset-before-s", *offset_before_s);
+    told.put_some("skipped", *skipped);
     if let Some(refusal) = unsettled {
         told.extend(Failure::from(refusal.as_ref()).details());
     }
