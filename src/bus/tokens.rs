@@ -74,9 +74,10 @@ fn cursor(cursor: String) -> Result<Option<String>, BusError> {
 #[interface(name = "org.claviger.Tokens1")]
 impl Tokens {
     /// One token. [inspect]
-    /// token: id, kind, state, reality, model, subject, serial, label (s each), revoke-reason (s, once revoked), offset-ms (x),
-    /// watermark (t), sign-count (u), failures (u), last-seen-ms, created-ms, updated-ms (x), rp-id, credential-id, aaguid,
-    /// oath-name, algorithm (s), digits (u), period-s (u) as far as they apply.
+    /// token: id, kind, state, reality, model, maker, batch, subject, serial, label (s each), revoke-reason (s, once revoked),
+    /// offset-ms (x), watermark (t: last used time step or counter), sign-count (u), failures (u), last-seen-ms, created-ms,
+    /// updated-ms, valid-from-ms, valid-until-ms (x), rp-id, credential-id, aaguid, oath-name, algorithm (s), digits (u),
+    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u) as far as they apply.
     /// Errors: UnknownToken.
     #[zbus(out_args("record"))]
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
@@ -92,8 +93,8 @@ impl Tokens {
         }
     }
 
-    /// Tokens by filter (kind, state, subject, serial: s each, all optional), at most `limit` (1 to 1000) in order of id.
-    /// `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
+    /// Tokens by filter (kind, state, subject, serial, maker, model, batch: s each, all optional), at most `limit` (1 to 1000)
+    /// in order of id. `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
     #[zbus(out_args("records", "next"))]
     async fn find(
         &self,
@@ -102,12 +103,18 @@ impl Tokens {
         limit: u32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Rows<TokenRecord>, String), BusError> {
-        let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
+        let mut given = Options::filter(
+            filter,
+            &["kind", "state", "subject", "serial", "maker", "model", "batch"],
+        )?;
         let filter = Filter {
             kind: given.name("kind")?,
             state: given.name("state")?,
             subject: given.text("subject", TextRule::SUBJECT)?,
             serial: given.text("serial", TextRule::SERIAL)?,
+            maker: given.text("maker", TextRule::MODEL)?,
+            model: given.text("model", TextRule::MODEL)?,
+            batch: given.text("batch", TextRule::LABEL)?,
             body: None,
             alive: false,
         };

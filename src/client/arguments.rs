@@ -144,6 +144,15 @@ pub struct TokensArgs {
     /// Only tokens with this serial
     #[arg(long)]
     pub serial: Option<String>,
+    /// Only tokens of this manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
+    /// Only tokens of this model
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Only tokens of this delivery
+    #[arg(long)]
+    pub batch: Option<String>,
 }
 
 /// What `register` registers.

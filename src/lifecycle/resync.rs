@@ -10,7 +10,7 @@ use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_codes;
 use crate::resync::{self, DriftState, Policy, ResyncVerdict, search_codes};
-use crate::types::{TokenId, TokenKind, TokenState};
+use crate::types::{DriftSource, TokenId, TokenKind, TokenState};
 
 /// Failures in a row, of codes and of resyncs, after which a person must look (NIST SP 800-63B-4 section 3.2.2).
 const HARD_LIMIT: u32 = 100;
@@ -102,6 +102,7 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
                     to,
                     offset_ms: offset_after_ms,
                     seen: now,
+                    source: Some(DriftSource::Resync),
                 },
             ];
             // Codes searched jointly are a harder test than any single one, so they are the first test too.

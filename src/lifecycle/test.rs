@@ -13,7 +13,7 @@ use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::resync::{Policy, Verdict, accept_one};
-use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{DeviceId, DriftSource, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
 /// the rest is for the case work to spend).
@@ -30,6 +30,11 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
     must_be_active(&record)?;
     match record.kind {
         TokenKind::Fob => test_fob(act, &record, code).await,
+        TokenKind::NfcFob | TokenKind::App => test_fob(act, &record, code).await,
+        TokenKind::RecoveryCodes => Err(Refusal::WrongKind {
+            kind: record.kind,
+            verb: "tested",
+        }),
         TokenKind::OathCard => test_card(act, &record, at).await,
         TokenKind::Fido2 => test_key(act, &record, at).await,
     }
@@ -38,7 +43,7 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
 /// A fob may be pending: it was registered without codes. Its first code alone then never passes.
 fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
     match (record.kind, record.state) {
-        (_, TokenState::Active) | (TokenKind::Fob, TokenState::Pending) => Ok(()),
+        (_, TokenState::Active) | (TokenKind::Fob | TokenKind::NfcFob | TokenKind::App, TokenState::Pending) => Ok(()),
         (_, is) => Err(LedgerError::WrongState {
             is,
             needs: TokenState::Active.to_string(),
@@ -66,16 +71,17 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
     match verdict {
         Verdict::Accepted { step, new_offset_ms } => {
             // A host clock that is not synchronised can tell that a code is right, not how far the fob is off.
-            let (offset_ms, seen) = if act.house.clock().synchronised() {
-                (new_offset_ms, now)
+            let (offset_ms, seen, source) = if act.house.clock().synchronised() {
+                (new_offset_ms, now, Some(DriftSource::Test))
             } else {
-                (record.offset_ms, record.last_seen.unwrap_or(now))
+                (record.offset_ms, record.last_seen.unwrap_or(now), None)
             };
             let advance = Mutation::Advance {
                 token: record.id,
                 to: step,
                 offset_ms,
                 seen,
+                source,
             };
             // Read again where it counts: guesses made at once are guesses made one after the other.
             let advance = vec![

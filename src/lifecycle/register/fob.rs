@@ -11,7 +11,7 @@ use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::{checked_parameters, fresh};
 use crate::lifecycle::{FobOptions, Refusal};
 use crate::resync::{DriftState, Policy, ResyncVerdict, search_codes};
-use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{DriftSource, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Registers a fob. One commit: before it nothing is written, after it the fob is active.
 ///
@@ -50,17 +50,26 @@ pub async fn register(
     record.binding = binding(&parameters);
     act.phase(Phase::Proving, 30);
     // Without codes the fob is pending: what its clock shows is learned from the first two codes, by a resync.
-    if !codes.is_empty() {
-        let (step, offset_ms) = first_look(&codes, &seed, parameters, now).await?;
+    let first = if codes.is_empty() {
+        None
+    } else {
+        let (to, offset_ms) = first_look(&codes, &seed, parameters, now).await?;
         record.state = TokenState::Active;
-        record.offset_ms = offset_ms;
-        record.watermark = Some(step);
-        record.last_seen = Some(now);
-    }
+        Some(Mutation::Advance {
+            token: id,
+            to,
+            offset_ms,
+            seen: now,
+            source: Some(DriftSource::First),
+        })
+    };
     // Without any offset the fob could not be used at all, so the measurement is kept whatever the host clock is worth; the
     // journal says what it was measured against.
     let unsynchronised = !act.house.clock().synchronised();
-    let offset_s = record.last_seen.map(|_| record.offset_ms.div_euclid(1000));
+    let offset_s = match &first {
+        Some(Mutation::Advance { offset_ms, .. }) => Some(offset_ms.div_euclid(1000)),
+        _ => None,
+    };
     let state = record.state;
     act.phase(Phase::Committing, 80);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
@@ -78,7 +87,8 @@ pub async fn register(
         ("offset_s", json!(offset_s)),
         ("unsynchronised", json!(unsynchronised)),
     ]);
-    act.commit("token.registered", Some(id), detail, vec![insert]).await?;
+    let changes = std::iter::once(insert).chain(first).collect();
+    act.commit("token.registered", Some(id), detail, changes).await?;
     Ok(Outcome::Done(Details {
         token: Some(id),
         offset_s,
