@@ -24,8 +24,10 @@ mod counter;
 mod joint;
 mod single;
 
-pub use counter::{CounterVerdict, accept_counter, search_counters};
-pub use joint::{Refusal, ResyncVerdict, search_codes};
+pub use counter::{
+    CounterVerdict, MAX_LOOK_AHEAD, RESYNC_LOOK_AHEAD, TEST_LOOK_AHEAD, accept_counter, search_counters,
+};
+pub use joint::{Refusal, ResyncVerdict, accept_next, search_codes};
 pub use single::{Verdict, accept_one};
 
 use std::ops::RangeInclusive;
