@@ -6,4 +6,5 @@ pub mod iso7816;
 pub mod misreading;
 pub mod oath;
 pub mod seed;
+pub mod vendor;
 pub mod ykoath;

@@ -27,6 +27,7 @@ mod revoke;
 mod settle;
 mod suspend;
 mod test;
+mod throttle;
 mod undo;
 
 use std::collections::HashMap;
