@@ -20,6 +20,9 @@ use crate::link::Holder;
 pub struct BusError {
     name: &'static str,
     message: String,
+    /// Seconds after which the next try is looked at: a second argument of the reply, so that a program need not read the
+    /// sentence.
+    wait_s: Option<u32>,
 }
 
 impl BusError {
@@ -28,6 +31,7 @@ impl BusError {
         Self {
             name: name.as_str(),
             message: message.into(),
+            wait_s: None,
         }
     }
 
@@ -45,7 +49,15 @@ impl BusError {
 
 impl DBusError for BusError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(call, self.name).build(&(self.message.as_str(),))
+        let reply = Message::error(call, self.name);
+        match self.wait_s {
+            Some(wait_s) => {
+                let mut details = Dict::new();
+                details.put("wait-s", wait_s);
+                reply.build(&(self.message.as_str(), details))
+            }
+            None => reply.build(&(self.message.as_str(),)),
+        }
     }
 
     fn name(&self) -> WireName<'_> {
@@ -78,6 +90,7 @@ impl From<Denied> for BusError {
         Self {
             name,
             message: denied.to_string(),
+            wait_s: None,
         }
     }
 }
@@ -105,7 +118,10 @@ impl From<LedgerError> for BusError {
 
 impl From<Failure> for BusError {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.name, failure.message)
+        Self {
+            wait_s: failure.wait_s,
+            ..Self::new(failure.name, failure.message)
+        }
     }
 }
 
@@ -120,6 +136,8 @@ pub struct Failure {
     pub tries_left: Option<u8>,
     /// Who has the device.
     pub holder: Option<Holder>,
+    /// Seconds after which the next try is looked at.
+    pub wait_s: Option<u32>,
 }
 
 impl Failure {
@@ -129,6 +147,14 @@ impl Failure {
             message: message.into(),
             tries_left: None,
             holder: None,
+            wait_s: None,
+        }
+    }
+
+    fn waiting(name: ErrorName, refusal: &Refusal, wait_s: u32) -> Self {
+        Self {
+            wait_s: Some(wait_s),
+            ..Self::new(name, refusal.to_string())
         }
     }
 
@@ -139,6 +165,7 @@ impl Failure {
         details.put("error", self.name.as_str());
         details.put("message", self.message.as_str());
         details.put_some("tries-left", self.tries_left.map(u32::from));
+        details.put_some("wait-s", self.wait_s);
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
@@ -186,6 +213,8 @@ impl From<&Refusal> for Failure {
             }
             Refusal::Unverified(_) => E::VerificationFailed,
             Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
+            Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
             Refusal::Locked => E::Locked,
             Refusal::Cancelled => E::Cancelled,
             Refusal::Stopping => E::NotReady,
@@ -219,6 +248,7 @@ fn device(error: &DeviceError) -> Failure {
                 message: busy(holder.as_ref()),
                 tries_left: None,
                 holder: holder.clone(),
+                wait_s: None,
             };
         }
         DeviceError::Permission(_) => (
@@ -237,6 +267,7 @@ fn device(error: &DeviceError) -> Failure {
                 message: format!("wrong PIN{}", tries(tries_left)),
                 tries_left: *tries_left,
                 holder: None,
+                wait_s: None,
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
@@ -248,6 +279,7 @@ fn device(error: &DeviceError) -> Failure {
                 ),
                 tries_left: *tries_left,
                 holder: None,
+                wait_s: None,
             };
         }
         DeviceError::PinBlocked => {
@@ -258,6 +290,7 @@ fn device(error: &DeviceError) -> Failure {
                         .to_owned(),
                 tries_left: Some(0),
                 holder: None,
+                wait_s: None,
             };
         }
         DeviceError::UvBlocked => (

@@ -24,6 +24,7 @@ mod revoke;
 mod settle;
 mod suspend;
 mod test;
+pub mod tries;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
