@@ -216,6 +216,8 @@ impl From<&Refusal> for Failure {
             Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
             Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
             Refusal::Locked => E::Locked,
+            Refusal::PasswordThrottled { .. } => E::PasswordThrottled,
+            Refusal::ClockWipesSeed => E::ClockWipesSeed,
             Refusal::Cancelled => E::Cancelled,
             Refusal::Stopping => E::NotReady,
             Refusal::Internal(_) => E::Internal,
@@ -320,6 +322,7 @@ fn device(error: &DeviceError) -> Failure {
             E::PasswordInvalid,
             "wrong password: the card's applet has another one".to_owned(),
         ),
+        DeviceError::KeyRefused => (E::KeyRefused, error.to_string()),
         DeviceError::Host(_) => {
             tracing::error!(%error, "a device could not be used");
             (

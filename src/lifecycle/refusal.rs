@@ -84,6 +84,17 @@ pub enum Refusal {
     /// A hundred wrong codes in a row.
     #[error("a hundred wrong codes in a row: locked until somebody who may do so lifts it (“claviger unlock SUBJECT”)")]
     Locked,
+    /// Too many wrong passwords for one card: the card does not count them, so the daemon does.
+    #[error("too many wrong passwords for this card: wait {wait_s} seconds before the next try")]
+    PasswordThrottled {
+        /// Seconds to wait.
+        wait_s: u64,
+    },
+    /// Writing this fob's clock takes its seed with it.
+    #[error(
+        "setting the clock of this fob wipes its seed: say “reseed”, and it gets a new seed in the same operation and is tested by two codes"
+    )]
+    ClockWipesSeed,
     /// Cancelled before the point of no return.
     #[error("cancelled")]
     Cancelled,
