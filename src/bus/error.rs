@@ -21,6 +21,9 @@ use crate::link::Holder;
 pub struct BusError {
     name: &'static str,
     message: String,
+    /// Seconds after which the next try is looked at: a second argument of the reply, so that a program need not read the
+    /// sentence.
+    wait_s: Option<u32>,
 }
 
 impl BusError {
@@ -29,6 +32,7 @@ impl BusError {
         Self {
             name: name.as_str(),
             message: message.into(),
+            wait_s: None,
         }
     }
 
@@ -46,7 +50,15 @@ impl BusError {
 
 impl DBusError for BusError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(call, self.name).build(&(self.message.as_str(),))
+        let reply = Message::error(call, self.name);
+        match self.wait_s {
+            Some(wait_s) => {
+                let mut details = Dict::new();
+                details.put("wait-s", wait_s);
+                reply.build(&(self.message.as_str(), details))
+            }
+            None => reply.build(&(self.message.as_str(),)),
+        }
     }
 
     fn name(&self) -> WireName<'_> {
@@ -79,6 +91,7 @@ impl From<Denied> for BusError {
         Self {
             name,
             message: denied.to_string(),
+            wait_s: None,
         }
     }
 }
@@ -106,7 +119,10 @@ impl From<LedgerError> for BusError {
 
 impl From<Failure> for BusError {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.name, failure.message)
+        Self {
+            wait_s: failure.wait_s,
+            ..Self::new(failure.name, failure.message)
+        }
     }
 }
 
@@ -123,6 +139,8 @@ pub struct Failure {
     pub holder: Option<Holder>,
     /// What was found out about the cause, the likeliest first.
     pub advice: Vec<Advice>,
+    /// Seconds after which the next try is looked at.
+    pub wait_s: Option<u32>,
 }
 
 impl Failure {
@@ -133,6 +151,14 @@ impl Failure {
             tries_left: None,
             holder: None,
             advice: Vec::new(),
+            wait_s: None,
+        }
+    }
+
+    fn waiting(name: ErrorName, refusal: &Refusal, wait_s: u32) -> Self {
+        Self {
+            wait_s: Some(wait_s),
+            ..Self::new(name, refusal.to_string())
         }
     }
 
@@ -143,6 +169,7 @@ impl Failure {
         details.put("error", self.name.as_str());
         details.put("message", self.message.as_str());
         details.put_some("tries-left", self.tries_left.map(u32::from));
+        details.put_some("wait-s", self.wait_s);
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
@@ -210,6 +237,8 @@ impl From<&Refusal> for Failure {
             }
             Refusal::Unverified(_) => E::VerificationFailed,
             Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
+            Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
             Refusal::Locked => E::Locked,
             Refusal::PasswordThrottled { .. } => E::PasswordThrottled,
             Refusal::ClockWipesSeed => E::ClockWipesSeed,
@@ -246,6 +275,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: None,
                 holder: holder.clone(),
                 advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::Permission(_) => (
@@ -265,6 +295,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: *tries_left,
                 holder: None,
                 advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
@@ -277,6 +308,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: *tries_left,
                 holder: None,
                 advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::PinBlocked => {
@@ -288,6 +320,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: Some(0),
                 holder: None,
                 advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::UvBlocked => (

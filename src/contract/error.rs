@@ -138,7 +138,11 @@ error_names!(
     VerificationFailed,
     /// The signature counter went back: a copy may exist.
     CounterWentBack,
-    /// Too many wrong codes in a row.
+    /// A code was wrong a moment ago; the next one is looked at in “wait-s”.
+    TryLater,
+    /// Too many wrong codes; the lock ends by itself in “wait-s”.
+    SoftLocked,
+    /// A hundred wrong codes in a row; a person must lift the lock.
     Locked,
     /// The disk with the ledger is full.
     LedgerFull,

@@ -28,6 +28,7 @@ mod settle;
 mod suspend;
 mod test;
 mod throttle;
+pub mod tries;
 mod undo;
 
 use std::collections::HashMap;

@@ -84,8 +84,20 @@ pub enum Refusal {
     /// The signature counter went back: a copy of the key may exist.
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
-    /// Too many wrong codes in a row.
-    #[error("too many wrong codes in a row: the token is locked until somebody who may do so resumes it")]
+    /// A wrong code a moment ago.
+    #[error("after a wrong code the next one is looked at in {wait_s} s")]
+    TryLater {
+        /// Seconds to wait.
+        wait_s: u32,
+    },
+    /// Ten wrong codes in a row, or all tries in hand spent.
+    #[error("too many wrong codes: no code is looked at for {wait_s} s; the lock then ends by itself")]
+    SoftLocked {
+        /// Seconds to wait.
+        wait_s: u32,
+    },
+    /// A hundred wrong codes in a row.
+    #[error("a hundred wrong codes in a row: locked until somebody who may do so lifts it (“claviger unlock SUBJECT”)")]
     Locked,
     /// Too many wrong passwords for one card: the card does not count them, so the daemon does.
     #[error("too many wrong passwords for this card: wait {wait_s} seconds before the next try")]
