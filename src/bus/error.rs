@@ -187,6 +187,8 @@ impl From<&Refusal> for Failure {
             Refusal::Unverified(_) => E::VerificationFailed,
             Refusal::CounterWentBack => E::CounterWentBack,
             Refusal::Locked => E::Locked,
+            Refusal::PasswordThrottled { .. } => E::PasswordThrottled,
+            Refusal::ClockWipesSeed => E::ClockWipesSeed,
             Refusal::Cancelled => E::Cancelled,
             Refusal::Stopping => E::NotReady,
             Refusal::Internal(_) => E::Internal,
@@ -287,6 +289,7 @@ fn device(error: &DeviceError) -> Failure {
             E::PasswordInvalid,
             "wrong password: the card's applet has another one".to_owned(),
         ),
+        DeviceError::KeyRefused => (E::KeyRefused, error.to_string()),
         DeviceError::Host(_) => {
             tracing::error!(%error, "a device could not be used");
             (

@@ -74,9 +74,10 @@ fn cursor(cursor: String) -> Result<Option<String>, BusError> {
 #[interface(name = "org.claviger.Tokens1")]
 impl Tokens {
     /// One token. [inspect]
-    /// token: id, kind, state, reality, model, subject, serial, label (s each), revoke-reason (s, once revoked), offset-ms (x),
-    /// watermark (t), sign-count (u), failures (u), last-seen-ms, created-ms, updated-ms (x), rp-id, credential-id, aaguid,
-    /// oath-name, algorithm (s), digits (u), period-s (u) as far as they apply.
+    /// token: id, kind, state, reality, model, maker, batch, subject, serial, label (s each), revoke-reason (s, once revoked),
+    /// offset-ms (x), watermark (t: last used time step or counter), sign-count (u), failures (u), last-seen-ms, created-ms,
+    /// updated-ms, valid-from-ms, valid-until-ms (x), rp-id, credential-id, aaguid, oath-name, algorithm (s), digits (u),
+    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u) as far as they apply.
     /// Errors: UnknownToken.
     #[zbus(out_args("record"))]
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
@@ -92,8 +93,8 @@ impl Tokens {
         }
     }
 
-    /// Tokens by filter (kind, state, subject, serial: s each, all optional), at most `limit` (1 to 1000) in order of id.
-    /// `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
+    /// Tokens by filter (kind, state, subject, serial, maker, model, batch: s each, all optional), at most `limit` (1 to 1000)
+    /// in order of id. `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
     #[zbus(out_args("records", "next"))]
     async fn find(
         &self,
@@ -102,12 +103,18 @@ impl Tokens {
         limit: u32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Rows<TokenRecord>, String), BusError> {
-        let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
+        let mut given = Options::filter(
+            filter,
+            &["kind", "state", "subject", "serial", "maker", "model", "batch"],
+        )?;
         let filter = Filter {
             kind: given.name("kind")?,
             state: given.name("state")?,
             subject: given.text("subject", TextRule::SUBJECT)?,
             serial: given.text("serial", TextRule::SERIAL)?,
+            maker: given.text("maker", TextRule::MODEL)?,
+            model: given.text("model", TextRule::MODEL)?,
+            batch: given.text("batch", TextRule::LABEL)?,
             body: None,
             alive: false,
         };
@@ -238,7 +245,8 @@ impl Tokens {
     /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
     /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
     /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
-    /// model (s), case (s). Details on success: token (s), offset-s (x).
+    /// model, maker (s), factor (s: time (default), event), counter (t: of the next code of an event fob, default 0), case (s).
+    /// Details on success: token (s), and offset-s (x) or counter (t: of the last code).
     /// Errors: Duplicate, CodeRejected.
     #[zbus(out_args("operation"))]
     async fn register_fob(
@@ -260,6 +268,9 @@ impl Tokens {
             key::DIGITS,
             key::PERIOD_S,
             key::MODEL,
+            key::MAKER,
+            key::FACTOR,
+            key::COUNTER,
         ];
         let mut given = Options::new(options, &known)?;
         let encoding = encoding(given.string(key::ENCODING)?)?;
@@ -269,6 +280,9 @@ impl Tokens {
             algorithm: given.name(key::ALGORITHM)?,
             digits: given.digits()?,
             period_s: given.period()?,
+            maker: given.text(key::MAKER, TextRule::MODEL)?,
+            factor: given.name(key::FACTOR)?,
+            counter: given.counter()?,
         };
         let case = given.case()?;
         let sealed = Sealed {

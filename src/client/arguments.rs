@@ -144,6 +144,15 @@ pub struct TokensArgs {
     /// Only tokens with this serial
     #[arg(long)]
     pub serial: Option<String>,
+    /// Only tokens of this manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
+    /// Only tokens of this model
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Only tokens of this delivery
+    #[arg(long)]
+    pub batch: Option<String>,
 }
 
 /// What `register` registers.
@@ -236,9 +245,18 @@ pub struct RegisterFob {
     /// The credential.
     #[command(flatten)]
     pub oath: OathArgs,
+    /// The fob shows a code when it is pressed, and counts (HOTP)
+    #[arg(long, conflicts_with = "period")]
+    pub event: bool,
+    /// Counter of the next code, by the papers of an event fob; 0 when left out
+    #[arg(long, requires = "event", value_name = "N")]
+    pub counter: Option<u64>,
     /// Model name
     #[arg(long)]
     pub model: Option<String>,
+    /// Manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
     /// Free text
     #[arg(long)]
     pub label: Option<String>,

@@ -5,4 +5,5 @@ pub mod ctaphid;
 pub mod iso7816;
 pub mod oath;
 pub mod seed;
+pub mod vendor;
 pub mod ykoath;

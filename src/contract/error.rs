@@ -102,6 +102,12 @@ error_names!(
     PasswordRequired,
     /// The password is not the applet's.
     PasswordInvalid,
+    /// Too many wrong passwords for this card: the message says how many seconds to wait.
+    PasswordThrottled,
+    /// The fob does not take its maker's published key; it was tried once.
+    KeyRefused,
+    /// Setting this fob's clock wipes its seed: say “reseed”.
+    ClockWipesSeed,
     /// Nobody touched the key in time.
     TouchTimeout,
     /// Declined on the key.

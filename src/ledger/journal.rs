@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use super::seal::{Keys, Tag};
 use super::{Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
 use crate::grant::Authority;
-use crate::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{
+    DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
+};
 
 /// A change as the journal holds it: all there is to replay it, with tags (hex) where personal data or secrets would be.
 /// `null` members are left out.
@@ -32,6 +34,15 @@ pub(crate) enum Recorded {
         to: u64,
         offset_ms: i64,
         seen: UnixMillis,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<DriftSource>,
+    },
+    Correct {
+        token: TokenId,
+        offset_ms: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<UnixMillis>,
+        source: DriftSource,
     },
     Count {
         token: TokenId,
@@ -91,6 +102,14 @@ pub(crate) struct Inserted {
     pub(crate) reason: Option<RevokeReason>,
     pub(crate) reality: Reality,
     pub(crate) model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) maker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_from: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_until: Option<UnixMillis>,
     pub(crate) binding: Binding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unique: Option<String>,

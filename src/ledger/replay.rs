@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use super::journal::{Inserted, Recorded};
-use super::{Binding, Obligation, PROVABLE};
-use crate::types::{ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+use super::{Binding, DriftPoint, Obligation, PROVABLE};
+use crate::types::{DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
 /// A token as the journal leaves it.
 pub(crate) struct Token {
@@ -14,6 +14,60 @@ pub(crate) struct Token {
     pub(crate) is: Inserted,
     pub(crate) created: UnixMillis,
     pub(crate) updated: UnixMillis,
+    /// What was learned of its clock.
+    pub(crate) drift: History,
+}
+
+/// The history of a clock in bounded memory: what is settled as one digest, and the newest row, which may still go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    settled: [u8; 32],
+    /// The row before the newest.
+    before: Option<(DriftSource, UnixMillis)>,
+    newest: Option<DriftPoint>,
+}
+
+impl History {
+    /// Adds a row as the ledger does.
+    pub(crate) fn remember(&mut self, next: DriftPoint) {
+        if let Some(newest) = self.newest.take()
+            && !newest.yields(self.before, next.source)
+        {
+            self.settle(&newest);
+        }
+        self.newest = Some(next);
+    }
+
+    /// Adds a row of the table, which is thinned already.
+    pub(crate) fn found(&mut self, next: DriftPoint) {
+        if let Some(newest) = self.newest.take() {
+            self.settle(&newest);
+        }
+        self.newest = Some(next);
+    }
+
+    fn settle(&mut self, point: &DriftPoint) {
+        use sha2::{Digest, Sha256};
+        let mut digest = Sha256::new();
+        let number = |digest: &mut Sha256, n: Option<i64>| {
+            digest.update([u8::from(n.is_some())]);
+            digest.update(n.unwrap_or(0).to_be_bytes());
+        };
+        digest.update(self.settled);
+        digest.update(point.seq.to_be_bytes());
+        digest.update(point.at.0.to_be_bytes());
+        digest.update(point.source.as_str());
+        number(&mut digest, point.before_ms);
+        digest.update(point.after_ms.to_be_bytes());
+        number(&mut digest, point.seen_before.map(|at| at.0));
+        self.settled = digest.finalize().into();
+        self.before = Some((point.source, point.at));
+    }
+
+    /// Whether two histories have the same rows.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.settled == other.settled && self.newest == other.newest
+    }
 }
 
 /// An open operation as the journal leaves it.
@@ -69,7 +123,7 @@ impl Replay {
     ///
     /// # Errors
     /// A sentence, when the mutation contradicts what came before it: a journal of ours never does.
-    pub(crate) fn play(&mut self, at: UnixMillis, mutation: Recorded) -> Result<(), String> {
+    pub(crate) fn play(&mut self, seq: u64, at: UnixMillis, mutation: Recorded) -> Result<(), String> {
         if !self.share.has(subject(&mutation)) {
             return Ok(());
         }
@@ -85,7 +139,24 @@ impl Replay {
                 to,
                 offset_ms,
                 seen,
-            } => self.token(at, token)?.advance(to, offset_ms, seen),
+                source,
+            } => {
+                let token = self.token(at, token)?;
+                if let Some(source) = source {
+                    token.measured(seq, at, offset_ms, source);
+                }
+                token.advance(to, offset_ms, seen)
+            }
+            Recorded::Correct {
+                token,
+                offset_ms,
+                seen,
+                source,
+            } => {
+                let token = self.token(at, token)?;
+                token.measured(seq, at, offset_ms, source);
+                token.correct(offset_ms, seen)
+            }
             Recorded::Count { token, to, seen } => self.token(at, token)?.count(to, seen),
             Recorded::Seen { token, seen } => self.token(at, token)?.proved(seen),
             Recorded::Fail { token } => {
@@ -169,6 +240,7 @@ impl Replay {
             is,
             created: at,
             updated: at,
+            drift: History::default(),
         };
         match self.tokens.insert(token, new) {
             Some(_) => Err(format!("inserts token {token} a second time")),
@@ -213,6 +285,30 @@ impl Token {
         self.proved(seen)
     }
 
+    /// Before the change that it tells of.
+    fn measured(&mut self, seq: u64, at: UnixMillis, after_ms: i64, source: DriftSource) {
+        self.drift.remember(DriftPoint {
+            seq,
+            at,
+            source,
+            before_ms: self.is.last_seen.map(|_| self.is.offset_ms),
+            after_ms,
+            seen_before: self.is.last_seen,
+        });
+    }
+
+    fn correct(&mut self, offset_ms: i64, seen: Option<UnixMillis>) -> Result<(), String> {
+        if !PROVABLE.contains(&self.is.state) {
+            return Err(format!(
+                "corrects the clock of token {} while it is {}",
+                self.is.token, self.is.state
+            ));
+        }
+        self.is.offset_ms = offset_ms;
+        self.is.last_seen = seen.or(self.is.last_seen);
+        Ok(())
+    }
+
     fn count(&mut self, to: u32, seen: UnixMillis) -> Result<(), String> {
         let none_kept = self.is.sign_count == 0 && to == 0;
         if self.is.sign_count >= to && !none_kept {
@@ -247,6 +343,7 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         Recorded::Transition { token, .. }
         | Recorded::Bind { token, .. }
         | Recorded::Advance { token, .. }
+        | Recorded::Correct { token, .. }
         | Recorded::Count { token, .. }
         | Recorded::Seen { token, .. }
         | Recorded::Fail { token }

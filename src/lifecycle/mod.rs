@@ -9,6 +9,7 @@
 
 mod act;
 mod card;
+pub mod code;
 mod describe;
 mod key;
 mod locate;
@@ -24,6 +25,7 @@ mod revoke;
 mod settle;
 mod suspend;
 mod test;
+mod throttle;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,6 +101,7 @@ pub struct Lifecycle {
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
+    waiting: code::Waiting,
 }
 
 impl Lifecycle {
@@ -116,6 +119,7 @@ impl Lifecycle {
             seen: broadcast::channel(64).0,
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
+            waiting: code::Waiting::default(),
         })
     }
 
@@ -135,6 +139,12 @@ impl Lifecycle {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Codes that wait for the next one of their token.
+    #[must_use]
+    pub const fn waiting(&self) -> &code::Waiting {
+        &self.waiting
     }
 
     /// The figures.

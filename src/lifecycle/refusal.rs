@@ -72,6 +72,17 @@ pub enum Refusal {
     /// Too many wrong codes in a row.
     #[error("too many wrong codes in a row: the token is locked until somebody who may do so resumes it")]
     Locked,
+    /// Too many wrong passwords for one card: the card does not count them, so the daemon does.
+    #[error("too many wrong passwords for this card: wait {wait_s} seconds before the next try")]
+    PasswordThrottled {
+        /// Seconds to wait.
+        wait_s: u64,
+    },
+    /// Writing this fob's clock takes its seed with it.
+    #[error(
+        "setting the clock of this fob wipes its seed: say “reseed”, and it gets a new seed in the same operation and is tested by two codes"
+    )]
+    ClockWipesSeed,
     /// Cancelled before the point of no return.
     #[error("cancelled")]
     Cancelled,
