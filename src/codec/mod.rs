@@ -2,7 +2,12 @@
 pub mod cbor;
 pub mod ctap2;
 pub mod ctaphid;
+pub mod delivery;
 pub mod iso7816;
 pub mod oath;
+pub mod otpauth;
+pub mod pskc;
 pub mod seed;
+pub mod seed_file;
+pub mod seedcsv;
 pub mod ykoath;
