@@ -2,9 +2,14 @@
 pub mod cbor;
 pub mod ctap2;
 pub mod ctaphid;
+pub mod delivery;
 pub mod iso7816;
 pub mod misreading;
 pub mod oath;
+pub mod otpauth;
+pub mod pskc;
 pub mod seed;
 pub mod vendor;
+pub mod seed_file;
+pub mod seedcsv;
 pub mod ykoath;
