@@ -4,6 +4,7 @@ pub mod ctap2;
 pub mod ctaphid;
 pub mod iso7816;
 pub mod oath;
+pub mod recovery;
 pub mod seed;
 pub mod vendor;
 pub mod ykoath;

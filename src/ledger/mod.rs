@@ -23,10 +23,10 @@ use crate::types::{ObligationId, OperationId, Reality, Secret, TokenId, TokenKin
 
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
-pub use tries::{Account, CallerTries, Standing, Sweep};
 pub use record::{Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, Oath, Obligation, Personal, TokenRecord};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
+pub use tries::{Account, CallerTries, Standing, Sweep};
 
 /// Why the ledger did not do it. Nothing was written when one of these comes back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -424,7 +424,10 @@ impl Token {
         let used = codes.map(|codes| codes.used.insert(slot, seen));
         match used {
             Some(None) => self.proved(seen),
-            _ => Err(format!("uses a recovery code of token {} that is not there", self.is.token)),
+            _ => Err(format!(
+                "uses a recovery code of token {} that is not there",
+                self.is.token
+            )),
         }
     }
 

@@ -31,8 +31,8 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Account, Standing, BatchFailure, DriftPoint, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
-    ObligationFilter, Page, TokenRecord, Unique, VerifyReport,
+    Account, BatchFailure, DriftPoint, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
+    ObligationFilter, Page, Standing, TokenRecord, Unique, VerifyReport,
 };
 use crate::types::{ObligationId, Secret, TokenId};
 

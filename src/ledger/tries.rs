@@ -69,7 +69,9 @@ impl Standing {
     /// Wrong tries on the account since anybody last passed there.
     #[must_use]
     pub fn run(&self) -> u32 {
-        self.callers.iter().fold(0, |sum, tries| sum.saturating_add(tries.share))
+        self.callers
+            .iter()
+            .fold(0, |sum, tries| sum.saturating_add(tries.share))
     }
 
     /// The latest time that is written down here.

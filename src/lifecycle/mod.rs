@@ -27,6 +27,7 @@ mod suspend;
 mod test;
 mod throttle;
 pub mod tries;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +38,7 @@ use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
 pub use self::refusal::Refusal;
-pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+pub use self::request::{AppOptions, Delivery, Fido2Options, FobOptions, Letter, OathOptions, Presence, Request};
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -103,6 +104,7 @@ pub struct Lifecycle {
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
     waiting: code::Waiting,
+    tries: tries::Tries,
 }
 
 impl Lifecycle {
@@ -121,6 +123,7 @@ impl Lifecycle {
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
             waiting: code::Waiting::default(),
+            tries: tries::Tries::default(),
         })
     }
 
@@ -134,6 +137,12 @@ impl Lifecycle {
     #[must_use]
     pub fn devices(&self) -> &Registry {
         &self.devices
+    }
+
+    /// The gate before every judgement of a code.
+    #[must_use]
+    pub fn tries(&self) -> &tries::Tries {
+        &self.tries
     }
 
     /// The clock.
@@ -288,6 +297,14 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             codes,
             options,
         } => register::fob::register(&act, subject, serial, seed, codes, options).await,
+        Request::RegisterApp {
+            subject,
+            pairing,
+            options,
+        } => register::app::register(&act, subject, pairing, options).await,
+        Request::RegisterRecoveryCodes { subject, sheet, count } => {
+            register::recovery_codes::register(&act, subject, sheet, count).await
+        }
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,

@@ -104,7 +104,8 @@ impl Admission {
 /// tenth on a quarter of an hour that doubles up to a day.
 #[must_use]
 pub fn wait_ms(count: u32) -> i64 {
-    let doubled = |first: i64, times: u32, longest: i64| first.checked_shl(times.min(30)).unwrap_or(longest).min(longest);
+    let doubled =
+        |first: i64, times: u32, longest: i64| first.checked_shl(times.min(30)).unwrap_or(longest).min(longest);
     match count {
         ..=FREE => 0,
         SOFT_LIMIT.. => doubled(SOFT_LOCK_MS, count - SOFT_LIMIT, LONGEST_LOCK_MS),
@@ -144,7 +145,11 @@ pub fn admission(standing: &Standing, caller: u32, now: UnixMillis) -> Admission
     let sweep = standing.sweep.map_or(Admission::Open, |sweep| {
         let times = sweep.count.saturating_sub(CALLER_FREE);
         let wait = 1_000_i64.checked_shl(times.min(30)).unwrap_or(CALLER_LONGEST_MS);
-        let wait = if sweep.count < CALLER_FREE { 0 } else { wait.min(CALLER_LONGEST_MS) };
+        let wait = if sweep.count < CALLER_FREE {
+            0
+        } else {
+            wait.min(CALLER_LONGEST_MS)
+        };
         Admission::after(sweep.last, wait, now, false)
     });
     own.and(shared).and(hand).and(sweep)

@@ -80,7 +80,9 @@ fn the_wait_grows_to_a_lock_and_the_lock_to_a_day() {
     let waits: Vec<i64> = (1..=18).map(|count| wait_ms(count) / SECOND).collect();
     assert_eq!(
         waits,
-        [0, 0, 0, 1, 2, 4, 8, 16, 32, 900, 1800, 3600, 7200, 14_400, 28_800, 57_600, 86_400, 86_400]
+        [
+            0, 0, 0, 1, 2, 4, 8, 16, 32, 900, 1800, 3600, 7200, 14_400, 28_800, 57_600, 86_400, 86_400
+        ]
     );
     assert_eq!(wait_ms(u32::MAX), DAY);
 }
@@ -226,7 +228,10 @@ fn a_clock_that_is_set_back_neither_ends_a_wait_nor_makes_it_endless() {
     // After a restart the latest time in the ledger is all that is known.
     let mut ticker = Ticker::default();
     assert_eq!(ticker.at(UnixMillis(5), Some(UnixMillis(year))), UnixMillis(year));
-    assert_eq!(ticker.at(UnixMillis(5 + HOUR), Some(UnixMillis(year))), UnixMillis(year + HOUR));
+    assert_eq!(
+        ticker.at(UnixMillis(5 + HOUR), Some(UnixMillis(year))),
+        UnixMillis(year + HOUR)
+    );
 }
 
 #[test]
@@ -234,8 +239,13 @@ fn a_lock_says_how_long_in_whole_seconds_that_are_never_too_few() {
     assert_eq!(Admission::Later(1).wait_s(), 1);
     assert_eq!(Admission::SoftLocked(1_001).wait_s(), 2);
     assert_eq!(Admission::HardLocked.wait_s(), 0);
-    let words: Vec<_> = [Admission::Open, Admission::Later(1), Admission::SoftLocked(1), Admission::HardLocked]
-        .map(Admission::as_str)
-        .to_vec();
+    let words: Vec<_> = [
+        Admission::Open,
+        Admission::Later(1),
+        Admission::SoftLocked(1),
+        Admission::HardLocked,
+    ]
+    .map(Admission::as_str)
+    .to_vec();
     assert_eq!(words, ["open", "waiting", "soft-locked", "locked"]);
 }

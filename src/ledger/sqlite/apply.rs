@@ -530,7 +530,12 @@ impl Apply<'_> {
     }
 
     /// The update must touch one row; if not, says whether the token is missing or `what` has moved on.
-    pub(super) async fn one(&mut self, query: Statement<'_>, token: TokenId, what: &'static str) -> Result<(), LedgerError> {
+    pub(super) async fn one(
+        &mut self,
+        query: Statement<'_>,
+        token: TokenId,
+        what: &'static str,
+    ) -> Result<(), LedgerError> {
         if self.run(query).await? == 1 {
             return Ok(());
         }
@@ -556,7 +561,10 @@ impl Apply<'_> {
             .map_err(|error| self.place.fault(&error))
     }
 
-    pub(super) async fn scalar<T>(&mut self, query: QueryScalar<'_, Sqlite, T, SqliteArguments>) -> Result<Option<T>, LedgerError>
+    pub(super) async fn scalar<T>(
+        &mut self,
+        query: QueryScalar<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Option<T>, LedgerError>
     where
         T: Send + Unpin,
         (T,): for<'r> sqlx::FromRow<'r, SqliteRow>,

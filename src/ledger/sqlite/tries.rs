@@ -89,7 +89,8 @@ impl Apply<'_> {
         let mut macs = Vec::with_capacity(codes.len());
         for (slot, code) in codes.iter().enumerate() {
             let mac = self.keys.recovery_mac(token, code);
-            let write = "INSERT INTO recovery_codes (token, slot, mac, used) VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING";
+            let write =
+                "INSERT INTO recovery_codes (token, slot, mac, used) VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING";
             let query = sqlx::query(write)
                 .bind(token.to_string())
                 .bind(i64::try_from(slot).unwrap_or(i64::MAX))
@@ -130,13 +131,17 @@ impl SqliteLedger {
         let spent = "SELECT hex(who) AS who, spent FROM tries WHERE who = ?";
         let spent = self.optional(sqlx::query(spent).bind(who.clone())).await?;
         let spent = spent.map(|row| Reader::new(&row, &self.place, "tries").get("spent"));
-        let query = "SELECT hex(who) AS who, caller, count, share, last FROM tries_by_caller WHERE who = ? ORDER BY caller";
+        let query =
+            "SELECT hex(who) AS who, caller, count, share, last FROM tries_by_caller WHERE who = ? ORDER BY caller";
         let rows = sqlx::query(query)
             .bind(who)
             .fetch_all(&self.readers)
             .await
             .map_err(|error| self.fault(&error))?;
-        let callers = rows.iter().map(|row| self.caller_tries(row)).collect::<Result<_, _>>()?;
+        let callers = rows
+            .iter()
+            .map(|row| self.caller_tries(row))
+            .collect::<Result<_, _>>()?;
         let query = "SELECT caller, count, last FROM tries_of_caller WHERE caller = ?";
         let sweep = self.optional(sqlx::query(query).bind(i64::from(caller))).await?;
         let sweep = sweep.map(|row| {

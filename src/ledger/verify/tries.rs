@@ -56,14 +56,16 @@ impl Audit<'_> {
             let text = String::from_utf8_lossy(&token).into_owned();
             let Ok(id) = text.parse::<TokenId>() else {
                 if share.part == 0 {
-                    self.findings
-                        .frame(format!("there are recovery codes of token {text}, which is no id of ours"));
+                    self.findings.frame(format!(
+                        "there are recovery codes of token {text}, which is no id of ours"
+                    ));
                 }
                 continue;
             };
             let has = replay.tokens.get(&id).is_some_and(|token| token.codes.is_some());
             if share.has(id.as_bytes()) && !has {
-                let what = format!("token {id}: there are recovery codes, which by the journal were destroyed or never made");
+                let what =
+                    format!("token {id}: there are recovery codes, which by the journal were destroyed or never made");
                 self.findings.token(id, what);
             }
         }
@@ -76,7 +78,10 @@ impl Audit<'_> {
         let mut after = Vec::<u8>::new();
         let mut seen = HashSet::new();
         loop {
-            let rows = sqlx::query(sql).bind(after.clone()).bind(PAGE).fetch_all(&mut *self.conn);
+            let rows = sqlx::query(sql)
+                .bind(after.clone())
+                .bind(PAGE)
+                .fetch_all(&mut *self.conn);
             let rows = rows.await.map_err(|error| self.place.fault(&error))?;
             for row in &rows {
                 let (Cell::Blob(who), Cell::Blob(salt)) = (read(row, "who"), read(row, "salt")) else {
@@ -91,7 +96,8 @@ impl Audit<'_> {
                     callers: self.by_caller(&who).await?,
                 };
                 if replay.accounts.remove(&name) != Some(found) || !seen.insert(name) {
-                    self.findings.frame("the wrong tries on an account are not what the journal says");
+                    self.findings
+                        .frame("the wrong tries on an account are not what the journal says");
                 }
             }
             let Some(Cell::Blob(last)) = rows.last().map(|row| read(row, "who")) else {
