@@ -237,6 +237,7 @@ impl From<&Refusal> for Failure {
             }
             Refusal::Unverified(_) => E::VerificationFailed,
             Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::Undelivered(_) => E::SecretUnwritable,
             Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
             Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
             Refusal::Locked => E::Locked,

@@ -13,12 +13,13 @@ use super::operation::Accepted;
 use super::record;
 use super::sealed::{Opened, Sealed, encoding, required};
 use super::secret_fd::SecretReader;
+use super::secret_out;
 use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
 use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Allowances, Fido2Options, FobOptions, OathOptions, Request};
+use crate::lifecycle::{Allowances, AppOptions, Fido2Options, FobOptions, OathOptions, Request};
 use crate::types::{ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
@@ -328,6 +329,72 @@ impl Tokens {
                 codes,
                 options,
             })
+        })
+        .await
+    }
+
+    /// Registers a software authenticator: the seed is made here and written, as an `otpauth` URI, to the descriptor (writing end
+    /// of a pipe, memfd or file) before anything is recorded. The app is pending until a Test with its first code. [register]
+    /// options: label, issuer, account (s), algorithm (s), digits (u), period-s (u), case (s). Details on success: token (s).
+    /// Errors: SecretUnwritable.
+    #[zbus(out_args("operation"))]
+    async fn register_app(
+        &self,
+        subject: String,
+        pairing: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let known = [
+            key::LABEL,
+            key::ISSUER,
+            key::ACCOUNT,
+            key::ALGORITHM,
+            key::DIGITS,
+            key::PERIOD_S,
+        ];
+        let mut given = Options::new(options, &known)?;
+        let options = AppOptions {
+            label: given.text(key::LABEL, TextRule::LABEL)?,
+            issuer: given.text(key::ISSUER, TextRule::MODEL)?,
+            account: given.text(key::ACCOUNT, TextRule::SUBJECT)?,
+            algorithm: given.name(key::ALGORITHM)?,
+            digits: given.digits()?,
+            period_s: given.period()?,
+        };
+        let deed = Deed::on(Object::NewFob, given.case()?);
+        self.launch(&header, deed, Sealed::default(), |_| {
+            let pairing = secret_out::into(pairing.into(), &self.desk.file_reads);
+            Ok(Request::RegisterApp {
+                subject,
+                pairing,
+                options,
+            })
+        })
+        .await
+    }
+
+    /// Makes a sheet of recovery codes, each good once, and writes them, a line each, to the descriptor (writing end of a pipe, memfd
+    /// or file) before anything is recorded. The sheets that the person had are revoked with that. [register]
+    /// options: count (u: 1 to 32, default 10), case (s). Details on success: token (s).
+    /// Errors: SecretUnwritable.
+    #[zbus(out_args("operation"))]
+    async fn register_recovery_codes(
+        &self,
+        subject: String,
+        codes: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let mut given = Options::new(options, &[key::COUNT])?;
+        let count = given.number(key::COUNT, 1..=32)?;
+        let count = count.and_then(|count| u16::try_from(count).ok());
+        let deed = Deed::on(Object::NewFob, given.case()?);
+        self.launch(&header, deed, Sealed::default(), |_| {
+            let sheet = secret_out::into(codes.into(), &self.desk.file_reads);
+            Ok(Request::RegisterRecoveryCodes { subject, sheet, count })
         })
         .await
     }

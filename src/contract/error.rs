@@ -52,6 +52,8 @@ error_names!(
     Duplicate,
     /// The descriptor could not be read to its end in time, or held too much.
     SecretUnreadable,
+    /// A descriptor for a secret could not be written to.
+    SecretUnwritable,
     /// Too many operations at once.
     TooManyOperations,
     /// The daemon is starting or stopping.

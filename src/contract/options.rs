@@ -34,6 +34,14 @@ pub const PIN: &str = "pin";
 pub const ENCODING: &str = "encoding";
 /// Model name (s).
 pub const MODEL: &str = "model";
+/// Who issues an app's codes (s).
+pub const ISSUER: &str = "issuer";
+/// Account name that an app shows (s).
+pub const ACCOUNT: &str = "account";
+/// How many recovery codes (u).
+pub const COUNT: &str = "count";
+/// Leave virtual tokens out (b, default true).
+pub const REAL_ONLY: &str = "real-only";
 /// Code read off a display (s).
 pub const CODE: &str = "code";
 /// Device to use (o).

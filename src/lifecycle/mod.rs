@@ -30,6 +30,7 @@ mod test;
 mod throttle;
 pub mod tries;
 mod undo;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +41,7 @@ use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
 pub use self::refusal::Refusal;
-pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+pub use self::request::{AppOptions, Delivery, Fido2Options, FobOptions, Letter, OathOptions, Presence, Request};
 pub use self::resync::Allowances;
 
 use self::act::Act;
@@ -109,6 +110,7 @@ pub struct Lifecycle {
     waiting: code::Waiting,
     previewed: code::Waiting,
     attempts: attempts::Attempts,
+    tries: tries::Tries,
 }
 
 impl Lifecycle {
@@ -129,6 +131,7 @@ impl Lifecycle {
             waiting: code::Waiting::default(),
             previewed: code::Waiting::default(),
             attempts: attempts::Attempts::default(),
+            tries: tries::Tries::default(),
         })
     }
 
@@ -142,6 +145,12 @@ impl Lifecycle {
     #[must_use]
     pub fn devices(&self) -> &Registry {
         &self.devices
+    }
+
+    /// The gate before every judgement of a code.
+    #[must_use]
+    pub fn tries(&self) -> &tries::Tries {
+        &self.tries
     }
 
     /// The clock.
@@ -306,6 +315,14 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             codes,
             options,
         } => register::fob::register(&act, subject, serial, seed, codes, options).await,
+        Request::RegisterApp {
+            subject,
+            pairing,
+            options,
+        } => register::app::register(&act, subject, pairing, options).await,
+        Request::RegisterRecoveryCodes { subject, sheet, count } => {
+            register::recovery_codes::register(&act, subject, sheet, count).await
+        }
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,

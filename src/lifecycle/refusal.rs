@@ -84,6 +84,9 @@ pub enum Refusal {
     /// The signature counter went back: a copy of the key may exist.
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
+    /// What was to be handed out could not be; nothing was written.
+    #[error("nothing was registered, because the secret could not be handed out: the descriptor {0}")]
+    Undelivered(String),
     /// A wrong code a moment ago.
     #[error("after a wrong code the next one is looked at in {wait_s} s")]
     TryLater {

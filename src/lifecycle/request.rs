@@ -1,7 +1,9 @@
 //! What a client may ask for, once admitted and parsed.
 
-use crate::lifecycle::Allowances;
+use tokio::sync::oneshot;
+
 use crate::lifecycle::operation::Verb;
+use crate::lifecycle::{Allowances, Refusal};
 use crate::types::{DeviceId, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
 
 /// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
@@ -38,6 +40,24 @@ pub enum Request {
         codes: Vec<String>,
         /// More.
         options: FobOptions,
+    },
+    /// Register a software authenticator.
+    RegisterApp {
+        /// Who it is for.
+        subject: String,
+        /// Takes the `otpauth` URI to the caller.
+        pairing: Delivery,
+        /// More.
+        options: AppOptions,
+    },
+    /// Make a sheet of recovery codes.
+    RegisterRecoveryCodes {
+        /// Who it is for.
+        subject: String,
+        /// Takes the codes to the caller, a line each.
+        sheet: Delivery,
+        /// How many.
+        count: Option<u16>,
     },
     /// Test a token.
     Test {
@@ -102,6 +122,54 @@ pub struct Presence {
     pub password: Option<Secret>,
 }
 
+/// A secret on its way out, and where to say what became of it.
+pub struct Letter {
+    /// What is to be delivered.
+    pub secret: Secret,
+    /// Whether it was, or why not.
+    pub receipt: oneshot::Sender<Result<(), String>>,
+}
+
+/// A way to hand one secret to the caller, who waits for it with an open descriptor. Whoever holds the other end writes it.
+pub struct Delivery(oneshot::Sender<Letter>);
+
+impl Delivery {
+    /// The way, and its other end.
+    #[must_use]
+    pub fn open() -> (Self, oneshot::Receiver<Letter>) {
+        let (way, end) = oneshot::channel();
+        (Self(way), end)
+    }
+
+    /// Delivers, and waits until it has been.
+    ///
+    /// # Errors
+    /// [`Refusal::Undelivered`].
+    pub(crate) async fn deliver(self, secret: Secret) -> Result<(), Refusal> {
+        let (receipt, delivered) = oneshot::channel();
+        let gone = || Refusal::Undelivered("nobody waits for it any more".to_owned());
+        self.0.send(Letter { secret, receipt }).map_err(|_| gone())?;
+        delivered.await.map_err(|_| gone())?.map_err(Refusal::Undelivered)
+    }
+}
+
+/// Options of [`Request::RegisterApp`].
+#[derive(Default)]
+pub struct AppOptions {
+    /// Free text.
+    pub label: Option<String>,
+    /// Who issues the codes, as the app shows it.
+    pub issuer: Option<String>,
+    /// Account name as the app shows it; the subject when absent.
+    pub account: Option<String>,
+    /// Hash; SHA1 when absent, which is all that some apps can.
+    pub algorithm: Option<OathAlgorithm>,
+    /// Digits; 6 when absent.
+    pub digits: Option<u8>,
+    /// Time step in seconds; 30 when absent.
+    pub period_s: Option<u32>,
+}
+
 /// Options of [`Request::RegisterFido2`].
 #[derive(Default)]
 pub struct Fido2Options {
@@ -162,7 +230,11 @@ impl Request {
     #[must_use]
     pub fn verb(&self) -> Verb {
         match self {
-            Self::RegisterFido2 { .. } | Self::RegisterOathCard { .. } | Self::RegisterFob { .. } => Verb::Register,
+            Self::RegisterFido2 { .. }
+            | Self::RegisterOathCard { .. }
+            | Self::RegisterFob { .. }
+            | Self::RegisterApp { .. }
+            | Self::RegisterRecoveryCodes { .. } => Verb::Register,
             Self::Test { .. } => Verb::Test,
             Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,

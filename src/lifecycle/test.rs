@@ -10,12 +10,12 @@ use crate::lifecycle::code::{Judgement, judge, parameters_of};
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
+use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
 
-/// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
-/// the rest is for the case work to spend).
-pub const SOFT_LIMIT: u32 = 10;
+const ACTIVE: &[TokenState] = &[TokenState::Active];
+const PENDING: &[TokenState] = &[TokenState::Pending];
 
 /// Tests `token`.
 ///
@@ -54,14 +54,14 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
         code.ok_or_else(|| Refusal::Invalid("a fob is tested by the code on its display: give “code”".into()))?;
     let (parameters, _) = parameters_of(record)?;
     let code = parse_code(&code, &parameters, 0)?;
-    if record.failures >= SOFT_LIMIT {
-        return Err(Refusal::Locked);
-    }
+    let admitted = act.admit_try(record).await?;
     act.phase(Phase::Proving, 40);
     let seed = act.house.ledger().seed(record.id).await?;
     let now = act.house.clock().now();
-    // A pending fob has no clock that a test could speak of: its first codes are for a resync, whatever they are.
-    let (earlier, judgement) = if record.state == TokenState::Active {
+    // A pending fob has no clock that a test could speak of: its first codes are for a resync, whatever they are. An app's clock
+    // is the network's, so its first code activates it.
+    let speaks = record.state == TokenState::Active || record.kind == TokenKind::App;
+    let (earlier, judgement) = if speaks {
         let earlier = act.house.waiting().take(record.id, now);
         let synchronised = act.house.clock().synchronised();
         let judgement = judge(record, &seed, &code, &earlier, now, synchronised)?;
@@ -73,17 +73,26 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
     match judgement {
         Judgement::Passed(pass) => {
-            // Read again where it counts: guesses made at once are guesses made one after the other.
-            let advance = vec![
-                Mutation::RequireFailuresBelow {
+            let mut advance = vec![pass.mutation(record.id), admitted.passed()];
+            let states = if record.state == TokenState::Pending {
+                PENDING
+            } else {
+                ACTIVE
+            };
+            if record.state == TokenState::Pending {
+                advance.push(Mutation::Transition {
                     token: record.id,
-                    limit: SOFT_LIMIT,
-                },
-                pass.mutation(record.id),
-            ];
-            match passed(act, record.id, advance, facts([("offset_ms", json!(pass.offset_ms))])).await {
+                    from: PENDING,
+                    to: TokenState::Active,
+                    reason: None,
+                });
+            }
+            let detail = facts([("offset_ms", json!(pass.offset_ms))]);
+            match passed(act, record.id, states, advance, detail).await {
                 // Two callers, one code: the ledger lets one of them pass.
-                Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
+                Err(Refusal::Ledger(LedgerError::Stale(_))) => {
+                    Err(failed(act, record.id, Some(&admitted), Refusal::CodeRejected).await)
+                }
                 Err(other) => Err(other),
                 Ok(()) => Ok(Outcome::Done(Details {
                     token: Some(record.id),
@@ -97,14 +106,14 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
             if !earlier.is_empty() {
                 act.house.waiting().keep(record.id, vec![(code, now)]);
             }
-            Err(failed(act, record.id, Refusal::CodeRejected).await)
+            Err(failed(act, record.id, Some(&admitted), Refusal::CodeRejected).await)
         }
         // Does not depend on the code, and so tells nothing of it; still counted, so that it is no free try.
         Judgement::NextCode => {
             if record.state == TokenState::Active {
                 act.house.waiting().keep(record.id, vec![(code, now)]);
             }
-            Err(failed(act, record.id, Refusal::NeedsResync).await)
+            Err(failed(act, record.id, Some(&admitted), Refusal::NeedsResync).await)
         }
     }
 }
@@ -187,29 +196,32 @@ fn settle<T: Copy>(
             let now = act.house.clock().now();
             act.house
                 .runtime()
-                .block_on(passed(act, token, vec![mutation(now, proved)], Facts::new()))?;
+                .block_on(passed(act, token, ACTIVE, vec![mutation(now, proved)], Facts::new()))?;
             Ok(proved)
         }
         Err(refusal @ (Refusal::Unverified(_) | Refusal::CounterWentBack | Refusal::NotTheSameDevice)) => {
-            Err(act.house.runtime().block_on(failed(act, token, refusal)))
+            Err(act.house.runtime().block_on(failed(act, token, None, refusal)))
         }
         // The device went away, nobody touched it, the PIN was wrong: the token has neither passed nor failed.
         Err(refusal) => Err(refusal),
     }
 }
 
-async fn passed(act: &Act, token: TokenId, proven: Vec<Mutation>, detail: Facts) -> Result<(), Refusal> {
-    let mut changes = vec![Mutation::Require {
-        token,
-        states: &[TokenState::Active],
-    }];
+async fn passed(
+    act: &Act,
+    token: TokenId,
+    states: &'static [TokenState],
+    proven: Vec<Mutation>,
+    detail: Facts,
+) -> Result<(), Refusal> {
+    let mut changes = vec![Mutation::Require { token, states }];
     changes.extend(proven);
     Ok(act.commit("test.passed", Some(token), detail, changes).await?)
 }
 
 /// One record of a failed test; then the refusal, or that it could not be recorded. The journal says why, the caller hears
 /// only what the refusal tells.
-async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Refusal {
+async fn failed(act: &Act, token: TokenId, admitted: Option<&Admitted>, refusal: Refusal) -> Refusal {
     let why = match &refusal {
         Refusal::CodeRejected => "code",
         Refusal::NeedsResync => "needs-resync",
@@ -217,7 +229,8 @@ async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Refusal {
         Refusal::NotTheSameDevice => "other-device",
         _ => "unverified",
     };
-    let fail = vec![Mutation::Fail { token }];
+    let mut fail = vec![Mutation::Fail { token }];
+    fail.extend(admitted.map(Admitted::missed));
     match act
         .commit("test.failed", Some(token), facts([("why", json!(why))]), fail)
         .await
