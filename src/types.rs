@@ -333,6 +333,18 @@ named_enum!(
 );
 
 named_enum!(
+    /// What seeds are exported as.
+    ExportFormat, "format (pskc, entra, users-oath)" {
+        /// RFC 6030, encrypted to a passphrase.
+        Pskc = "pskc",
+        /// The values that Microsoft Entra takes.
+        Entra = "entra",
+        /// The file of `pam_oath`.
+        UsersOath = "users-oath",
+    }
+);
+
+named_enum!(
     /// What told us how far a token's clock is off.
     DriftSource, "source of a measurement" {
         /// The first codes, or the first look at the clock.

@@ -331,6 +331,8 @@ fn facts(details: &Details) -> Dict {
         shift_s,
         offset_before_s,
         skipped,
+        exported,
+        left_out,
         unsettled,
     } = details;
     let mut told = Dict::new();
@@ -344,6 +346,8 @@ fn facts(details: &Details) -> Dict {
     told.put_some("shift-s", *shift_s);
     told.put_some("offset-before-s", *offset_before_s);
     told.put_some("skipped", *skipped);
+    told.put_some("exported", *exported);
+    told.put_some("left-out", *left_out);
     if let Some(refusal) = unsettled {
         told.extend(Failure::from(refusal.as_ref()).details());
     }
@@ -364,7 +368,7 @@ impl OperationObject {
 
 #[interface(name = "org.claviger.Operation1")]
 impl OperationObject {
-    /// register, test, resync, suspend, lost, resume, revoke, discharge.
+    /// register, test, resync, suspend, lost, resume, revoke, discharge, export.
     #[zbus(property(emits_changed_signal = "const"))]
     fn verb(&self) -> &str {
         self.operation.verb.as_str()

@@ -20,7 +20,7 @@ use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
 use crate::lifecycle::{Allowances, AppOptions, Fido2Options, FobOptions, OathOptions, Request};
-use crate::types::{ObligationId, RevokeReason, TokenId};
+use crate::types::{ExportFormat, ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
 pub(super) struct Tokens {
@@ -97,6 +97,24 @@ impl Tokens {
     }
 }
 
+/// Members of a filter.
+const FILTERS: &[&str] = &["kind", "state", "subject", "serial", "maker", "model", "batch"];
+
+/// Which tokens are meant.
+fn filter(given: &mut Options) -> Result<Filter, BusError> {
+    Ok(Filter {
+        kind: given.name("kind")?,
+        state: given.name("state")?,
+        subject: given.text("subject", TextRule::SUBJECT)?,
+        serial: given.text("serial", TextRule::SERIAL)?,
+        maker: given.text("maker", TextRule::MODEL)?,
+        model: given.text("model", TextRule::MODEL)?,
+        batch: given.text("batch", TextRule::LABEL)?,
+        body: None,
+        alive: false,
+    })
+}
+
 /// A cursor: empty means the beginning.
 fn cursor(cursor: String) -> Result<Option<String>, BusError> {
     let cursor = TextRule::CURSOR.check("cursor", cursor)?;
@@ -135,21 +153,7 @@ impl Tokens {
         limit: u32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Rows<TokenRecord>, String), BusError> {
-        let mut given = Options::filter(
-            filter,
-            &["kind", "state", "subject", "serial", "maker", "model", "batch"],
-        )?;
-        let filter = Filter {
-            kind: given.name("kind")?,
-            state: given.name("state")?,
-            subject: given.text("subject", TextRule::SUBJECT)?,
-            serial: given.text("serial", TextRule::SERIAL)?,
-            maker: given.text("maker", TextRule::MODEL)?,
-            model: given.text("model", TextRule::MODEL)?,
-            batch: given.text("batch", TextRule::LABEL)?,
-            body: None,
-            alive: false,
-        };
+        let filter = self::filter(&mut Options::filter(filter, FILTERS)?)?;
         let cursor = self::cursor(cursor)?;
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Deed::on(Object::Whole, None)).await?;
@@ -395,6 +399,41 @@ impl Tokens {
         self.launch(&header, deed, Sealed::default(), |_| {
             let sheet = secret_out::into(codes.into(), &self.desk.file_reads);
             Ok(Request::RegisterRecoveryCodes { subject, sheet, count })
+        })
+        .await
+    }
+
+    /// Writes the seeds of live display fobs and apps, as many as the filter finds (as in Find), to a descriptor (writing end of a
+    /// pipe that is being read, memfd or empty file). Each is journalled before it goes. [configure]
+    /// format: pskc (RFC 6030, encrypted to the passphrase), entra (values), users-oath (active tokens alone, for pam_oath).
+    /// options: kind, state, subject, serial, maker, model, batch (s), passphrase (h), case (s).
+    /// Details on success: exported, left-out (t: tokens found that the format has no words for). Errors: SecretUnwritable.
+    #[zbus(out_args("operation"))]
+    async fn export(
+        &self,
+        format: &str,
+        into: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let format = parse::<ExportFormat>("format", format)?;
+        let mut known = FILTERS.to_vec();
+        known.push(key::PASSPHRASE);
+        let mut given = Options::new(options, &known)?;
+        let filter = self::filter(&mut given)?;
+        let deed = Deed::on(Object::Whole, given.case()?).with(key::EXPORT, true);
+        // Read as passwords are.
+        let sealed = Sealed {
+            password: given.descriptor(key::PASSPHRASE)?,
+            ..Sealed::default()
+        };
+        self.launch(&header, deed, sealed, |opened| {
+            Ok(Request::Export {
+                format,
+                filter: Box::new(filter),
+                passphrase: opened.password,
+                into: secret_out::into(into.into(), &self.desk.file_reads),
+            })
         })
         .await
     }

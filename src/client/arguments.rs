@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::types::{RevokeReason, TokenKind, TokenState};
+use crate::types::{ExportFormat, RevokeReason, TokenKind, TokenState};
 
 /// Exit codes. They are part of the interface and documented in `--help` and the man page.
 pub mod exit {
@@ -95,6 +95,8 @@ pub enum Verb {
     Test(TestArgs),
     /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes
     Resync(ResyncArgs),
+    /// Hand seeds out, for a verifier that cannot ask the daemon
+    Export(ExportArgs),
     /// Take a token out of use for a while
     Suspend(TokenOnly),
     /// Put a suspended or lost token back in use
@@ -153,6 +155,34 @@ pub struct TokensArgs {
     /// Only tokens of this delivery
     #[arg(long)]
     pub batch: Option<String>,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// As what: encrypted to a passphrase (RFC 6030), the values Entra takes, or the file of pam_oath
+    #[arg(value_parser = names(ExportFormat::ALL.iter().map(|format| format.as_str())))]
+    pub format: String,
+    /// File to write; it is replaced whole or not at all, and can be read by you alone
+    #[arg(long, short, value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Which tokens.
+    #[command(flatten)]
+    pub filter: TokensArgs,
+    /// Where the passphrase of a PSKC file comes from.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Where the passphrase of a file comes from; asked for when left out.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct PassphraseArgs {
+    /// Read the passphrase from standard input
+    #[arg(long, conflicts_with = "passphrase_fd")]
+    pub passphrase_stdin: bool,
+    /// Read the passphrase from this open descriptor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    pub passphrase_fd: Option<u32>,
 }
 
 /// What `register` registers.

@@ -23,6 +23,7 @@ mod doctor;
 mod doctor_compare;
 mod doctor_daemon;
 mod doctor_host;
+mod export;
 mod generate;
 mod obligations;
 mod register;
@@ -82,6 +83,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Register { kind } => register::run(session, &kind).await,
         Verb::Test(args) => test::run(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
+        Verb::Export(args) => export::run(session, &args).await,
         Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,
         Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,

@@ -11,7 +11,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-use crate::client::arguments::{PasswordArgs, PinArgs};
+use crate::client::arguments::{PassphraseArgs, PasswordArgs, PinArgs};
 use crate::client::failure::Failure;
 use crate::types::Secret;
 
@@ -97,6 +97,41 @@ pub fn password(from: PasswordArgs) -> Result<Option<Secret>, Failure> {
         return Ok(None);
     };
     Ok(Some(normalised(&text)))
+}
+
+/// Fewest characters of a passphrase to which seeds are encrypted: whoever has the file may try for ever.
+const PASSPHRASE_CHARACTERS: usize = 12;
+
+/// The passphrase of a file to be written: asked for twice.
+///
+/// # Errors
+/// As [`pin`], and [`Failure::Usage`] when the two differ or it is too short.
+pub fn new_passphrase(from: PassphraseArgs) -> Result<Secret, Failure> {
+    let instead = "--passphrase-stdin or --passphrase-fd";
+    let text = match piped_passphrase(from)? {
+        Some(text) => text,
+        None => {
+            let text = ask("Passphrase of the file: ", instead)?;
+            if *text != *ask("The same passphrase again: ", instead)? {
+                return Err(Failure::usage("the two passphrases differ; nothing was done"));
+            }
+            text
+        }
+    };
+    if text.chars().count() < PASSPHRASE_CHARACTERS {
+        return Err(Failure::usage(format!(
+            "the passphrase needs {PASSPHRASE_CHARACTERS} characters or more: whoever has the file may try for ever"
+        )));
+    }
+    Ok(normalised(&text))
+}
+
+fn piped_passphrase(from: PassphraseArgs) -> Result<Option<Zeroizing<String>>, Failure> {
+    match (from.passphrase_stdin, from.passphrase_fd) {
+        (true, _) => read_text(&mut io::stdin().lock(), "the passphrase").map(Some),
+        (false, Some(fd)) => read_text(&mut descriptor(fd)?, "the passphrase").map(Some),
+        (false, None) => Ok(None),
+    }
 }
 
 /// Where a seed comes from.

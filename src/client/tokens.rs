@@ -10,8 +10,8 @@ use crate::client::render::{cell, record, table};
 use crate::client::session::Session;
 use crate::contract::proxy::Options;
 
-/// Lists the tokens that the filters find.
-pub async fn run(session: &Session, args: &TokensArgs) -> Result<u8, Failure> {
+/// The filter that the arguments make.
+pub fn filter(args: &TokensArgs) -> Options<'_> {
     let filters = [
         ("kind", &args.kind),
         ("state", &args.state),
@@ -21,11 +21,15 @@ pub async fn run(session: &Session, args: &TokensArgs) -> Result<u8, Failure> {
         ("model", &args.model),
         ("batch", &args.batch),
     ];
-    let filter: Options<'_> = filters
+    filters
         .iter()
         .filter_map(|(key, value)| Some((*key, Variant::from(value.as_deref()?))))
-        .collect();
-    let found = lookup::find(session, &filter).await?;
+        .collect()
+}
+
+/// Lists the tokens that the filters find.
+pub async fn run(session: &Session, args: &TokensArgs) -> Result<u8, Failure> {
+    let found = lookup::find(session, &filter(args)).await?;
     session
         .output
         .object(&json!({ "tokens": found.iter().map(record).collect::<Vec<_>>() }))?;

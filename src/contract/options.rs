@@ -30,6 +30,10 @@ pub const TOUCH: &str = "touch";
 pub const PASSWORD: &str = "password";
 /// Descriptor with the PIN (h).
 pub const PIN: &str = "pin";
+/// Descriptor with the passphrase of a file (h).
+pub const PASSPHRASE: &str = "passphrase";
+/// Seeds go out: no option, a word that polkit's rules see.
+pub const EXPORT: &str = "export";
 /// Encoding of a seed (s).
 pub const ENCODING: &str = "encoding";
 /// Model name (s).

@@ -129,6 +129,9 @@ pub trait Tokens1 {
         codes: Fd<'_>,
         options: &Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    /// Hands seeds out.
+    #[zbus(allow_interactive_auth)]
+    fn export(&self, format: &str, into: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Tests a token.
     #[zbus(allow_interactive_auth)]
     fn test(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -127,6 +127,8 @@ pub const TABLE: &[Row] = &[
     guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
     // Lifting a lock hands tries out again, as resuming a token hands authority out.
     guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),
+    // Whoever has the file can compute every code in it.
+    guarded(TOKENS, "Export", Action::Configure, Tier::Revoke, Scope::Whole),
     guarded(TOKENS, "Test", Action::Test, Tier::Test, Scope::Token),
     guarded(TOKENS, "Resync", Action::Resync, Tier::Test, Scope::Token),
     guarded(TOKENS, "PreviewResync", Action::Resync, Tier::Test, Scope::Token),

@@ -60,6 +60,17 @@ impl Act {
         }
     }
 
+    /// One of many commits that are written together.
+    pub fn order(
+        &self,
+        name: &'static str,
+        token: Option<TokenId>,
+        detail: Facts,
+        mutations: Vec<Mutation>,
+    ) -> (Event, Vec<Mutation>) {
+        (self.event(name, token, detail), mutations)
+    }
+
     /// Writes record and journal entry.
     ///
     /// # Errors

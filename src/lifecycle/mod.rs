@@ -13,6 +13,7 @@ mod attempts;
 mod card;
 pub mod code;
 mod describe;
+mod export;
 mod key;
 mod locate;
 pub mod operation;
@@ -338,6 +339,12 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             reset,
             absent,
         } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
+        Request::Export {
+            format,
+            filter,
+            passphrase,
+            into,
+        } => export::export(&act, format, *filter, passphrase, into).await,
         Request::Discharge {
             obligation,
             at,

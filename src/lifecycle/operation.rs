@@ -30,6 +30,8 @@ pub enum Verb {
     Revoke,
     /// Settle an obligation.
     Discharge,
+    /// Hand seeds out.
+    Export,
 }
 
 impl Verb {
@@ -45,6 +47,7 @@ impl Verb {
             Self::Resume => "resume",
             Self::Revoke => "revoke",
             Self::Discharge => "discharge",
+            Self::Export => "export",
         }
     }
 }
@@ -166,6 +169,10 @@ pub struct Details {
     pub offset_before_s: Option<i64>,
     /// Presses of an event token that nobody sent.
     pub skipped: Option<u64>,
+    /// Tokens whose seeds went out.
+    pub exported: Option<u64>,
+    /// Tokens that the format has no words for.
+    pub left_out: Option<u64>,
     /// Why the device could not be settled now, when an obligation remains.
     pub unsettled: Option<Box<Refusal>>,
 }

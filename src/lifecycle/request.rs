@@ -2,9 +2,10 @@
 
 use tokio::sync::oneshot;
 
+use crate::ledger::Filter;
 use crate::lifecycle::operation::Verb;
 use crate::lifecycle::{Allowances, Refusal};
-use crate::types::{DeviceId, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
+use crate::types::{DeviceId, ExportFormat, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
 
 /// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
 pub enum Request {
@@ -58,6 +59,17 @@ pub enum Request {
         sheet: Delivery,
         /// How many.
         count: Option<u16>,
+    },
+    /// Hand seeds out.
+    Export {
+        /// As what.
+        format: ExportFormat,
+        /// Of which live tokens.
+        filter: Box<Filter>,
+        /// What a PSKC file is encrypted to.
+        passphrase: Option<Secret>,
+        /// Where to.
+        into: Delivery,
     },
     /// Test a token.
     Test {
@@ -242,6 +254,7 @@ impl Request {
             Self::Resume(_) => Verb::Resume,
             Self::Revoke { .. } => Verb::Revoke,
             Self::Discharge { .. } => Verb::Discharge,
+            Self::Export { .. } => Verb::Export,
         }
     }
 }
