@@ -35,6 +35,7 @@ fn the_names_stay() {
             "start_to_name_ms_10k_tokens",
             "resident_mib_10k_tokens",
             "idle_context_switches_30s",
+            "resync_24h_over_hmac_loop",
         ]
     );
 }

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bus::PrivateBus;
-use house::{End, Figures, House, PIN, fob, number, text, token};
+use claviger::contract::proxy::Tokens1Proxy;
+use house::{End, Figures, House, PIN, fob, none, number, text, token};
 use hw_fixtures::fob::Fob;
 use hw_fixtures::{Plugged, Token};
 use relay::Relay;
@@ -41,12 +42,14 @@ enum Verb {
     Register,
     Test,
     Resync,
+    /// Take back what a resync taught.
+    Undo,
     Revoke,
 }
 
 type Act = (Kind, Verb);
 
-const ACTS: [Act; 10] = [
+const ACTS: [Act; 11] = [
     (Kind::Key, Verb::Register),
     (Kind::Key, Verb::Test),
     (Kind::Key, Verb::Revoke),
@@ -56,6 +59,7 @@ const ACTS: [Act; 10] = [
     (Kind::Fob, Verb::Register),
     (Kind::Fob, Verb::Test),
     (Kind::Fob, Verb::Resync),
+    (Kind::Fob, Verb::Undo),
     (Kind::Fob, Verb::Revoke),
 ];
 
@@ -125,7 +129,7 @@ impl Scene {
         match (&mut scene.body, act.1) {
             (Body::Fob(fob), Verb::Register) => scene.codes = vec![fob.code(NOON - 30), fob.code(NOON)],
             (Body::Fob(fob), Verb::Test) => scene.codes = vec![fob.code(NOON + 60)],
-            (Body::Fob(fob), Verb::Resync) => {
+            (Body::Fob(fob), Verb::Resync | Verb::Undo) => {
                 let later = NOON + 3600;
                 fob.drift(-540.0, 0.0, later);
                 scene.codes = vec![fob.code(later - 30), fob.code(later)];
@@ -134,8 +138,11 @@ impl Scene {
         }
         match act.1 {
             Verb::Test => scene.pass_to(NOON + 60),
-            Verb::Resync => scene.pass_to(NOON + 3600),
+            Verb::Resync | Verb::Undo => scene.pass_to(NOON + 3600),
             Verb::Register | Verb::Revoke => {}
+        }
+        if act.1 == Verb::Undo {
+            scene.resync().await.done();
         }
         scene
     }
@@ -180,6 +187,11 @@ impl Scene {
         self.house.resync(&self.id, &codes).await
     }
 
+    async fn undo(&self) -> End {
+        let undo = async |tokens: &Tokens1Proxy<'static>| tokens.undo_resync(&self.id, &none()).await;
+        self.house.run(undo).await
+    }
+
     async fn revoke(&self, id: &str) -> End {
         match &self.body {
             Body::Fob(_) => self.house.revoke(id).await,
@@ -192,6 +204,7 @@ impl Scene {
             Verb::Register => self.register("alice").await,
             Verb::Test => self.test(&self.id).await,
             Verb::Resync => self.resync().await,
+            Verb::Undo => self.undo().await,
             Verb::Revoke => self.revoke(&self.id).await,
         }
     }
@@ -278,6 +291,7 @@ async fn visit(bus: &Arc<PrivateBus>, cell: Cell, seed: u64) -> Result<bool, Str
         Verb::Register => after_register(&mut scene, done).await,
         Verb::Test => after_test(&mut scene, done).await,
         Verb::Resync => after_resync(&mut scene, done).await,
+        Verb::Undo => after_undo(&mut scene, done).await,
         Verb::Revoke => after_revoke(&mut scene, &end).await,
     }
     .map_err(|what| format!("{what}; the act ended {end}"))?;
@@ -414,6 +428,33 @@ async fn after_resync(scene: &mut Scene, done: bool) -> Result<(), String> {
     }
     let end = scene.resync().await;
     ensure(!end.is_done(), || "the same codes resynced it twice".to_owned())?;
+    scene.pass_to(scene.clock + 30);
+    let end = scene.test(&id).await;
+    ensure(end.is_done(), || format!("the next code failed: {end}"))
+}
+
+async fn after_undo(scene: &mut Scene, done: bool) -> Result<(), String> {
+    let id = scene.id.clone();
+    let offset = number(&scene.house.get(&id).await, "offset-ms").unwrap_or_default();
+    let undone = offset > -400_000;
+    ensure(undone || !done, || "an acknowledged undo was forgotten".to_owned())?;
+    if !undone {
+        let end = scene.undo().await;
+        ensure(end.is_done(), || format!("it cannot be undone again: {end}"))?;
+    }
+    let end = scene.undo().await;
+    ensure(!end.is_done(), || "it was undone twice".to_owned())?;
+    // Used codes stay used: the same two teach nothing more, the next two do.
+    let end = scene.resync().await;
+    ensure(!end.is_done(), || {
+        "the codes of the resync were accepted again".to_owned()
+    })?;
+    scene.pass_to(scene.clock + 60);
+    if let Body::Fob(fob) = &scene.body {
+        scene.codes = vec![fob.code(scene.clock - 30), fob.code(scene.clock)];
+    }
+    let end = scene.resync().await;
+    ensure(end.is_done(), || format!("the next two codes failed: {end}"))?;
     scene.pass_to(scene.clock + 30);
     let end = scene.test(&id).await;
     ensure(end.is_done(), || format!("the next code failed: {end}"))

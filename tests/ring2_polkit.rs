@@ -325,6 +325,8 @@ async fn the_help_desk_gets_its_verbs_and_no_more() {
         "Obligations",
         "Test",
         "Resync",
+        "PreviewResync",
+        "UndoResync",
         "Suspend",
         "ReportLost",
     ];

@@ -14,6 +14,7 @@ mod idle;
 mod part;
 mod pcscd;
 mod report;
+mod resync;
 mod stage;
 
 use std::process::ExitCode;
@@ -87,6 +88,8 @@ async fn run() -> (Vec<Figure>, bool) {
             outcomes.extend((0..3).map(|_| Err(format!("failed: {error}"))));
         }
     }
+    say("two codes searched over 24 hours");
+    outcomes.push(one(&mut sound, tokio::task::spawn_blocking(resync::ratio)).await);
     let figures = report::FIGURES
         .iter()
         .zip(outcomes)

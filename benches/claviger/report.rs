@@ -14,7 +14,7 @@ pub struct Definition {
 }
 
 /// Every figure, in the order of the table.
-pub const FIGURES: [Definition; 5] = [
+pub const FIGURES: [Definition; 6] = [
     Definition {
         name: "dbus_test_over_bare_exchange",
         unit: "ratio",
@@ -39,6 +39,11 @@ pub const FIGURES: [Definition; 5] = [
         name: "idle_context_switches_30s",
         unit: "switches",
         against: "all threads of the daemon; aim 0",
+    },
+    Definition {
+        name: "resync_24h_over_hmac_loop",
+        unit: "ratio",
+        against: "as many HMAC-SHA-1 of eight bytes in a loop; aim 1.5",
     },
 ];
 

@@ -101,7 +101,7 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
         (Ok(judged), Ok(())) => judged,
     };
     match judged {
-        Err(failed) => Err(refuse(act, &record, failed, received.len(), allowances).await),
+        Err(failed) => Err(refuse(act, &record, *failed, received.len(), allowances).await),
         Ok(lesson) => {
             let outcome = if allowances.preview {
                 preview(act, &record, &lesson, received, allowances).await
@@ -166,13 +166,15 @@ fn count(
     seed: &Secret,
     parameters: OathParameters,
     received: &[Received],
-) -> Result<Lesson, Failed> {
-    let rejected = || Failed {
-        why: "no-match",
-        shift_s: None,
-        refusal: Refusal::CodeRejected,
-        explanation: Explanation::default(),
-        advice: three_codes(received.len()),
+) -> Result<Lesson, Box<Failed>> {
+    let rejected = || {
+        Box::new(Failed {
+            why: "no-match",
+            shift_s: None,
+            refusal: Refusal::CodeRejected,
+            explanation: Explanation::default(),
+            advice: three_codes(received.len()),
+        })
     };
     let generator = Generator::new(seed, parameters).map_err(|_| rejected())?;
     let codes: Vec<Code> = received.iter().map(|(code, _)| code.clone()).collect();
@@ -202,7 +204,7 @@ async fn measure(
     parameters: OathParameters,
     received: Vec<Received>,
     allowances: Allowances,
-) -> Result<Result<Lesson, Failed>, Refusal> {
+) -> Result<Result<Lesson, Box<Failed>>, Refusal> {
     let settable_clock = matches!(record.binding, Binding::NfcFob { .. });
     let policy = Policy {
         accept_implausible: allowances.beyond_bound,
@@ -261,13 +263,13 @@ async fn measure(
         resync::Refusal::Implausible { shift_s } | resync::Refusal::TooFew { shift_s } => Some(shift_s),
         _ => None,
     };
-    Ok(Err(Failed {
+    Ok(Err(Box::new(Failed {
         why,
         shift_s,
         refusal: outward,
         explanation,
         advice,
-    }))
+    })))
 }
 
 async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {

@@ -200,7 +200,7 @@ impl Verbs for FakeVerbs {
                 Verb::Register
             }
             Request::Test { .. } => Verb::Test,
-            Request::Resync { .. } => Verb::Resync,
+            Request::Resync { .. } | Request::UndoResync(_) => Verb::Resync,
             Request::Suspend(_) => Verb::Suspend,
             Request::Lost(_) => Verb::Lost,
             Request::Resume(_) => Verb::Resume,
