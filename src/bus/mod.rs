@@ -39,10 +39,10 @@ use crate::grant::Grant;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
-pub use crate::lifecycle::{Description, Status};
+pub use crate::lifecycle::{Description, OathCredential, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
-use crate::types::{DeviceId, ObligationId, Reality};
+use crate::types::{DeviceId, ObligationId, Reality, Secret};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -58,6 +58,17 @@ pub trait Verbs: Send + Sync + 'static {
     /// # Errors
     /// The device's, or [`Refusal::UnknownDevice`].
     async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal>;
+
+    /// What is on a device's OATH applet. Ends by its own deadline.
+    ///
+    /// # Errors
+    /// The device's, or [`Refusal::UnknownDevice`].
+    async fn oath_credentials(
+        &self,
+        grant: &Grant,
+        device: DeviceId,
+        password: Option<Secret>,
+    ) -> Result<Vec<OathCredential>, Refusal>;
 
     /// State of the host.
     async fn status(&self) -> Status;

@@ -13,7 +13,7 @@ use crate::contract::proxy::Options;
 /// Corrects what is believed about a fob's clock.
 pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
     let id = lookup::token(session, &args.token).await?;
-    let codes = codes(&args.codes)?;
+    let codes = if args.nfc { Vec::new() } else { codes(&args.codes)? };
     let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
     let mut options = Options::new();
     if args.beyond_bound {
@@ -21,6 +21,10 @@ pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
     }
     if args.unsynchronised {
         options.insert(options::UNSYNCHRONISED, Variant::Bool(true));
+    }
+    if let Some(device) = &args.device {
+        let device = lookup::device(session, Some(device), "card").await?;
+        options.insert(options::DEVICE, Variant::ObjectPath(device.path.clone()));
     }
     let tokens = session.tokens().await?;
     let ended = follow::run(session, tokens.resync(&id, &codes, &options)).await?;

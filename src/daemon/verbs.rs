@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use crate::bus::{DeviceView, Verbs};
+use crate::bus::{DeviceView, OathCredential, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
 use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
 use crate::link::FaceKind;
-use crate::types::{DeviceEvent, DeviceId, ObligationId};
+use crate::types::{DeviceEvent, DeviceId, ObligationId, Secret};
 
 /// The house as the bus sees it.
 pub struct House {
@@ -35,6 +35,15 @@ impl Verbs for House {
 
     async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal> {
         self.lifecycle.describe(grant, device).await
+    }
+
+    async fn oath_credentials(
+        &self,
+        grant: &Grant,
+        device: DeviceId,
+        password: Option<Secret>,
+    ) -> Result<Vec<OathCredential>, Refusal> {
+        self.lifecycle.oath_credentials(grant, device, password).await
     }
 
     async fn status(&self) -> Status {

@@ -62,6 +62,10 @@ pub(crate) enum Recorded {
     DestroySeed {
         token: TokenId,
     },
+    ReplaceSeed {
+        token: TokenId,
+        seed: String,
+    },
     Oblige(Obligation),
     Prove {
         id: ObligationId,

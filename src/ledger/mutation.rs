@@ -173,6 +173,14 @@ pub enum Mutation {
         /// The token.
         token: TokenId,
     },
+    /// Puts a new sealed seed in the place of the one stored, which is overwritten as by [`Mutation::DestroySeed`]. Watermark and
+    /// offset stay.
+    ReplaceSeed {
+        /// The token.
+        token: TokenId,
+        /// The new seed.
+        seed: Secret,
+    },
     /// Adds an obligation.
     Oblige(Obligation),
     /// Notes that a device has proved to be the one an open obligation is about.

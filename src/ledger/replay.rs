@@ -172,6 +172,10 @@ impl Replay {
                 self.token(at, token)?.is.seed = None;
                 Ok(())
             }
+            Recorded::ReplaceSeed { token, seed } => {
+                self.token(at, token)?.is.seed = Some(seed);
+                Ok(())
+            }
             Recorded::Oblige(new) => match self.obligations.insert(new.id, new) {
                 Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
                 None => Ok(()),
@@ -348,7 +352,8 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::Seen { token, .. }
         | Recorded::Fail { token }
         | Recorded::Pardon { token }
-        | Recorded::DestroySeed { token } => token.as_bytes(),
+        | Recorded::DestroySeed { token }
+        | Recorded::ReplaceSeed { token, .. } => token.as_bytes(),
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),
         Recorded::Begin { operation, .. } | Recorded::Phase { operation, .. } | Recorded::End { operation, .. } => {

@@ -12,8 +12,11 @@ mod card;
 mod describe;
 mod key;
 mod locate;
+mod nfc_fob;
+mod oath_admin;
 pub mod operation;
 mod prompt;
+mod read_clock;
 mod recover;
 mod refusal;
 mod register;
@@ -21,6 +24,7 @@ mod request;
 mod reset;
 mod resync;
 mod revoke;
+mod set_clock;
 mod settle;
 mod suspend;
 mod test;
@@ -34,8 +38,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
+pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
-pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+pub use self::request::{Fido2Options, FobOptions, NfcFobOptions, OathDeed, OathOptions, Presence, Request};
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -100,6 +105,10 @@ pub struct Lifecycle {
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
+    /// Wrong passwords of cards.
+    passwords: throttle::Throttle,
+    /// Fobs that did not take the published key.
+    refusers: nfc_fob::Refusers,
 }
 
 impl Lifecycle {
@@ -117,6 +126,8 @@ impl Lifecycle {
             seen: broadcast::channel(64).0,
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
+            passwords: throttle::Throttle::default(),
+            refusers: nfc_fob::Refusers::default(),
         })
     }
 
@@ -278,6 +289,31 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             codes,
             options,
         } => register::fob::register(&act, subject, serial, seed, codes, options).await,
+        Request::RegisterNfcFob {
+            device,
+            subject,
+            seed,
+            options,
+        } => register::nfc_fob::register(&act, device, subject, seed, options).await,
+        Request::ReadClock {
+            token,
+            device,
+            beyond_bound,
+            unsynchronised,
+        } => {
+            let allowances = resync::Allowances {
+                beyond_bound,
+                unsynchronised,
+            };
+            read_clock::read_clock(&act, token, device, allowances).await
+        }
+        Request::SetClock {
+            token,
+            device,
+            reseed,
+            unsynchronised,
+        } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
+        Request::Oath { device, deed, password } => oath_admin::administer(&act, device, deed, password).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,

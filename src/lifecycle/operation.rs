@@ -30,6 +30,12 @@ pub enum Verb {
     Revoke,
     /// Settle an obligation.
     Discharge,
+    /// Write a fob's clock.
+    SetClock,
+    /// Change a device's OATH applet.
+    Configure,
+    /// Delete from a device what is none of ours, or all.
+    Erase,
 }
 
 impl Verb {
@@ -45,6 +51,9 @@ impl Verb {
             Self::Resume => "resume",
             Self::Revoke => "revoke",
             Self::Discharge => "discharge",
+            Self::SetClock => "set-clock",
+            Self::Configure => "configure",
+            Self::Erase => "erase",
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::codec::oath::{Generator, OathParameters};
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, LedgerError, Mutation, TokenRecord};
+use crate::ledger::{Factor, LedgerError, Mutation, Oath, TokenRecord};
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
@@ -35,7 +35,7 @@ pub struct Allowances {
 pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: Allowances) -> Result<Outcome, Refusal> {
     act.require(Action::Resync, &Object::Token(token))?;
     let record = act.token(token).await?;
-    if record.kind != TokenKind::Fob {
+    if !matches!(record.kind, TokenKind::Fob | TokenKind::NfcFob) {
         return Err(Refusal::WrongKind {
             kind: record.kind,
             verb: "resynced",
@@ -176,13 +176,13 @@ async fn failed(act: &Act, token: TokenId, detail: Facts, refusal: Refusal) -> R
 /// # Errors
 /// [`Refusal::Internal`] when the record is none of a fob.
 pub fn parameters_of(record: &TokenRecord) -> Result<OathParameters, Refusal> {
-    let Binding::Fob {
+    let Some(Oath {
         algorithm,
         digits,
-        period_s,
-    } = record.binding
+        factor: Factor::Time { period_s },
+    }) = record.binding.oath()
     else {
-        return Err(Refusal::Internal("not a fob's record"));
+        return Err(Refusal::Internal("not a record of a token that follows the time"));
     };
     OathParameters::new(algorithm, digits, period_s)
         .map_err(|_| Refusal::Internal("the record's parameters are out of range"))

@@ -3,17 +3,19 @@
 use serde_json::json;
 
 use crate::codec::oath::Generator;
+use crate::device::DeviceError;
+use crate::device::oath::OathSession;
 use crate::grant::{Action, Object};
 use crate::ledger::{LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::{Act, Facts, facts};
-use crate::lifecycle::card::{CardBody, prove, with_applet};
+use crate::lifecycle::card::{CardBody, found_again, lasting_proofs, prove, prove_event, with_applet};
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
 use crate::resync::{Policy, Verdict, accept_one};
-use crate::types::{DeviceId, DriftSource, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{DeviceId, DriftSource, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
 /// the rest is for the case work to spend).
@@ -91,7 +93,13 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
                 },
                 advance,
             ];
-            match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
+            let detail = facts([("offset_ms", json!(offset_ms))]);
+            // A fob whose clock was read or set is known well enough for its first code to decide.
+            let done = match record.state {
+                TokenState::Pending => activated(act, record.id, advance, detail).await,
+                _ => passed(act, record.id, advance, detail).await,
+            };
+            match done {
                 // Two callers, one code: the ledger lets one of them pass.
                 Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
                 Err(other) => Err(other),
@@ -117,20 +125,68 @@ async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outc
     let seed = act.house.ledger().seed(token).await?;
     act.phase(Phase::Proving, 40);
     act.in_lane(&handle, act.budget(3, 1), move |session, act| {
-        let proof = with_applet(session, at.password.as_ref(), |applet| {
+        let proof = with_applet(session, &act.house, at.password.as_ref(), |applet| {
             if applet.applet().device_id() != body.device_id {
                 return Err(Refusal::NotTheSameDevice);
             }
-            prove(act, applet, &body, &seed, device)
+            if body.event {
+                // Read here, in the lane: a test that was in the queue before this one has raised it by now.
+                let counted = act.house.runtime().block_on(act.token(token))?.watermark;
+                let next = counted.map_or(0, |last| last.saturating_add(1));
+                return prove_event(act, applet, &body, &seed, (next, device)).map(Some);
+            }
+            match prove(act, applet, &body, &seed, device) {
+                Err(Refusal::Device(DeviceError::NoCredential)) => {
+                    find_again(act, applet, &body, &seed, token).map(|()| None)
+                }
+                other => other.map(|()| None),
+            }
         });
         let proof = proof.map_err(|refusal| unless_named(refusal, at.device));
-        settle(act, token, proof, |now, ()| Mutation::Seen { token, seen: now })
+        settle(act, token, proof, |now, counter| match counter {
+            Some(to) => Mutation::Advance {
+                token,
+                to,
+                offset_ms: 0,
+                seen: now,
+                source: None,
+            },
+            None => Mutation::Seen { token, seen: now },
+        })
     })
     .await?;
     Ok(Outcome::Done(Details {
         token: Some(token),
         ..Details::default()
     }))
+}
+
+/// The name is not on the card any more: another program renamed the credential, or we were stopped while we did. Its codes tell
+/// which one it is now.
+fn find_again(
+    act: &Act,
+    applet: &mut OathSession<'_>,
+    body: &CardBody,
+    seed: &Secret,
+    token: TokenId,
+) -> Result<(), Refusal> {
+    let gone = Refusal::Device(DeviceError::NoCredential);
+    if body.only_increasing {
+        return Err(gone);
+    }
+    let proofs = lasting_proofs(&body.parameters, seed)?;
+    let name = found_again(applet, &proofs)?.ok_or(gone)?;
+    let binding = CardBody {
+        name: name.display(),
+        ..body.clone()
+    }
+    .binding();
+    let bind = Mutation::Bind {
+        token,
+        binding,
+        unique: None,
+    };
+    Ok(act.commit_in_lane("token.found-again", Some(token), facts([]), vec![bind])?)
 }
 
 async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outcome, Refusal> {
@@ -195,6 +251,18 @@ fn settle<T: Copy>(
         // The device went away, nobody touched it, the PIN was wrong: the token has neither passed nor failed.
         Err(refusal) => Err(refusal),
     }
+}
+
+/// The first code of a fob that was pending.
+async fn activated(act: &Act, token: TokenId, proven: Vec<Mutation>, detail: Facts) -> Result<(), Refusal> {
+    let mut changes = vec![Mutation::Transition {
+        token,
+        from: &[TokenState::Pending],
+        to: TokenState::Active,
+        reason: None,
+    }];
+    changes.extend(proven);
+    Ok(act.commit("test.passed", Some(token), detail, changes).await?)
 }
 
 async fn passed(act: &Act, token: TokenId, proven: Vec<Mutation>, detail: Facts) -> Result<(), Refusal> {

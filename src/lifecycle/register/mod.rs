@@ -2,6 +2,7 @@
 
 pub mod fido2;
 pub mod fob;
+pub mod nfc_fob;
 pub mod oath_card;
 
 use crate::codec::oath::OathParameters;
