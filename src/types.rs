@@ -323,6 +323,16 @@ named_enum!(
 );
 
 named_enum!(
+    /// What moves an OATH code on.
+    FactorKind, "moving factor (time or event)" {
+        /// Time (RFC 6238).
+        Time = "time",
+        /// A counter of presses (RFC 4226).
+        Event = "event",
+    }
+);
+
+named_enum!(
     /// What told us how far a token's clock is off.
     DriftSource, "source of a measurement" {
         /// The first codes, or the first look at the clock.

@@ -327,6 +327,7 @@ fn facts(details: &Details) -> Dict {
         pin_set,
         oath_name,
         offset_s,
+        counter,
         shift_s,
         unsettled,
     } = details;
@@ -337,6 +338,7 @@ fn facts(details: &Details) -> Dict {
     told.put_some("pin-set", *pin_set);
     told.put_some("oath-name", oath_name.clone());
     told.put_some("offset-s", *offset_s);
+    told.put_some("counter", *counter);
     told.put_some("shift-s", *shift_s);
     if let Some(refusal) = unsettled {
         told.extend(Failure::from(refusal.as_ref()).details());

@@ -261,7 +261,8 @@ impl Tokens {
     /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
     /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
     /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
-    /// model (s), case (s). Details on success: token (s), offset-s (x).
+    /// model, maker (s), factor (s: time (default), event), counter (t: of the next code of an event fob, default 0), case (s).
+    /// Details on success: token (s), and offset-s (x) or counter (t: of the last code).
     /// Errors: Duplicate, CodeRejected.
     #[zbus(out_args("operation"))]
     async fn register_fob(
@@ -283,6 +284,9 @@ impl Tokens {
             key::DIGITS,
             key::PERIOD_S,
             key::MODEL,
+            key::MAKER,
+            key::FACTOR,
+            key::COUNTER,
         ];
         let mut given = Options::new(options, &known)?;
         let encoding = encoding(given.string(key::ENCODING)?)?;
@@ -292,6 +296,9 @@ impl Tokens {
             algorithm: given.name(key::ALGORITHM)?,
             digits: given.digits()?,
             period_s: given.period()?,
+            maker: given.text(key::MAKER, TextRule::MODEL)?,
+            factor: given.name(key::FACTOR)?,
+            counter: given.counter()?,
         };
         let case = given.case()?;
         let sealed = Sealed {

@@ -261,9 +261,18 @@ pub struct RegisterFob {
     /// The credential.
     #[command(flatten)]
     pub oath: OathArgs,
+    /// The fob shows a code when it is pressed, and counts (HOTP)
+    #[arg(long, conflicts_with = "period")]
+    pub event: bool,
+    /// Counter of the next code, by the papers of an event fob; 0 when left out
+    #[arg(long, requires = "event", value_name = "N")]
+    pub counter: Option<u64>,
     /// Model name
     #[arg(long)]
     pub model: Option<String>,
+    /// Manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
     /// Free text
     #[arg(long)]
     pub label: Option<String>,

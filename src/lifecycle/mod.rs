@@ -9,6 +9,7 @@
 
 mod act;
 mod card;
+pub mod code;
 mod describe;
 mod key;
 mod locate;
@@ -109,6 +110,7 @@ pub struct Lifecycle {
     passwords: throttle::Throttle,
     /// Fobs that did not take the published key.
     refusers: nfc_fob::Refusers,
+    waiting: code::Waiting,
 }
 
 impl Lifecycle {
@@ -128,6 +130,7 @@ impl Lifecycle {
             stopping: watch::channel(false).0,
             passwords: throttle::Throttle::default(),
             refusers: nfc_fob::Refusers::default(),
+            waiting: code::Waiting::default(),
         })
     }
 
@@ -147,6 +150,12 @@ impl Lifecycle {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Codes that wait for the next one of their token.
+    #[must_use]
+    pub const fn waiting(&self) -> &code::Waiting {
+        &self.waiting
     }
 
     /// The figures.

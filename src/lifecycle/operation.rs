@@ -167,6 +167,8 @@ pub struct Details {
     pub oath_name: Option<String>,
     /// Token clock minus true time, seconds.
     pub offset_s: Option<i64>,
+    /// Counter of the last code of an event token.
+    pub counter: Option<u64>,
     /// By how much a resync moved the offset, seconds.
     pub shift_s: Option<i64>,
     /// Why the device could not be settled now, when an obligation remains.

@@ -1,7 +1,7 @@
 //! What a client may ask for, once admitted and parsed.
 
 use crate::lifecycle::operation::Verb;
-use crate::types::{DeviceId, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
+use crate::types::{DeviceId, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
 
 /// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
 pub enum Request {
@@ -241,6 +241,12 @@ pub struct FobOptions {
     pub digits: Option<u8>,
     /// Time step in seconds; 30 when absent.
     pub period_s: Option<u32>,
+    /// Manufacturer: serials are unique to theirs only.
+    pub maker: Option<String>,
+    /// What moves the codes on; time when absent.
+    pub factor: Option<FactorKind>,
+    /// Counter of the next code of an event fob; 0 when absent.
+    pub counter: Option<u64>,
 }
 
 impl Request {

@@ -2,14 +2,15 @@
 
 use serde_json::json;
 
-use crate::codec::oath::{Generator, OathParameters};
+use crate::codec::oath::Generator;
 use crate::grant::{Action, Object};
-use crate::ledger::{Factor, LedgerError, Mutation, Oath, TokenRecord};
+use crate::ledger::{LedgerError, Mutation};
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::{Act, Facts, facts};
+use crate::lifecycle::code::{drift_of, parameters_of};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_codes;
-use crate::resync::{self, DriftState, Policy, ResyncVerdict, search_codes};
+use crate::resync::{self, Policy, ResyncVerdict, search_codes};
 use crate::types::{DriftSource, TokenId, TokenKind, TokenState};
 
 /// Failures in a row, of codes and of resyncs, after which a person must look (NIST SP 800-63B-4 section 3.2.2).
@@ -48,7 +49,7 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
         }
         .into());
     }
-    let parameters = parameters_of(&record)?;
+    let (parameters, _) = parameters_of(&record)?;
     let codes = parse_codes(codes, &parameters)?;
     if record.failures >= HARD_LIMIT {
         return Err(Refusal::Locked);
@@ -169,31 +170,4 @@ async fn failed(act: &Act, token: TokenId, detail: Facts, refusal: Refusal) -> R
     act.commit("resync.refused", Some(token), detail, vec![Mutation::Fail { token }])
         .await?;
     Err(refusal)
-}
-
-/// Parameters out of a fob's binding.
-///
-/// # Errors
-/// [`Refusal::Internal`] when the record is none of a fob.
-pub fn parameters_of(record: &TokenRecord) -> Result<OathParameters, Refusal> {
-    let Some(Oath {
-        algorithm,
-        digits,
-        factor: Factor::Time { period_s },
-    }) = record.binding.oath()
-    else {
-        return Err(Refusal::Internal("not a record of a token that follows the time"));
-    };
-    OathParameters::new(algorithm, digits, period_s)
-        .map_err(|_| Refusal::Internal("the record's parameters are out of range"))
-}
-
-/// What is known of a fob's clock.
-#[must_use]
-pub fn drift_of(record: &TokenRecord) -> DriftState {
-    DriftState {
-        offset_ms: record.offset_ms,
-        watermark_step: record.watermark,
-        last_seen: record.last_seen,
-    }
 }

@@ -94,6 +94,24 @@ pub fn search_codes(
     }
 }
 
+/// Judges the codes of one token that single codes could not settle, each with the time it reached us, oldest first: as
+/// [`search_codes`], but no further than its clock can have drifted. A test believes in no reset clock.
+pub fn accept_next(
+    state: &DriftState,
+    generator: &Generator,
+    codes: &[(Code, UnixMillis)],
+    now: UnixMillis,
+    policy: &Policy,
+) -> ResyncVerdict {
+    let reach = policy.plausible_shift_ms(state, generator.parameters(), now);
+    let near = Policy {
+        horizon_ms: reach.min(policy.horizon_ms),
+        accept_implausible: false,
+        ..*policy
+    };
+    search_codes(state, generator, codes, now, &near)
+}
+
 fn search(
     state: &DriftState,
     generator: &Generator,

@@ -24,9 +24,13 @@ mod counter;
 mod joint;
 mod single;
 
-pub use counter::{CounterVerdict, accept_counter, search_counters};
-pub use joint::{Refusal, ResyncVerdict, search_codes};
+pub use counter::{
+    CounterVerdict, MAX_LOOK_AHEAD, RESYNC_LOOK_AHEAD, TEST_LOOK_AHEAD, accept_counter, search_counters,
+};
+pub use joint::{Refusal, ResyncVerdict, accept_next, search_codes};
 pub use single::{Verdict, accept_one};
+
+use std::ops::RangeInclusive;
 
 use crate::codec::oath::OathParameters;
 use crate::types::UnixMillis;
@@ -129,6 +133,26 @@ impl Policy {
         Some(saturate(base + growth))
     }
 
+    /// The steps that one code received at `now` may come from, by [`Policy::half_window_ms`] and the cap.
+    #[must_use]
+    pub fn window(&self, state: &DriftState, parameters: &OathParameters, now: UnixMillis) -> Window {
+        let Some(half) = self.half_window_ms(state, parameters, now) else {
+            return Window::NextCode;
+        };
+        match steps_around(state.token_clock(now, self), half, parameters) {
+            None => Window::Nothing,
+            Some((first, last)) if last - first >= u64::from(self.max_candidates) => Window::NextCode,
+            Some((first, last)) => Window::Steps(first..=last),
+        }
+    }
+
+    /// The offset in milliseconds that a code of `step`, received at `received`, speaks for: the middle of the step less the
+    /// time at which it was read, which is the time of receipt less the typing delay.
+    #[must_use]
+    pub fn measured_offset_ms(&self, step: u64, parameters: &OathParameters, received: UnixMillis) -> i64 {
+        measured_offset_ms(step, parameters, received, self)
+    }
+
     /// Largest shift of the offset, in milliseconds, that physics and a careless shelf explain: `100 ppm × age + 2 T` and the
     /// allowance. Of a token never seen the age is unknown and the allowance stands for it.
     #[must_use]
@@ -138,8 +162,18 @@ impl Policy {
     }
 }
 
-/// The offset that a code of `step`, received at `received`, speaks for: the middle of the step less the time at which it was
-/// read, which is the time of receipt less the typing delay.
+/// What one code alone can be held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Window {
+    /// These steps, used ones among them.
+    Steps(RangeInclusive<u64>),
+    /// The clock is not known well enough: the next code must decide.
+    NextCode,
+    /// No step at all: the token's clock stands before 1970.
+    Nothing,
+}
+
+/// See [`Policy::measured_offset_ms`].
 fn measured_offset_ms(step: u64, parameters: &OathParameters, received: UnixMillis, policy: &Policy) -> i64 {
     let middle = i128::from(parameters.middle_of(step).0);
     saturate(middle - (i128::from(received.0) - i128::from(policy.typing_delay_ms)))
