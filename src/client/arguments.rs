@@ -93,7 +93,7 @@ pub enum Verb {
     },
     /// Test a token
     Test(TestArgs),
-    /// Correct what is believed about a fob's clock, by two consecutive codes or by its clock read over NFC
+    /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes, or over NFC
     Resync(ResyncArgs),
     /// Set the clock of a fob over NFC
     Clock(ClockArgs),
@@ -413,6 +413,12 @@ pub struct ResyncArgs {
     /// The fob's reader, with --nfc, when more than one could be meant
     #[arg(long, short, requires = "nfc")]
     pub device: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub preview: bool,
+    /// Take back what the last resync taught; used codes stay used
+    #[arg(long, conflicts_with_all = ["codes", "preview", "nfc", "beyond_bound", "unsynchronised"])]
+    pub undo: bool,
     /// Accept an offset that no clock drifts to
     #[arg(long)]
     pub beyond_bound: bool,

@@ -158,6 +158,8 @@ pub const TABLE: &[Row] = &[
     guarded(TOKENS, "Resync", Action::Resync, Tier::Test, Scope::Token),
     // It may give the fob a new seed.
     guarded(TOKENS, "SetClock", Action::Resync, Tier::Register, Scope::Token),
+    guarded(TOKENS, "PreviewResync", Action::Resync, Tier::Test, Scope::Token),
+    guarded(TOKENS, "UndoResync", Action::Resync, Tier::Test, Scope::Token),
     // Taking a token out of use does no lasting harm; putting it back hands authority out again.
     guarded(TOKENS, "Suspend", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "ReportLost", Action::Suspend, Tier::Test, Scope::Token),

@@ -8,6 +8,8 @@
 //! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
 mod act;
+pub mod advice;
+mod attempts;
 mod card;
 pub mod code;
 mod describe;
@@ -30,6 +32,8 @@ mod settle;
 mod suspend;
 mod test;
 mod throttle;
+pub mod tries;
+mod undo;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +46,7 @@ pub use self::describe::Description;
 pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
 pub use self::request::{Fido2Options, FobOptions, NfcFobOptions, OathDeed, OathOptions, Presence, Request};
+pub use self::resync::Allowances;
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -111,6 +116,8 @@ pub struct Lifecycle {
     /// Fobs that did not take the published key.
     refusers: nfc_fob::Refusers,
     waiting: code::Waiting,
+    previewed: code::Waiting,
+    attempts: attempts::Attempts,
 }
 
 impl Lifecycle {
@@ -131,6 +138,8 @@ impl Lifecycle {
             passwords: throttle::Throttle::default(),
             refusers: nfc_fob::Refusers::default(),
             waiting: code::Waiting::default(),
+            previewed: code::Waiting::default(),
+            attempts: attempts::Attempts::default(),
         })
     }
 
@@ -156,6 +165,16 @@ impl Lifecycle {
     #[must_use]
     pub const fn waiting(&self) -> &code::Waiting {
         &self.waiting
+    }
+
+    /// Codes whose resync was previewed, with the time they came.
+    const fn previewed(&self) -> &code::Waiting {
+        &self.previewed
+    }
+
+    /// Resyncs in vain.
+    const fn attempts(&self) -> &attempts::Attempts {
+        &self.attempts
     }
 
     /// The figures.
@@ -307,15 +326,8 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         Request::ReadClock {
             token,
             device,
-            beyond_bound,
-            unsynchronised,
-        } => {
-            let allowances = resync::Allowances {
-                beyond_bound,
-                unsynchronised,
-            };
-            read_clock::read_clock(&act, token, device, allowances).await
-        }
+            allowances,
+        } => read_clock::read_clock(&act, token, device, allowances).await,
         Request::SetClock {
             token,
             device,
@@ -327,20 +339,9 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         Request::Resync {
             token,
             codes,
-            beyond_bound,
-            unsynchronised,
-        } => {
-            resync::resync(
-                &act,
-                token,
-                &codes,
-                resync::Allowances {
-                    beyond_bound,
-                    unsynchronised,
-                },
-            )
-            .await
-        }
+            allowances,
+        } => resync::resync(&act, token, &codes, allowances).await,
+        Request::UndoResync(token) => undo::undo(&act, token).await,
         Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
         Request::Revoke {
             token,

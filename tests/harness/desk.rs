@@ -9,7 +9,8 @@ use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::Grant;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
-    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, TokenRecord, VerifyReport,
+    Account, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, Standing,
+    TokenRecord, VerifyReport,
 };
 use claviger::lifecycle::operation::{Operation, Step};
 use claviger::lifecycle::{Refusal, Request};
@@ -89,6 +90,18 @@ impl Ledger for EmptyLedger {
     async fn obligation(&self, _: ObligationId) -> Result<Option<Obligation>, LedgerError> {
         self.touch();
         Ok(None)
+    }
+    async fn standing(&self, _: &Account, _: u32) -> Result<Standing, LedgerError> {
+        self.touch();
+        Ok(Standing::default())
+    }
+    async fn recovery_slot(&self, _: TokenId, _: &Secret) -> Result<Option<u16>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn recovery_left(&self, _: TokenId) -> Result<u32, LedgerError> {
+        self.touch();
+        Ok(0)
     }
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
         self.touch();
