@@ -48,6 +48,11 @@ struct Desk {
 impl Desk {
     /// A reader with one card in it, and a daemon that has seen it.
     async fn open() -> Option<Self> {
+        Self::open_with(CARDS).await
+    }
+
+    /// The same with other cards.
+    async fn open_with(cards: &str) -> Option<Self> {
         let host = Arc::new(Host::open(&[Need::Reader]).await?);
         let readers = Pcscd::start(&host);
         let builder = ObjectManagerProxy::builder(&host.root)
@@ -61,7 +66,7 @@ impl Desk {
         let added = objects.receive_interfaces_added().await.expect("a match rule");
         let removed = objects.receive_interfaces_removed().await.expect("a match rule");
         let daemon = Daemon::start(&host, SECTIONS, &[]);
-        let world = world(&host, CARDS, None, Some(&readers));
+        let world = world(&host, cards, None, Some(&readers));
         let mut desk = Self {
             daemon,
             world,
@@ -143,6 +148,58 @@ async fn a_card_is_registered_tested_and_revoked() {
         .done();
     assert_eq!(entries(), Some(0), "our credential is still on the card");
     desk.claviger(&["test", &token]).refused("WrongState");
+    desk.claviger(&["audit", "verify"]).done();
+}
+
+const MAKES: &str = r#"
+seed = 13
+[[token]]
+name = "key"
+profile = "yubikey-5"
+front = "vpcd"
+[[token]]
+name = "fob"
+profile = "token2-c301"
+front = "vpcd"
+plugged = false
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_s_applet_and_a_fob_over_nfc() {
+    let Some(mut desk) = Desk::open_with(MAKES).await else {
+        return;
+    };
+    let timed = desk.register(&[]);
+    let counted = desk.register(&["--event"]);
+    for token in [&timed, &counted] {
+        desk.claviger(&["test", token]).done();
+        desk.claviger(&["test", token]).done();
+    }
+    let devices = desk.claviger(&["devices"]).done();
+    let number = devices.said["devices"][0]["device"].to_string();
+    let listed = desk.claviger(&["oath", "list", &number]).done();
+    assert_eq!(listed.said["credentials"].as_array().map(Vec::len), Some(2));
+    desk.claviger(&["oath", "reset", &number, "--yes"]).done();
+    let key = desk.world.token("key").expect("the key");
+    assert_eq!(key.with_card(|card| card.credential_count()), Some(0));
+    desk.claviger(&["test", &timed]).refused("WrongState");
+
+    desk.world.plug("fob").expect("laid on the reader");
+    let path = desk.appeared().await;
+    let told = desk.claviger(&["show", &path]).done();
+    assert_eq!(told.said["clock"]["model"], "Token2 C301-i", "{}", told.said);
+    // The clock of the host may not be synchronised where tests run.
+    let register = ["register", "nfc-fob", "ford", "--device", &path, "--unsynchronised"];
+    let fob = desk.claviger(&register).done().text("token").to_owned();
+    let token = desk.world.token("fob").expect("the fob");
+    let code = || token.with_nfc_fob(|nfc| nfc.fob().code(token.unix_s())).expect("a fob");
+    let shown = code();
+    desk.claviger(&["test", &fob, "--code", &shown]).done();
+    desk.claviger(&["clock", &fob, "--device", &path, "--unsynchronised"])
+        .refused("ClockWipesSeed");
+    desk.claviger(&["revoke", &fob, "--reason", "leaver", "--yes", "--device", &path])
+        .done();
+    assert_ne!(code(), shown, "its seed was overwritten");
     desk.claviger(&["audit", "verify"]).done();
 }
 

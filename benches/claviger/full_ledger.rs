@@ -81,6 +81,7 @@ fn token(number: u32) -> (TokenRecord, Option<Secret>) {
                 algorithm: code.0,
                 digits: code.1,
                 period_s: code.2,
+                only_increasing: false,
             },
         ),
         _ => (

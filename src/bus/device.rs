@@ -9,10 +9,16 @@ use zbus::message::Header;
 use zbus::{Connection, interface};
 
 use super::error::BusError;
-use super::values::{Dict, Options, Put, path_of};
-use super::{Desk, DeviceEvent, DeviceView};
+use super::operation::Accepted;
+use super::sealed::{Opened, Sealed, required};
+use super::secret_fd::SecretReader;
+use super::tokens::launch;
+use super::values::{Dict, Options, Put, TextRule, path_of};
+use super::{Desk, DeviceEvent, DeviceView, OathCredential};
+use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
+use crate::lifecycle::{OathDeed, Request};
 use crate::types::DeviceId;
 use crate::types::shown::{printable, without_serial};
 
@@ -232,8 +238,9 @@ impl DeviceObject {
     }
 
     /// Asks the device what it is and what it can do, serial included; needs neither touch nor PIN. [inspect]
-    /// description: serial (s), fido (s, JSON of getInfo with pin-retries), oath (s, JSON of the applet), token (s, id of the
-    /// token it is the body of, when that is known).
+    /// description: serial (s), fido (s, JSON of getInfo with pin-retries), oath (s, JSON of the applet), clock (s, JSON of a fob
+    /// whose clock can be read: maker, serial, model, clock, offsetSeconds, clockWipesSeed), token (s, id of the token it is the body
+    /// of, when that is known).
     #[zbus(out_args("description"))]
     async fn describe(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let case = Options::new(options, &[])?.case()?;
@@ -247,7 +254,151 @@ impl DeviceObject {
         description.put_some("serial", said.serial.as_deref().map(printable));
         description.put_some("fido", said.fido.map(|json| json.to_string()));
         description.put_some("oath", said.oath.map(|json| json.to_string()));
+        description.put_some("clock", said.clock.map(|json| json.to_string()));
         description.put_some("token", said.token.map(|id| id.to_string()));
         Ok(description)
     }
+
+    /// What is on the device's OATH applet. The names may name persons. [inspect]
+    /// options: password (h, protected card), case (s).
+    /// Each: name (s), event (b: it counts), algorithm (s), period-s (u), token (s, when it is the body of a live token).
+    /// Errors: PasswordRequired, PasswordInvalid, PasswordThrottled (the card does not count wrong passwords, so the daemon does).
+    #[zbus(out_args("credentials"))]
+    async fn list_oath_credentials(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<Dict>, BusError> {
+        let mut given = Options::new(options, &[key::PASSWORD])?;
+        let sealed = Sealed {
+            password: given.descriptor(key::PASSWORD)?,
+            ..Sealed::default()
+        };
+        let deed = Deed::on(Object::Device(self.id), given.case()?);
+        let grant = self.desk.guard.admit(&header, deed).await?;
+        let opened = sealed.open(SecretReader::start(&self.desk.file_reads)).await?;
+        let credentials = self.desk.verbs.oath_credentials(&grant, self.id, opened.password);
+        Ok(credentials.await?.iter().map(credential).collect())
+    }
+
+    /// Sets or changes the password of the applet; of a Nitrokey 3, its PIN. It is proved after it was set. [configure]
+    /// new_password: descriptor, 1 to 127 bytes. options: password (h: the one it has), case (s).
+    #[zbus(out_args("operation"))]
+    async fn set_oath_password(
+        &self,
+        new_password: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let more = Sealed {
+            new_password: Some(new_password.into()),
+            ..Sealed::default()
+        };
+        self.oath(&header, options, more, |opened| {
+            Ok(OathDeed::SetPassword(required(opened.new_password.take())?))
+        })
+        .await
+    }
+
+    /// Removes the password of the applet. [configure]
+    /// options: password (h), case (s).
+    #[zbus(out_args("operation"))]
+    async fn remove_oath_password(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.oath(&header, options, Sealed::default(), |_| Ok(OathDeed::RemovePassword))
+            .await
+    }
+
+    /// Renames a credential of the applet; when it is the body of a token, the token's record follows. [configure]
+    /// options: password (h), case (s). Details on success: token (s, if it was one's body). Errors: NoCredential, Unsupported.
+    #[zbus(out_args("operation"))]
+    async fn rename_oath_credential(
+        &self,
+        from: String,
+        to: String,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let from = TextRule::OATH_NAME.check("from", from)?;
+        let to = TextRule::OATH_NAME.check("to", to)?;
+        self.oath(&header, options, Sealed::default(), |_| {
+            Ok(OathDeed::Rename { from, to })
+        })
+        .await
+    }
+
+    /// Deletes a credential that is no token's body, by its name; what is a token's body is deleted by revoking that token. [revoke]
+    /// options: password (h), case (s). Errors: NoCredential, InvalidArgument.
+    #[zbus(out_args("operation"))]
+    async fn delete_oath_credential(
+        &self,
+        name: String,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let name = TextRule::OATH_NAME.check("name", name)?;
+        self.oath(&header, options, Sealed::default(), |_| Ok(OathDeed::Delete { name }))
+            .await
+    }
+
+    /// Wipes the applet with all its credentials and its password, which is not needed for it. Without the option reset nothing is
+    /// done, and the operation is refused with a sentence that tells what would be lost. The tokens whose credentials die are revoked
+    /// first, and what was owed to the applet is settled with it. [revoke]
+    /// options: reset (b), case (s). Errors: Unsupported (a card without this command).
+    #[zbus(out_args("operation"))]
+    async fn reset_oath(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
+        let mut given = Options::new(options, &[key::RESET])?;
+        let confirmed = given.flag(key::RESET)?;
+        let deed = Deed::on(Object::Device(self.id), given.case()?).with(key::RESET, confirmed);
+        let device = self.id;
+        launch(&self.desk, &header, deed, Sealed::default(), move |_| {
+            Ok(Request::Oath {
+                device,
+                deed: OathDeed::Reset { confirmed },
+                password: None,
+            })
+        })
+        .await
+    }
+}
+
+impl DeviceObject {
+    /// A deed on the applet that may need its password.
+    async fn oath(
+        &self,
+        header: &Header<'_>,
+        options: Dict,
+        more: Sealed,
+        deed: impl FnOnce(&mut Opened) -> Result<OathDeed, BusError> + Send,
+    ) -> Result<Accepted, BusError> {
+        let mut given = Options::new(options, &[key::PASSWORD])?;
+        let sealed = Sealed {
+            password: given.descriptor(key::PASSWORD)?,
+            ..more
+        };
+        let asked = Deed::on(Object::Device(self.id), given.case()?);
+        let device = self.id;
+        launch(&self.desk, header, asked, sealed, move |mut opened| {
+            Ok(Request::Oath {
+                device,
+                deed: deed(&mut opened)?,
+                password: opened.password,
+            })
+        })
+        .await
+    }
+}
+
+/// A credential of an applet, as it is told.
+fn credential(credential: &OathCredential) -> Dict {
+    let mut told = Dict::new();
+    told.put("name", printable(&credential.name));
+    told.put("event", credential.event);
+    told.put("algorithm", credential.algorithm.as_str());
+    told.put_some("period-s", credential.period_s);
+    told.put_some("token", credential.token.map(|id| id.to_string()));
+    told
 }

@@ -43,7 +43,7 @@ use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::verify::{AccountStanding, Verified};
-pub use crate::lifecycle::{Description, Status};
+pub use crate::lifecycle::{Description, OathCredential, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
 use crate::types::{DeviceId, ObligationId, Reality, Secret};
@@ -80,6 +80,17 @@ pub trait Verbs: Send + Sync + 'static {
     /// # Errors
     /// As `lifecycle::verify::unlock`.
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal>;
+
+    /// What is on a device's OATH applet. Ends by its own deadline.
+    ///
+    /// # Errors
+    /// The device's, or [`Refusal::UnknownDevice`].
+    async fn oath_credentials(
+        &self,
+        grant: &Grant,
+        device: DeviceId,
+        password: Option<Secret>,
+    ) -> Result<Vec<OathCredential>, Refusal>;
 
     /// State of the host.
     async fn status(&self) -> Status;

@@ -22,6 +22,7 @@ const fn duty(duty: &Duty) -> &'static str {
         Duty::DeleteOrphan { .. } => "delete-orphan",
         Duty::ResetKey { .. } => "reset-key",
         Duty::DeleteOath { .. } => "delete-oath",
+        Duty::OverwriteSeed { .. } => "overwrite-seed",
         Duty::CollectFob => "collect-fob",
     }
 }

@@ -15,6 +15,7 @@ use crate::types::{DeviceId, Secret};
 pub(super) struct Sealed {
     pub(super) pin: Option<OwnedFd>,
     pub(super) password: Option<OwnedFd>,
+    pub(super) new_password: Option<OwnedFd>,
     pub(super) seed: Option<(OwnedFd, Encoding)>,
 }
 
@@ -23,6 +24,7 @@ pub(super) struct Sealed {
 pub(super) struct Opened {
     pub(super) pin: Option<Secret>,
     pub(super) password: Option<Secret>,
+    pub(super) new_password: Option<Secret>,
     pub(super) seed: Option<Secret>,
 }
 
@@ -40,6 +42,9 @@ impl Sealed {
         }
         if let Some(fd) = self.password {
             opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
+        }
+        if let Some(fd) = self.new_password {
+            opened.new_password = Some(reader.read("new-password", fd, Ending::Text).await?);
         }
         if let Some((fd, encoding)) = self.seed {
             // The last byte of a raw seed may well be a line feed.

@@ -19,7 +19,7 @@ use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Allowances, AppOptions, Fido2Options, FobOptions, OathOptions, Request};
+use crate::lifecycle::{Allowances, AppOptions, Fido2Options, FobOptions, NfcFobOptions, OathOptions, Request};
 use crate::types::{ExportFormat, ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
@@ -32,8 +32,7 @@ impl Tokens {
         Self { desk }
     }
 
-    /// Admits, takes a place, reads the secrets, starts the verb and answers with its operation's path: in this order, so that
-    /// those who may not make nothing happen.
+    /// See [`launch`].
     async fn launch(
         &self,
         header: &Header<'_>,
@@ -41,12 +40,7 @@ impl Tokens {
         sealed: Sealed,
         request: impl FnOnce(Opened) -> Result<Request, BusError> + Send,
     ) -> Result<Accepted, BusError> {
-        let grant = self.desk.guard.admit(header, deed).await?;
-        self.desk.require_ready()?;
-        let slot = self.desk.operations.reserve(header, &grant).await?;
-        let opened = sealed.open(SecretReader::start(&self.desk.file_reads)).await?;
-        let operation = Arc::clone(&self.desk.verbs).start(grant, request(opened)?)?;
-        self.desk.operations.show(operation, slot).await
+        launch(&self.desk, header, deed, sealed, request).await
     }
 
     /// A verb that needs a token's id and nothing else.
@@ -61,6 +55,29 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.launch(header, Deed::on(Object::Token(token), case), Sealed::default(), |_| {
             Ok(request(token))
+        })
+        .await
+    }
+
+    /// No codes: the clock is read over NFC.
+    async fn read_clock(&self, header: &Header<'_>, token: &str, options: Dict) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED, key::DEVICE])?;
+        let device = given.device()?;
+        let allowances = Allowances {
+            preview: false,
+            beyond_bound: given.flag(key::BEYOND_BOUND)?,
+            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
+        };
+        let deed = Deed::on(Object::Token(token), given.case()?)
+            .with(key::BEYOND_BOUND, allowances.beyond_bound)
+            .with(key::UNSYNCHRONISED, allowances.unsynchronised);
+        self.launch(header, deed, Sealed::default(), move |_| {
+            Ok(Request::ReadClock {
+                token,
+                device,
+                allowances,
+            })
         })
         .await
     }
@@ -113,6 +130,23 @@ fn filter(given: &mut Options) -> Result<Filter, BusError> {
         body: None,
         alive: false,
     })
+}
+
+/// Admits, takes a place, reads the secrets, starts the verb and answers with its operation's path: in this order, so that
+/// those who may not make nothing happen.
+pub(super) async fn launch(
+    desk: &Desk,
+    header: &Header<'_>,
+    deed: Deed,
+    sealed: Sealed,
+    request: impl FnOnce(Opened) -> Result<Request, BusError> + Send,
+) -> Result<Accepted, BusError> {
+    let grant = desk.guard.admit(header, deed).await?;
+    desk.require_ready()?;
+    let slot = desk.operations.reserve(header, &grant).await?;
+    let opened = sealed.open(SecretReader::start(&desk.file_reads)).await?;
+    let operation = Arc::clone(&desk.verbs).start(grant, request(opened)?)?;
+    desk.operations.show(operation, slot).await
 }
 
 /// A cursor: empty means the beginning.
@@ -232,6 +266,7 @@ impl Tokens {
 
     /// Registers an OATH card: a seed is made here, put on the card, and computed back from it. [register]
     /// options: label, serial (s), algorithm (s: SHA1, SHA256, SHA512), digits (u: 6 to 8), period-s (u), touch (b),
+    /// only-increasing (b: the card takes increasing challenges only), event (b: a credential that counts, RFC 4226),
     /// password (h), case (s). Details on success: token (s), oath-name (s).
     #[zbus(out_args("operation"))]
     async fn register_oath_card(
@@ -250,6 +285,8 @@ impl Tokens {
             key::DIGITS,
             key::PERIOD_S,
             key::TOUCH,
+            key::ONLY_INCREASING,
+            key::EVENT,
             key::PASSWORD,
         ];
         let mut given = Options::new(options, &known)?;
@@ -260,6 +297,8 @@ impl Tokens {
             digits: given.digits()?,
             period_s: given.period()?,
             touch: given.flag(key::TOUCH)?,
+            only_increasing: given.flag(key::ONLY_INCREASING)?,
+            event: given.flag(key::EVENT)?,
             password: None,
         };
         let case = given.case()?;
@@ -379,6 +418,55 @@ impl Tokens {
         .await
     }
 
+    /// Registers a display fob whose clock and seed are written over NFC (Token2 family): a seed is made here, or taken from the
+    /// descriptor, and written together with the time; the clock is read back. The fob is pending until it has shown a code, to Test or
+    /// Resync. [register]
+    /// options: seed (h), encoding (s: base32 (default), hex, raw), label (s), algorithm (s: SHA1, SHA256), period-s (u: 30 or 60),
+    /// unsynchronised (b: set the clock although the host's is not synchronised), case (s). Details on success: token (s), offset-s (x).
+    /// Errors: Duplicate, KeyRefused (the fob does not take its maker's published key; it is tried once).
+    #[zbus(out_args("operation"))]
+    async fn register_nfc_fob(
+        &self,
+        device: ObjectPath<'_>,
+        subject: String,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let device = device_path("device", &device)?;
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let known = [
+            key::SEED,
+            key::ENCODING,
+            key::LABEL,
+            key::ALGORITHM,
+            key::PERIOD_S,
+            key::UNSYNCHRONISED,
+        ];
+        let mut given = Options::new(options, &known)?;
+        let encoding = encoding(given.string(key::ENCODING)?)?;
+        let options = NfcFobOptions {
+            label: given.text(key::LABEL, TextRule::LABEL)?,
+            algorithm: given.name(key::ALGORITHM)?,
+            period_s: given.period()?,
+            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
+        };
+        let case = given.case()?;
+        let sealed = Sealed {
+            seed: given.descriptor(key::SEED)?.map(|fd| (fd, encoding)),
+            ..Sealed::default()
+        };
+        let deed = Deed::on(Object::Device(device), case).with(key::UNSYNCHRONISED, options.unsynchronised);
+        self.launch(&header, deed, sealed, move |opened| {
+            Ok(Request::RegisterNfcFob {
+                device,
+                subject,
+                seed: opened.seed,
+                options,
+            })
+        })
+        .await
+    }
+
     /// Makes a sheet of recovery codes, each good once, and writes them, a line each, to the descriptor (writing end of a pipe, memfd
     /// or file) before anything is recorded. The sheets that the person had are revoked with that. [register]
     /// options: count (u: 1 to 32, default 10), case (s). Details on success: token (s).
@@ -452,7 +540,7 @@ impl Tokens {
         let sealed = Sealed {
             pin: given.descriptor(key::PIN)?,
             password: given.descriptor(key::PASSWORD)?,
-            seed: None,
+            ..Sealed::default()
         };
         self.launch(&header, Deed::on(Object::Token(token), case), sealed, move |opened| {
             let at = opened.presence(device);
@@ -463,9 +551,9 @@ impl Tokens {
 
     /// Corrects what is believed about where a token's clock or counter stands, from two to four consecutive codes, searched
     /// jointly: two where a clock may well stand, three where it hardly does. Codes that were previewed count as given then.
-    /// Five tries in vain within 24 hours. [resync]
+    /// Five tries in vain within 24 hours. Without codes the clock of a fob that has such an interface is read over NFC. [resync]
     /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
-    /// not synchronised; journalled), case (s).
+    /// not synchronised; journalled), device (o, to read the clock of, when more than one could be meant), case (s).
     /// Details on success: token (s); of a clock shift-s, offset-s, offset-before-s (x); of a counter skipped (t).
     /// Errors: CodeRejected and OffsetImplausible, with details advice (as: names), advice-desk and advice-subject (as:
     /// sentences, for the help desk and for the person) where something was found out; ClockUnsynchronised, TooManyAttempts.
@@ -477,6 +565,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
+        if codes.is_empty() {
+            return self.read_clock(&header, token, options).await;
+        }
         self.resync_or_preview(&header, token, codes, options, false).await
     }
 
@@ -504,6 +595,38 @@ impl Tokens {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
         self.simple(&header, token, options, Request::UndoResync).await
+    }
+
+    /// Sets the clock of a fob over NFC to the host's. Most models forget their seed over it: unless the model is known to keep it, the
+    /// option reseed must be said, and then the fob gets a new seed in the same operation and is pending until it has shown a code.
+    /// [resync]
+    /// options: reseed (b), device (o, when more than one could be meant), unsynchronised (b), case (s).
+    /// Details on success: token (s), offset-s, shift-s (x). Errors: ClockWipesSeed, KeyRefused, ClockUnsynchronised.
+    #[zbus(out_args("operation"))]
+    async fn set_clock(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let mut given = Options::new(options, &[key::RESEED, key::DEVICE, key::UNSYNCHRONISED])?;
+        let device = given.device()?;
+        let reseed = given.flag(key::RESEED)?;
+        let unsynchronised = given.flag(key::UNSYNCHRONISED)?;
+        let case = given.case()?;
+        let deed = Deed::on(Object::Token(token), case)
+            .with(key::RESEED, reseed)
+            .with(key::UNSYNCHRONISED, unsynchronised);
+        self.launch(&header, deed, Sealed::default(), move |_| {
+            Ok(Request::SetClock {
+                token,
+                device,
+                reseed,
+                unsynchronised,
+            })
+        })
+        .await
     }
 
     /// Takes an active token out of use for a while. options: case (s). [suspend]
@@ -569,7 +692,7 @@ impl Tokens {
         let sealed = Sealed {
             pin: given.descriptor(key::PIN)?,
             password: given.descriptor(key::PASSWORD)?,
-            seed: None,
+            ..Sealed::default()
         };
         let deed = Deed::on(Object::Token(token), case).with(key::RESET, reset);
         self.launch(&header, deed, sealed, move |opened| {
@@ -606,7 +729,7 @@ impl Tokens {
         let sealed = Sealed {
             pin: given.descriptor(key::PIN)?,
             password: given.descriptor(key::PASSWORD)?,
-            seed: None,
+            ..Sealed::default()
         };
         let deed = Deed::on(Object::Obligation(obligation), case)
             .with(key::RESET, reset)

@@ -113,6 +113,8 @@ impl TextRule {
     pub(super) const USER_NAME: Self = Self::new(1, 64, CharSet::Visible);
     /// Relying party id: a domain (WebAuthn section 5.1.2), at most 253 characters (RFC 1035 section 2.3.4).
     pub(super) const RP_ID: Self = Self::new(1, 253, CharSet::Domain);
+    /// Name of a credential of the OATH applet; the card's own limit is 64 bytes.
+    pub(super) const OATH_NAME: Self = Self::new(1, 64, CharSet::Visible);
     /// A cursor we gave out.
     pub(super) const CURSOR: Self = Self::new(0, 128, CharSet::Ascii);
 

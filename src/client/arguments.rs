@@ -93,10 +93,18 @@ pub enum Verb {
     },
     /// Test a token
     Test(TestArgs),
-    /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes
+    /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes, or over NFC
     Resync(ResyncArgs),
     /// Hand seeds out, for a verifier that cannot ask the daemon
     Export(ExportArgs),
+    /// Set the clock of a fob over NFC
+    Clock(ClockArgs),
+    /// Look after the OATH applet of a device
+    Oath {
+        /// What to do.
+        #[command(subcommand)]
+        what: OathVerb,
+    },
     /// Take a token out of use for a while
     Suspend(TokenOnly),
     /// Put a suspended or lost token back in use
@@ -194,6 +202,8 @@ pub enum RegisterKind {
     OathCard(RegisterOathCard),
     /// A display fob, from its serial, its seed and two codes read off it one after the other
     Fob(RegisterFob),
+    /// A display fob whose clock and seed are written over NFC (Token2 family); active once it has shown a code
+    NfcFob(RegisterNfcFob),
 }
 
 /// `register fido2`.
@@ -244,6 +254,12 @@ pub struct RegisterOathCard {
     /// The card shall want a touch for each code
     #[arg(long)]
     pub touch: bool,
+    /// The card shall take increasing challenges only
+    #[arg(long, conflicts_with = "event")]
+    pub only_increasing: bool,
+    /// The credential shall count (HOTP) rather than follow the time
+    #[arg(long, conflicts_with = "period")]
+    pub event: bool,
     /// Where the password comes from.
     #[command(flatten)]
     pub password: PasswordArgs,
@@ -290,6 +306,34 @@ pub struct RegisterFob {
     /// Free text
     #[arg(long)]
     pub label: Option<String>,
+}
+
+/// `register nfc-fob`.
+#[derive(Debug, Args)]
+pub struct RegisterNfcFob {
+    /// Who the fob is for
+    pub subject: String,
+    /// The fob's reader; needed when more than one device is plugged in
+    #[arg(long, short)]
+    pub device: Option<String>,
+    /// File with a seed to write; the daemon makes one when left out
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub seed_file: Option<PathBuf>,
+    /// How the seed is written
+    #[arg(long, value_enum, default_value_t, requires = "seed_file")]
+    pub encoding: Encoding,
+    /// Hash: SHA1 or SHA256
+    #[arg(long, ignore_case = true, value_parser = names(["SHA1", "SHA256"]))]
+    pub algorithm: Option<String>,
+    /// Time step in seconds: 30 or 60
+    #[arg(long, value_name = "SECONDS")]
+    pub period: Option<u32>,
+    /// Free text
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Set the clock although that of the host is not synchronised
+    #[arg(long)]
+    pub unsynchronised: bool,
 }
 
 /// How a seed is written.
@@ -393,11 +437,17 @@ pub struct ResyncArgs {
     /// Two to four consecutive codes; asked for when left out
     #[arg(value_name = "CODE", num_args = 0..=4)]
     pub codes: Vec<String>,
+    /// Read the fob's clock over NFC instead
+    #[arg(long, conflicts_with = "codes")]
+    pub nfc: bool,
+    /// The fob's reader, with --nfc, when more than one could be meant
+    #[arg(long, short, requires = "nfc")]
+    pub device: Option<String>,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub preview: bool,
     /// Take back what the last resync taught; used codes stay used
-    #[arg(long, conflicts_with_all = ["codes", "preview", "beyond_bound", "unsynchronised"])]
+    #[arg(long, conflicts_with_all = ["codes", "preview", "nfc", "beyond_bound", "unsynchronised"])]
     pub undo: bool,
     /// Accept an offset that no clock drifts to
     #[arg(long)]
@@ -405,6 +455,79 @@ pub struct ResyncArgs {
     /// Measure although the clock of the host is not synchronised; noted in the journal
     #[arg(long)]
     pub unsynchronised: bool,
+}
+
+/// `clock`.
+#[derive(Debug, Args)]
+pub struct ClockArgs {
+    /// The fob
+    pub token: String,
+    /// Give the fob a new seed as well: most models forget theirs when the clock is set
+    #[arg(long)]
+    pub reseed: bool,
+    /// The fob's reader, when more than one could be meant
+    #[arg(long, short)]
+    pub device: Option<String>,
+    /// Set it although the clock of the host is not synchronised; noted in the journal
+    #[arg(long)]
+    pub unsynchronised: bool,
+}
+
+/// `oath`.
+#[derive(Debug, Subcommand)]
+pub enum OathVerb {
+    /// List the credentials of the applet
+    List {
+        /// The device
+        device: String,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Set, change or remove the password of the applet
+    Password {
+        /// The device
+        device: String,
+        /// Remove it
+        #[arg(long)]
+        remove: bool,
+        /// Read the new password from this open descriptor
+        #[arg(long, value_name = "N", conflicts_with = "remove", value_parser = clap::value_parser!(u32).range(0..=65_535))]
+        new_fd: Option<u32>,
+        /// Where the present password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Rename a credential
+    Rename {
+        /// The device
+        device: String,
+        /// Its name
+        from: String,
+        /// Its new name
+        to: String,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Delete a credential that is no token's body
+    Delete {
+        /// The device
+        device: String,
+        /// Its name
+        name: String,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Wipe the applet with all its credentials and its password
+    Reset {
+        /// The device
+        device: String,
+        /// Ask nothing; this stands for typing the word
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// Verbs that need a token alone.

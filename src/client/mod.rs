@@ -17,6 +17,7 @@ pub mod secret;
 pub mod session;
 
 mod audit;
+mod clock;
 mod devices;
 mod discharge;
 mod doctor;
@@ -25,6 +26,7 @@ mod doctor_daemon;
 mod doctor_host;
 mod export;
 mod generate;
+mod oath;
 mod obligations;
 mod register;
 mod resync;
@@ -84,6 +86,8 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Test(args) => test::run(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
         Verb::Export(args) => export::run(session, &args).await,
+        Verb::Clock(args) => clock::run(session, &args).await,
+        Verb::Oath { what } => oath::run(session, &what).await,
         Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,
         Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,

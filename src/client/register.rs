@@ -2,7 +2,7 @@
 
 use zbus::{Fd, Variant};
 
-use crate::client::arguments::{OathArgs, RegisterFido2, RegisterFob, RegisterKind, RegisterOathCard};
+use crate::client::arguments::{OathArgs, RegisterFido2, RegisterFob, RegisterKind, RegisterNfcFob, RegisterOathCard};
 use crate::client::failure::Failure;
 use crate::client::render::clean;
 use crate::client::secret::{self, SeedSource};
@@ -18,6 +18,7 @@ pub async fn run(session: &Session, kind: &RegisterKind) -> Result<u8, Failure> 
         RegisterKind::Fido2(args) => fido2(session, args).await,
         RegisterKind::OathCard(args) => oath_card(session, args).await,
         RegisterKind::Fob(args) => fob(session, args).await,
+        RegisterKind::NfcFob(args) => nfc_fob(session, args).await,
     }
 }
 
@@ -66,8 +67,14 @@ async fn oath_card(session: &Session, args: &RegisterOathCard) -> Result<u8, Fai
     let mut options = oath_options(&args.oath);
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::SERIAL, args.serial.as_deref());
-    if args.touch {
-        options.insert(options::TOUCH, Variant::Bool(true));
+    for (key, wanted) in [
+        (options::TOUCH, args.touch),
+        (options::ONLY_INCREASING, args.only_increasing),
+        (options::EVENT, args.event),
+    ] {
+        if wanted {
+            options.insert(key, Variant::Bool(true));
+        }
     }
     if let Some(password) = secret::password(args.password)? {
         options.insert(options::PASSWORD, Variant::Fd(Fd::from(secret::sealed(&password)?)));
@@ -83,6 +90,35 @@ async fn oath_card(session: &Session, args: &RegisterOathCard) -> Result<u8, Fai
         ended.text("token"),
         clean(&args.subject),
         ended.text("oath-name")
+    );
+    ended.report(session, "register", &sentence)
+}
+
+async fn nfc_fob(session: &Session, args: &RegisterNfcFob) -> Result<u8, Failure> {
+    let device = lookup::device(session, args.device.as_deref(), "card").await?;
+    let mut options = Options::new();
+    if let Some(path) = &args.seed_file {
+        let seed = secret::seed(&SeedSource::File(path))?;
+        options.insert(options::SEED, Variant::Fd(Fd::from(secret::sealed(&seed)?)));
+        options.insert(options::ENCODING, Variant::from(args.encoding.as_str()));
+    }
+    if let Some(algorithm) = &args.algorithm {
+        options.insert(options::ALGORITHM, Variant::from(algorithm.to_ascii_uppercase()));
+    }
+    if let Some(period) = args.period {
+        options.insert(options::PERIOD_S, Variant::U32(period));
+    }
+    if args.unsynchronised {
+        options.insert(options::UNSYNCHRONISED, Variant::Bool(true));
+    }
+    insert_text(&mut options, options::LABEL, args.label.as_deref());
+    let tokens = session.tokens().await?;
+    let call = tokens.register_nfc_fob(&device.path, &args.subject, &options);
+    let ended = follow::run(session, call).await?;
+    let token = ended.text("token");
+    let sentence = format!(
+        "Registered NFC fob {token} for {}. It is active once it has shown a code: claviger test {token}",
+        clean(&args.subject)
     );
     ended.report(session, "register", &sentence)
 }

@@ -21,6 +21,9 @@ pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
     if args.undo {
         return undo(session, &id).await;
     }
+    if args.nfc {
+        return read_clock(session, &id, args).await;
+    }
     let given = codes(&args.codes)?;
     if args.preview {
         let ended = preview(session, &id, &given, args).await?;
@@ -46,6 +49,20 @@ pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
         (None, Some(skipped)) => format!("Resynced token {id}: {skipped} codes were skipped."),
         (None, None) => format!("Resynced token {id}."),
     };
+    ended.report(session, "resync", &sentence)
+}
+
+/// Without a code: the fob tells its clock over NFC.
+async fn read_clock(session: &Session, id: &str, args: &ResyncArgs) -> Result<u8, Failure> {
+    let mut options = options_of(args);
+    if let Some(device) = &args.device {
+        let device = lookup::device(session, Some(device), "card").await?;
+        options.insert(options::DEVICE, Variant::ObjectPath(device.path.clone()));
+    }
+    let tokens = session.tokens().await?;
+    let ended = follow::run(session, tokens.resync(id, &[], &options)).await?;
+    let shift = ended.number("shift-s").unwrap_or_default();
+    let sentence = format!("Read the clock of token {id}: {shift:+} s.{}", clock(&ended));
     ended.report(session, "resync", &sentence)
 }
 

@@ -134,6 +134,25 @@ fn piped_passphrase(from: PassphraseArgs) -> Result<Option<Zeroizing<String>>, F
     }
 }
 
+/// A new password for a card's applet, typed twice.
+///
+/// # Errors
+/// As [`pin`].
+pub fn new_password(from: Option<u32>) -> Result<Secret, Failure> {
+    let text = match from {
+        Some(fd) => read_text(&mut descriptor(fd)?, "the new password")?,
+        None => {
+            let first = ask("New password of the card's OATH applet: ", "--new-fd")?;
+            let again = ask("The same once more: ", "--new-fd")?;
+            if *first != *again {
+                return Err(Failure::usage("the two passwords differ; nothing was done"));
+            }
+            first
+        }
+    };
+    Ok(normalised(&text))
+}
+
 /// Where a seed comes from.
 pub enum SeedSource<'a> {
     /// A file.

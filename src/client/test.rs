@@ -21,7 +21,10 @@ pub async fn run(session: &Session, args: &TestArgs) -> Result<u8, Failure> {
         Some(code) => Some(compact(code)),
         None => {
             let token = tokens.get(&id, &no_options()).await?;
-            let is_fob = cell(&token, "kind") == TokenKind::Fob.as_str();
+            let kind = cell(&token, "kind");
+            let is_fob = [TokenKind::Fob, TokenKind::NfcFob]
+                .iter()
+                .any(|fob| kind == fob.as_str());
             let ask = || secret::ask_line("Type the code the fob shows now: ", "--code");
             is_fob.then(ask).transpose()?.map(|code| compact(&code))
         }

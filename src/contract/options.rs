@@ -28,6 +28,14 @@ pub const MAKER: &str = "maker";
 pub const TOUCH: &str = "touch";
 /// Descriptor with the card's password (h).
 pub const PASSWORD: &str = "password";
+/// Increasing challenges only (b).
+pub const ONLY_INCREASING: &str = "only-increasing";
+/// A credential that counts (b).
+pub const EVENT: &str = "event";
+/// Descriptor with a seed (h).
+pub const SEED: &str = "seed";
+/// A new seed with the clock (b).
+pub const RESEED: &str = "reseed";
 /// Descriptor with the PIN (h).
 pub const PIN: &str = "pin";
 /// Descriptor with the passphrase of a file (h).

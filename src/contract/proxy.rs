@@ -73,6 +73,24 @@ pub trait Device1 {
     /// Asks the device what it is and what it can do.
     #[zbus(allow_interactive_auth)]
     fn describe(&self, options: &Options<'_>) -> zbus::Result<Record>;
+    /// What is on the device's OATH applet.
+    #[zbus(allow_interactive_auth)]
+    fn list_oath_credentials(&self, options: &Options<'_>) -> zbus::Result<Vec<Record>>;
+    /// Sets or changes the password of the applet.
+    #[zbus(allow_interactive_auth)]
+    fn set_oath_password(&self, new_password: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Removes the password of the applet.
+    #[zbus(allow_interactive_auth)]
+    fn remove_oath_password(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Renames a credential of the applet.
+    #[zbus(allow_interactive_auth)]
+    fn rename_oath_credential(&self, from: &str, to: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Deletes a credential that is no token's body.
+    #[zbus(allow_interactive_auth)]
+    fn delete_oath_credential(&self, name: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Wipes the applet.
+    #[zbus(allow_interactive_auth)]
+    fn reset_oath(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
 }
 
 /// `org.claviger.Tokens1`: the ledger of tokens handed out.
@@ -132,12 +150,23 @@ pub trait Tokens1 {
     /// Hands seeds out.
     #[zbus(allow_interactive_auth)]
     fn export(&self, format: &str, into: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Registers a display fob over NFC.
+    #[zbus(allow_interactive_auth)]
+    fn register_nfc_fob(
+        &self,
+        device: &ObjectPath<'_>,
+        subject: &str,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     /// Tests a token.
     #[zbus(allow_interactive_auth)]
     fn test(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Corrects what is believed about a fob's clock.
     #[zbus(allow_interactive_auth)]
     fn resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Sets the clock of a fob over NFC.
+    #[zbus(allow_interactive_auth)]
+    fn set_clock(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Says what a resync would change.
     #[zbus(allow_interactive_auth)]
     fn preview_resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use crate::bus::{DeviceView, Verbs};
+use crate::bus::{DeviceView, OathCredential, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::Ledger;
@@ -48,6 +48,15 @@ impl Verbs for House {
 
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
         verify::unlock(&self.lifecycle, grant, subject).await
+    }
+
+    async fn oath_credentials(
+        &self,
+        grant: &Grant,
+        device: DeviceId,
+        password: Option<Secret>,
+    ) -> Result<Vec<OathCredential>, Refusal> {
+        self.lifecycle.oath_credentials(grant, device, password).await
     }
 
     async fn status(&self) -> Status {

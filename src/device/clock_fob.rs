@@ -88,16 +88,58 @@ impl<'a> ClockFob<'a> {
         }
     }
 
-    /// Writes configuration and the host's time, then the seed if one is given. Four APDUs without a seed, five with one. The documented key is
-    /// tried once. Once the fob has taken it, the cancel flag is not looked at: in between it may be without a seed.
+    /// Proves the documented key, once. What follows is not cancelled: in between the fob may be without a seed.
     ///
     /// # Errors
-    /// [`DeviceError::KeyRefused`], and then nothing was written; [`DeviceError::Unsupported`] for what the fob cannot be set to,
-    /// before anything is sent. After any other error the fob may have the new seed, the old one, or none.
-    pub fn write(&mut self, setting: Setting, seed: Option<&Secret>, now: Now<'_>) -> Result<(), DeviceError> {
+    /// [`DeviceError::KeyRefused`]: nothing was written, and the fob is not to be asked again.
+    pub fn authenticate(&mut self) -> Result<(), DeviceError> {
         match self {
-            Self::Token2(fob) => fob.write(setting, seed, now),
+            Self::Token2(fob) => fob.authenticate(),
         }
+    }
+
+    /// Writes configuration and the host's time. One APDU, after [`ClockFob::authenticate`].
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] for what the fob cannot be set to, before anything is sent. After any other the fob may have
+    /// its old configuration and clock or the new ones, and has lost its seed where writing them wipes it.
+    pub fn write_setting(&mut self, setting: Setting, now: Now<'_>) -> Result<(), DeviceError> {
+        match self {
+            Self::Token2(fob) => fob.write_setting(setting, now),
+        }
+    }
+
+    /// Writes a seed. One APDU, after [`ClockFob::authenticate`].
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] for a seed that the fob does not take, before it is sent. After any other the fob may have the
+    /// old seed, the new one, or none.
+    pub fn write_seed(&mut self, seed: &Secret) -> Result<(), DeviceError> {
+        match self {
+            Self::Token2(fob) => {
+                let command = token2::write_seed(&PUBLIC_KEY, seed)?;
+                fob.ask(&command).map(drop)
+            }
+        }
+    }
+}
+
+/// Whether a fob of any maker can be set to this, asked before anything is begun.
+///
+/// # Errors
+/// [`DeviceError::Unsupported`].
+pub fn can_be_set(setting: Setting, seed: &Secret) -> Result<(), DeviceError> {
+    token2::write_config(&PUBLIC_KEY, &config(setting, 0))?;
+    token2::write_seed(&PUBLIC_KEY, seed)?;
+    Ok(())
+}
+
+fn config(setting: Setting, utc_s: u32) -> Config {
+    Config {
+        display: DisplayTime::default(),
+        utc_s,
+        algorithm: setting.algorithm,
+        period_s: setting.period_s,
     }
 }
 
@@ -136,28 +178,11 @@ impl Token2<'_> {
         })
     }
 
-    fn write(&mut self, setting: Setting, seed: Option<&Secret>, now: Now<'_>) -> Result<(), DeviceError> {
-        // Made beforehand, so that nothing is sent when the fob cannot be set to it.
-        let config = |at: UnixMillis| {
-            // Half a second of an exchange is on its way before the fob takes it.
-            let utc_s = u32::try_from(at.plus_ms(500).seconds()).map_err(|_| Token2Error::Time)?;
-            let config = Config {
-                display: DisplayTime::default(),
-                utc_s,
-                algorithm: setting.algorithm,
-                period_s: setting.period_s,
-            };
-            token2::write_config(&PUBLIC_KEY, &config)
-        };
-        config(now())?;
-        let write_seed = seed.map(|seed| token2::write_seed(&PUBLIC_KEY, seed)).transpose()?;
-        self.authenticate()?;
-        self.pump.insist();
-        done(&self.pump.run(&config(now())?)?)?;
-        if let Some(write_seed) = write_seed {
-            done(&self.pump.run(&write_seed)?)?;
-        }
-        Ok(())
+    fn write_setting(&mut self, setting: Setting, now: Now<'_>) -> Result<(), DeviceError> {
+        // Rounded, for the fob counts whole seconds from here on.
+        let utc_s = u32::try_from(now().plus_ms(500).seconds()).map_err(|_| Token2Error::Time)?;
+        let command = token2::write_config(&PUBLIC_KEY, &config(setting, utc_s))?;
+        self.ask(&command).map(drop)
     }
 
     /// Proves the published key, once: a fob with a key of its own may count wrong ones, and some lock themselves for good.
@@ -167,7 +192,10 @@ impl Token2<'_> {
         let response = self.pump.run(&command)?;
         let [sw1, _] = response.status.0.to_be_bytes();
         match response.status {
-            StatusWord::SUCCESS => Ok(()),
+            StatusWord::SUCCESS => {
+                self.pump.insist();
+                Ok(())
+            }
             KEY_REFUSED | StatusWord::SECURITY | StatusWord::WRONG_DATA => Err(DeviceError::KeyRefused),
             _ if sw1 == 0x63 => Err(DeviceError::KeyRefused),
             other => Err(DeviceError::Status(other.0)),

@@ -53,6 +53,12 @@ const SETTING: Setting = Setting {
     period_s: 30,
 };
 
+fn write(fob: &mut ClockFob<'_>, setting: Setting, seed: Option<&Secret>) -> Result<(), DeviceError> {
+    fob.authenticate()?;
+    fob.write_setting(setting, &|| NOW)?;
+    seed.map_or(Ok(()), |seed| fob.write_seed(seed))
+}
+
 fn with<T>(
     card: &mut Script,
     cancel: &Cancel,
@@ -95,7 +101,7 @@ fn the_clock_is_written_before_the_seed() {
     let cancel = Cancel::new();
     // Cancelled after the key was taken: what was begun is brought to its end.
     card.cancel_at = Some((3, cancel.clone()));
-    with(&mut card, &cancel, |fob, _| fob.write(SETTING, Some(&seed), &|| NOW)).unwrap();
+    with(&mut card, &cancel, |fob, _| write(fob, SETTING, Some(&seed))).unwrap();
     let heads: Vec<_> = card.sent.iter().map(|frame| (frame[0], frame[1])).collect();
     assert_eq!(
         heads,
@@ -108,7 +114,7 @@ fn the_clock_is_written_before_the_seed() {
 fn a_refused_key_is_tried_once_and_nothing_is_written() {
     for status in [[0x69, 0x83], [0x69, 0x82], [0x63, 0xC2], [0x6A, 0x80]] {
         let mut card = Script::new(&[&info("8659622000017", 0), CHALLENGE, &status, CHALLENGE, OK, OK, OK]);
-        let written = with(&mut card, &Cancel::new(), |fob, _| fob.write(SETTING, None, &|| NOW));
+        let written = with(&mut card, &Cancel::new(), |fob, _| write(fob, SETTING, None));
         assert_eq!(written, Err(DeviceError::KeyRefused));
         assert_eq!(card.sent.len(), 3, "{status:02x?}");
     }
@@ -116,6 +122,7 @@ fn a_refused_key_is_tried_once_and_nothing_is_written() {
 
 #[test]
 fn what_it_cannot_be_set_to_is_never_sent() {
+    let twenty = Secret::new(vec![7; 20]);
     for setting in [
         Setting {
             algorithm: OathAlgorithm::Sha512,
@@ -126,24 +133,27 @@ fn what_it_cannot_be_set_to_is_never_sent() {
             ..SETTING
         },
     ] {
-        let mut card = Script::new(&[&info("8659622000017", 0), CHALLENGE, OK, OK]);
-        let written = with(&mut card, &Cancel::new(), |fob, _| fob.write(setting, None, &|| NOW));
+        let mut card = Script::new(&[&info("8659622000017", 0), OK]);
+        let written = with(&mut card, &Cancel::new(), |fob, _| fob.write_setting(setting, &|| NOW));
         assert!(matches!(written, Err(DeviceError::Unsupported(_))), "{written:?}");
         assert_eq!(card.sent.len(), 1);
+        assert!(can_be_set(setting, &twenty).is_err());
     }
+    assert_eq!(can_be_set(SETTING, &twenty), Ok(()));
+    assert!(can_be_set(SETTING, &Secret::new(vec![7; 64])).is_err());
 }
 
 #[test]
 fn both_forms_of_the_challenge() {
     let mut card = Script::new(&[&info("8659622000017", 0), &[0x67, 0], CHALLENGE, OK, OK]);
-    with(&mut card, &Cancel::new(), |fob, _| fob.write(SETTING, None, &|| NOW)).unwrap();
+    with(&mut card, &Cancel::new(), |fob, _| write(fob, SETTING, None)).unwrap();
     assert_eq!(card.sent[2], [0x80, 0x4B, 8, 0, 0]);
 }
 
 #[test]
 fn a_challenge_of_another_length_goes_no_further() {
     let mut card = Script::new(&[&info("8659622000017", 0), &[1, 2, 0x90, 0], OK, OK]);
-    let written = with(&mut card, &Cancel::new(), |fob, _| fob.write(SETTING, None, &|| NOW));
+    let written = with(&mut card, &Cancel::new(), |fob, _| write(fob, SETTING, None));
     assert!(matches!(written, Err(DeviceError::Protocol(_))), "{written:?}");
     assert_eq!(card.sent.len(), 2);
 }

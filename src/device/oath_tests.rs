@@ -275,3 +275,191 @@ fn a_card_taken_away_is_gone() {
         Some(DeviceError::Protocol("a response without a status word"))
     );
 }
+
+/// Where the third-party data is, or one line that says that it is not.
+fn fuzz_seeds() -> Vec<Vec<u8>> {
+    use std::io::Write;
+    let root = std::env::var_os("CLAVIGER_SHARED_DATA").map_or_else(
+        || std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        std::path::PathBuf::from,
+    );
+    let Ok(folder) = std::fs::read_dir(root.join("fuzz-seeds/oath")) else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: no fuzz seeds at {} (CLAVIGER_SHARED_DATA)",
+            root.display()
+        );
+        return Vec::new();
+    };
+    folder
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .collect()
+}
+
+/// Answers with pieces of a seed for ever; every second piece promises more.
+struct Babbling {
+    seed: Vec<u8>,
+    at: usize,
+    sent: usize,
+}
+
+impl CardLink for Babbling {
+    fn transmit(&mut self, _: &[u8]) -> Result<Vec<u8>, LinkError> {
+        self.sent += 1;
+        assert!(self.sent < 100_000, "an endless loop");
+        let length = usize::from(self.seed.get(self.at % self.seed.len().max(1)).copied().unwrap_or(0));
+        let mut piece: Vec<u8> = self.seed.iter().copied().cycle().skip(self.at).take(length).collect();
+        self.at = (self.at + length + 1) % self.seed.len().max(1);
+        match self.sent % 3 {
+            0 => piece.extend([0x61, 0x00]),
+            1 => piece.extend([0x90, 0x00]),
+            // Whatever stands there is the status.
+            _ => {}
+        }
+        Ok(piece)
+    }
+}
+
+#[test]
+fn no_card_makes_the_session_panic_or_go_on_for_ever() {
+    let ours: [&[u8]; 4] = [&[0x61; 40], &[0x90, 0], &[0x71, 0xFF, 0x75], &[0; 300]];
+    let seeds = fuzz_seeds().into_iter().chain(ours.map(<[u8]>::to_vec));
+    let parameters = OathParameters::new(OathAlgorithm::Sha1, 6, 30).unwrap();
+    let secret = Secret::new(vec![7; 20]);
+    let verbs: [fn(&mut OathSession<'_>, &OathParameters, &Secret); 10] = [
+        |session, _, _| drop(session.list()),
+        |session, _, _| drop(session.calculate(&name(), 1)),
+        |session, _, _| drop(session.calculate_next(&name())),
+        |session, _, _| drop(session.calculate_all(1)),
+        |session, _, secret| drop(session.unlock(secret)),
+        |session, _, secret| drop(session.set_password(Some(secret), secret)),
+        |session, _, _| drop(session.remove_password()),
+        |session, _, _| drop(session.rename(&name(), &name())),
+        |session, _, _| drop(session.reset()),
+        |session, parameters, secret| {
+            drop(session.put(&name(), parameters, CredentialType::Totp, secret, Properties::default()));
+        },
+    ];
+    let mut runs = 0;
+    for seed in seeds {
+        for (index, verb) in verbs.iter().enumerate() {
+            let mut link = Babbling {
+                seed: seed.clone(),
+                at: index,
+                sent: 0,
+            };
+            let cancel = Cancel::new();
+            // SELECT is answered as it should be, now and then.
+            let mut opened = Script::new(&[[OPEN, LOCKED][index % 2]]);
+            let mut first = Then(&mut opened, &mut link);
+            if let Ok(mut session) = OathSession::open(&mut first, &Hints::default(), soon(), &cancel) {
+                verb(&mut session, &parameters, &secret);
+            }
+            runs += 1;
+        }
+    }
+    assert!(runs >= 40);
+}
+
+/// One card, and when it has nothing more to say, another.
+struct Then<'a>(&'a mut Script, &'a mut Babbling);
+
+impl CardLink for Then<'_> {
+    fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>, LinkError> {
+        self.0.transmit(command).or_else(|_| self.1.transmit(command))
+    }
+}
+
+#[test]
+fn a_password_is_set_proved_and_removed() {
+    let new = Secret::new(b"right".to_vec());
+    let applet = Applet {
+        version: [5, 4, 3],
+        salt: vec![1, 2, 3, 4, 5, 6, 7, 8],
+        challenge: None,
+        pin_tries: None,
+        tells_serial: false,
+    };
+    /// Has no password until it is set one, then asks for it.
+    struct Settable {
+        locked: bool,
+        guard: Guarded,
+        sent: Vec<u8>,
+    }
+    impl CardLink for Settable {
+        fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>, LinkError> {
+            self.sent.push(command[1]);
+            match command[1] {
+                0xA4 if !self.locked => Ok(OPEN.to_vec()),
+                0x03 => {
+                    self.locked = command[4] > 2;
+                    Ok(vec![0x90, 0])
+                }
+                _ => self.guard.transmit(command),
+            }
+        }
+    }
+    let mut card = Settable {
+        locked: false,
+        guard: Guarded {
+            key: AccessKey::derive(&new, &applet),
+            impostor: false,
+        },
+        sent: Vec::new(),
+    };
+    let cancel = Cancel::new();
+    let mut session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
+    assert_eq!(session.set_password(None, &new), Ok(()));
+    assert!(!session.is_locked(), "proved by giving it");
+    assert_eq!(session.remove_password(), Ok(()));
+    assert!(!session.is_locked());
+    drop(session);
+    assert_eq!(card.sent, [0xA4, 0x03, 0xA4, 0xA3, 0x03, 0xA4]);
+}
+
+#[test]
+fn what_a_card_cannot_do_is_not_sent() {
+    let sent = |version: [u8; 3], verb: fn(&mut OathSession<'_>) -> Result<(), DeviceError>| {
+        let mut select = OPEN.to_vec();
+        select[2..5].copy_from_slice(&version);
+        let mut card = Script::new(&[&select]);
+        let cancel = Cancel::new();
+        let mut session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
+        let refused = verb(&mut session);
+        drop(session);
+        assert!(matches!(refused, Err(DeviceError::Unsupported(_))), "{refused:?}");
+        assert_eq!(card.sent.len(), 1);
+    };
+    sent([5, 2, 7], |session| session.rename(&name(), &name()));
+    // A CanoKey has no RESET, and must not be asked to find out.
+    sent([6, 0, 0], OathSession::reset);
+    sent([3, 4, 0], |session| {
+        let parameters = OathParameters::new(OathAlgorithm::Sha1, 6, 30).unwrap();
+        let touch = Properties {
+            touch: true,
+            ..Properties::default()
+        };
+        session.put(
+            &name(),
+            &parameters,
+            CredentialType::Totp,
+            &Secret::new(vec![7; 20]),
+            touch,
+        )
+    });
+}
+
+#[test]
+fn an_old_key_is_given_a_command_to_lose() {
+    let mut select = OPEN.to_vec();
+    select[2..5].copy_from_slice(&[4, 2, 5]);
+    let long = [&[0x72, 60, 0x21][..], &[b'a'; 59], &[0x90, 0]].concat();
+    let mut card = Script::new(&[&select, &long, &[0x6D, 0x00], CODE]);
+    let cancel = Cancel::new();
+    let mut session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
+    session.list().unwrap();
+    session.calculate(&name(), 1).unwrap();
+    drop(session);
+    assert_eq!(card.sent[2], [0; 5]);
+    assert_eq!(card.sent.len(), 4);
+}

@@ -62,6 +62,10 @@ pub(crate) enum Recorded {
     DestroySeed {
         token: TokenId,
     },
+    ReplaceSeed {
+        token: TokenId,
+        seed: String,
+    },
     KeepCodes {
         token: TokenId,
         /// Tag over the hashes.

@@ -173,6 +173,14 @@ pub enum Mutation {
         /// The token.
         token: TokenId,
     },
+    /// Puts a new sealed seed in the place of the one stored, which is overwritten as by [`Mutation::DestroySeed`]. Watermark and
+    /// offset stay.
+    ReplaceSeed {
+        /// The token.
+        token: TokenId,
+        /// The new seed.
+        seed: Secret,
+    },
     /// Keeps the recovery codes of a token that has none, hashed.
     KeepCodes {
         /// The token.

@@ -49,6 +49,9 @@ pub enum Binding {
         digits: u8,
         /// Time step in seconds.
         period_s: u32,
+        /// Whether the card takes increasing challenges only: then it is never asked for a step ahead of time.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        only_increasing: bool,
     },
     /// A display fob.
     Fob {
@@ -273,6 +276,14 @@ pub enum Duty {
         device_id: String,
         /// Random challenges with the codes the card must answer; each code is one chance in 10^digits.
         proofs: Vec<(u64, String)>,
+        /// Whether the credential counts: then the proofs are its next codes in order, of which the card must show two.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        event: bool,
+    },
+    /// Overwrite the seed of a fob over NFC; it is known by the serial that it tells, which stands in its token's record.
+    OverwriteSeed {
+        /// Whose interface it speaks.
+        maker: String,
     },
     /// A fob with no interface: collect and destroy it; discharged by a person's word.
     CollectFob,

@@ -226,6 +226,12 @@ impl Replay {
                 token.codes = None;
                 Ok(())
             }
+            Recorded::ReplaceSeed { token, seed } => {
+                let token = self.token(at, token)?;
+                token.is.seed = Some(seed);
+                token.codes = None;
+                Ok(())
+            }
             Recorded::KeepCodes { token, codes, count } => {
                 let new = Codes {
                     tag: codes,
@@ -460,7 +466,8 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::Pardon { token }
         | Recorded::KeepCodes { token, .. }
         | Recorded::UseCode { token, .. }
-        | Recorded::DestroySeed { token } => token.as_bytes(),
+        | Recorded::DestroySeed { token }
+        | Recorded::ReplaceSeed { token, .. } => token.as_bytes(),
         Recorded::Try { .. } | Recorded::Unlock { .. } => &[0; 16],
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),

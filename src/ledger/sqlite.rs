@@ -280,7 +280,7 @@ impl Ledger for SqliteLedger {
         if let Some(reality) = filter.recognisable {
             // The others are known by a person's word or by the PIN alone.
             query
-                .push(" AND json_extract(duty, '$.duty') IN ('delete-credential', 'reset-key', 'delete-oath') AND reality = ")
+                .push(" AND json_extract(duty, '$.duty') IN ('delete-credential', 'reset-key', 'delete-oath', 'overwrite-seed') AND reality = ")
                 .push_bind(reality.as_str());
         }
         if let Some(cursor) = cursor {

@@ -118,6 +118,19 @@ impl Act {
         }
     }
 
+    /// The same for an act on a device that is no token's, or may be several's.
+    #[must_use]
+    pub fn device_intent(&self, phase: &str, detail: Value) -> Intent {
+        Intent {
+            operation: self.step.id,
+            verb: self.step.verb.as_str().to_owned(),
+            token: None,
+            phase: phase.to_owned(),
+            detail,
+            started: self.house.clock().now(),
+        }
+    }
+
     /// Closes the intent of this act.
     #[must_use]
     pub fn end(&self, end: IntentEnd) -> Mutation {

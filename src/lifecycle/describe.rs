@@ -1,5 +1,7 @@
 //! Asking a device what it is. Needs neither touch nor PIN and changes nothing.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::device::DeviceError;
@@ -9,9 +11,9 @@ use crate::device::session::Session;
 use crate::grant::{Action, Grant, Object};
 use crate::ledger::Filter;
 use crate::lifecycle::key::with_key;
-use crate::lifecycle::{Lifecycle, Refusal};
+use crate::lifecycle::{Lifecycle, Refusal, nfc_fob};
 use crate::link::FaceKind;
-use crate::types::{Cancel, DeviceId, TokenId, TokenState};
+use crate::types::{Cancel, Clock, DeviceId, TokenId, TokenState};
 
 /// What a device said.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +24,8 @@ pub struct Description {
     pub fido: Option<Value>,
     /// The OATH applet: version, device id, whether it is locked, how many credentials.
     pub oath: Option<Value>,
+    /// A fob whose clock can be read: maker, serial, model, its clock, how far it is off.
+    pub clock: Option<Value>,
     /// The live token it is the body of, where its serial tells.
     pub token: Option<TokenId>,
 }
@@ -37,11 +41,16 @@ impl Lifecycle {
         let info = handle.info();
         let figures = self.settings().deadlines;
         let deadline = std::time::Instant::now() + figures.lock + figures.exchange * 4;
+        let clock = Arc::clone(self.clock());
         let mut description = handle
-            .run(deadline, Cancel::new(), move |session| Ok(ask(session, device)))
+            .run(deadline, Cancel::new(), move |session| {
+                Ok(ask(session, device, clock.as_ref()))
+            })
             .await??;
-        description.serial.clone_from(&info.serial);
-        if let Some(serial) = info.serial {
+        if info.serial.is_some() {
+            description.serial.clone_from(&info.serial);
+        }
+        if let Some(serial) = description.serial.clone() {
             let filter = Filter {
                 serial: Some(serial),
                 ..Filter::default()
@@ -61,17 +70,28 @@ impl Lifecycle {
     }
 }
 
-fn ask(session: &mut Session, device: DeviceId) -> Result<Description, Refusal> {
+fn ask(session: &mut Session, device: DeviceId, clock: &dyn Clock) -> Result<Description, Refusal> {
     let mut description = Description::default();
     if session.has(FaceKind::Hid) {
         description.fido = Some(ask_key(session, device)?);
     }
     if session.has(FaceKind::Card) {
-        description.oath = match ask_card(session) {
-            Ok(applet) => Some(applet),
-            Err(DeviceError::Unsupported(_)) => None,
+        match ask_card(session) {
+            Ok(applet) => description.oath = Some(applet),
+            // A fob of that sort knows no SELECT and answers it as it likes.
+            Err(error @ (DeviceError::Unsupported(_) | DeviceError::Status(_) | DeviceError::Protocol(_))) => {
+                match nfc_fob::with_fob(session, clock, |_, face| Ok(face)) {
+                    Ok(face) => {
+                        description.clock = Some(nfc_fob::to_json(&face));
+                        description.serial = Some(face.serial);
+                    }
+                    Err(Refusal::Device(DeviceError::Unsupported(_)))
+                        if matches!(error, DeviceError::Unsupported(_)) => {}
+                    Err(_) => return Err(error.into()),
+                }
+            }
             Err(error) => return Err(error.into()),
-        };
+        }
     }
     Ok(description)
 }
@@ -99,8 +119,10 @@ fn ask_card(session: &mut Session) -> Result<Value, DeviceError> {
     let [major, minor, patch] = session.applet().version;
     let device_id = session.applet().device_id();
     let locked = session.is_locked();
+    let maker = session.habits().maker.as_str();
     let credentials = if locked { None } else { Some(session.list()?.len()) };
     Ok(json!({
+        "maker": maker,
         "version": format!("{major}.{minor}.{patch}"),
         "deviceId": device_id,
         "passwordProtected": locked,

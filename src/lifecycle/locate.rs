@@ -8,6 +8,7 @@ use crate::device::oath::maker::Hints;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::lifecycle::nfc_fob::with_fob;
 use crate::link::FaceKind;
 use crate::types::{DeviceId, Reality};
 
@@ -75,6 +76,30 @@ pub async fn card(
             Ok(true) => return Ok(handle),
             Err(Refusal::Device(DeviceError::Cancelled)) => return Err(Refusal::Cancelled),
             Ok(false) | Err(_) => {}
+        }
+    }
+    Err(Refusal::DeviceAbsent)
+}
+
+/// The fob that tells this serial over NFC.
+///
+/// # Errors
+/// As [`key`].
+pub async fn fob(act: &Act, named: Option<DeviceId>, reality: Reality, serial: &str) -> Result<DeviceHandle, Refusal> {
+    let candidates = match candidates(act, named, reality, FaceKind::Card)? {
+        Candidates::Sure(handle) => return Ok(handle),
+        Candidates::Ask(candidates) => candidates,
+    };
+    for handle in candidates {
+        let answer = act
+            .in_lane(&handle, act.budget(2, 0), move |session, act| {
+                with_fob(session, act.house.clock().as_ref(), |_, face| Ok(face.serial))
+            })
+            .await;
+        match answer {
+            Ok(told) if told == serial => return Ok(handle),
+            Err(Refusal::Device(DeviceError::Cancelled)) => return Err(Refusal::Cancelled),
+            Ok(_) | Err(_) => {}
         }
     }
     Err(Refusal::DeviceAbsent)

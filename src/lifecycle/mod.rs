@@ -16,8 +16,11 @@ mod describe;
 mod export;
 mod key;
 mod locate;
+mod nfc_fob;
+mod oath_admin;
 pub mod operation;
 mod prompt;
+mod read_clock;
 mod recover;
 mod refusal;
 mod register;
@@ -25,6 +28,7 @@ mod request;
 mod reset;
 mod resync;
 mod revoke;
+mod set_clock;
 mod settle;
 mod suspend;
 mod test;
@@ -41,8 +45,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
+pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
-pub use self::request::{AppOptions, Delivery, Fido2Options, FobOptions, Letter, OathOptions, Presence, Request};
+pub use self::request::{
+    AppOptions, Delivery, Fido2Options, FobOptions, Letter, NfcFobOptions, OathDeed, OathOptions, Presence, Request,
+};
 pub use self::resync::Allowances;
 
 use self::act::Act;
@@ -108,6 +115,10 @@ pub struct Lifecycle {
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
+    /// Wrong passwords of cards.
+    passwords: throttle::Throttle,
+    /// Fobs that did not take the published key.
+    refusers: nfc_fob::Refusers,
     waiting: code::Waiting,
     previewed: code::Waiting,
     attempts: attempts::Attempts,
@@ -129,6 +140,8 @@ impl Lifecycle {
             seen: broadcast::channel(64).0,
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
+            passwords: throttle::Throttle::default(),
+            refusers: nfc_fob::Refusers::default(),
             waiting: code::Waiting::default(),
             previewed: code::Waiting::default(),
             attempts: attempts::Attempts::default(),
@@ -324,6 +337,24 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         Request::RegisterRecoveryCodes { subject, sheet, count } => {
             register::recovery_codes::register(&act, subject, sheet, count).await
         }
+        Request::RegisterNfcFob {
+            device,
+            subject,
+            seed,
+            options,
+        } => register::nfc_fob::register(&act, device, subject, seed, options).await,
+        Request::ReadClock {
+            token,
+            device,
+            allowances,
+        } => read_clock::read_clock(&act, token, device, allowances).await,
+        Request::SetClock {
+            token,
+            device,
+            reseed,
+            unsynchronised,
+        } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
+        Request::Oath { device, deed, password } => oath_admin::administer(&act, device, deed, password).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,

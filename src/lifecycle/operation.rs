@@ -32,6 +32,12 @@ pub enum Verb {
     Discharge,
     /// Hand seeds out.
     Export,
+    /// Write a fob's clock.
+    SetClock,
+    /// Change a device's OATH applet.
+    Configure,
+    /// Delete from a device what is none of ours, or all.
+    Erase,
 }
 
 impl Verb {
@@ -48,6 +54,9 @@ impl Verb {
             Self::Revoke => "revoke",
             Self::Discharge => "discharge",
             Self::Export => "export",
+            Self::SetClock => "set-clock",
+            Self::Configure => "configure",
+            Self::Erase => "erase",
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::device::oath::OathSession;
 use crate::device::oath::maker::Hints;
 use crate::device::session::Session;
 use crate::ledger::{Duty, Obligation, ObligationFilter};
-use crate::lifecycle::Lifecycle;
 use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::lifecycle::{Lifecycle, nfc_fob};
 use crate::link::FaceKind;
 use crate::types::DeviceEvent;
-use crate::types::{Cancel, DeviceId, ObligationId};
+use crate::types::{Cancel, Clock, DeviceId, ObligationId};
 
 /// How many open obligations one arriving device is asked about; beyond it the oldest come first.
 const MAX_ASKED: u32 = 64;
@@ -78,9 +78,11 @@ impl Lifecycle {
         let deadlines = self.settings().deadlines;
         let rounds = u32::try_from(fitting.len()).unwrap_or(MAX_ASKED);
         let deadline = Instant::now() + deadlines.lock + deadlines.exchange * rounds.saturating_add(2);
+        let fobs = self.fobs_of(&fitting).await;
+        let house = Arc::clone(self);
         let found = handle
             .run(deadline, Cancel::new(), move |session| {
-                Ok(recognise(session, device, &fitting))
+                Ok(recognise(session, device, &fitting, (house.clock().as_ref(), &fobs)))
             })
             .await;
         match found {
@@ -100,16 +102,52 @@ impl Lifecycle {
     }
 }
 
+impl Lifecycle {
+    /// The serials of the fobs among them, which stand in the tokens' records alone.
+    async fn fobs_of(&self, obligations: &[Obligation]) -> Vec<(ObligationId, String)> {
+        let mut fobs = Vec::new();
+        for obligation in obligations {
+            if matches!(obligation.duty, Duty::OverwriteSeed { .. })
+                && let Ok(Some(record)) = self.ledger().token(obligation.token).await
+                && let Some(serial) = record.personal.serial
+            {
+                fobs.push((obligation.id, serial));
+            }
+        }
+        fobs
+    }
+}
+
 /// Which of the obligations are about this device.
-fn recognise(session: &mut Session, device: DeviceId, obligations: &[Obligation]) -> Vec<ObligationId> {
+fn recognise(
+    session: &mut Session,
+    device: DeviceId,
+    obligations: &[Obligation],
+    (clock, fobs): (&dyn Clock, &[(ObligationId, String)]),
+) -> Vec<ObligationId> {
     let mut found = Vec::new();
     if session.has(FaceKind::Hid) {
         found.extend(recognise_key(session, device, obligations).unwrap_or_default());
     }
     if session.has(FaceKind::Card) {
         found.extend(recognise_card(session, obligations).unwrap_or_default());
+        found.extend(recognise_fob(session, clock, fobs).unwrap_or_default());
     }
     found
+}
+
+/// By the serial that the fob tells.
+fn recognise_fob(
+    session: &mut Session,
+    clock: &dyn Clock,
+    fobs: &[(ObligationId, String)],
+) -> Result<Vec<ObligationId>, super::Refusal> {
+    if fobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let serial = nfc_fob::with_fob(session, clock, |_, face| Ok(face.serial))?;
+    let own = fobs.iter().filter(|(_, wanted)| *wanted == serial);
+    Ok(own.map(|(id, _)| *id).collect())
 }
 
 fn recognise_key(
@@ -134,7 +172,7 @@ fn recognise_key(
                 Credential::decode(rp_id, credential_id, public_key).ok()?,
             )),
             // It can only be found with the PIN; the list of obligations names it.
-            Duty::DeleteOrphan { .. } | Duty::DeleteOath { .. } | Duty::CollectFob => None,
+            Duty::DeleteOrphan { .. } | Duty::DeleteOath { .. } | Duty::OverwriteSeed { .. } | Duty::CollectFob => None,
         })
         .collect();
     if wanted.is_empty() {

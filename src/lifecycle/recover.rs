@@ -70,6 +70,8 @@ impl Lifecycle {
             }
             // The obligation was opened in the commit that killed the binding; nothing is left but to say so.
             ("revoke" | "discharge", _) => (IntentEnd::Obliged, Vec::new()),
+            // So were those of the tokens that an applet's reset takes with it.
+            ("erase", _) if intent.phase == phase::DEAD => (IntentEnd::Obliged, Vec::new()),
             _ => (IntentEnd::RolledBack, Vec::new()),
         };
         mutations.push(Mutation::End {

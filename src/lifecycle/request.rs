@@ -71,6 +71,46 @@ pub enum Request {
         /// Where to.
         into: Delivery,
     },
+    /// Register a fob whose clock and seed are written over NFC.
+    RegisterNfcFob {
+        /// The device.
+        device: DeviceId,
+        /// Who it is for.
+        subject: String,
+        /// Its seed, decoded; made here when absent.
+        seed: Option<Secret>,
+        /// More.
+        options: NfcFobOptions,
+    },
+    /// Read a fob's clock over NFC.
+    ReadClock {
+        /// The token.
+        token: TokenId,
+        /// The device, when named.
+        device: Option<DeviceId>,
+        /// What the caller allows beyond the ordinary.
+        allowances: Allowances,
+    },
+    /// Write a fob's clock over NFC.
+    SetClock {
+        /// The token.
+        token: TokenId,
+        /// The device, when named.
+        device: Option<DeviceId>,
+        /// Give it a new seed, too: most models lose the old one.
+        reseed: bool,
+        /// Set it although the host clock is not synchronised.
+        unsynchronised: bool,
+    },
+    /// Change the OATH applet of a device.
+    Oath {
+        /// The device.
+        device: DeviceId,
+        /// What to do.
+        deed: OathDeed,
+        /// Password of the applet, when it has one.
+        password: Option<Secret>,
+    },
     /// Test a token.
     Test {
         /// The token.
@@ -197,6 +237,53 @@ pub struct Fido2Options {
     pub discoverable: Option<bool>,
 }
 
+/// What is done to an OATH applet.
+pub enum OathDeed {
+    /// Set or change its password.
+    SetPassword(Secret),
+    /// Remove its password.
+    RemovePassword,
+    /// Rename a credential.
+    Rename {
+        /// Its name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// Delete a credential that is no token's body.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// Wipe the applet.
+    Reset {
+        /// The word was said. Without it the operation tells what would be lost.
+        confirmed: bool,
+    },
+}
+
+impl OathDeed {
+    const fn verb(&self) -> Verb {
+        match self {
+            Self::SetPassword(_) | Self::RemovePassword | Self::Rename { .. } => Verb::Configure,
+            Self::Delete { .. } | Self::Reset { .. } => Verb::Erase,
+        }
+    }
+}
+
+/// Options of [`Request::RegisterNfcFob`].
+#[derive(Default)]
+pub struct NfcFobOptions {
+    /// Free text.
+    pub label: Option<String>,
+    /// Hash; SHA1 when absent.
+    pub algorithm: Option<OathAlgorithm>,
+    /// Time step in seconds; 30 when absent.
+    pub period_s: Option<u32>,
+    /// Set the clock although the host's is not synchronised.
+    pub unsynchronised: bool,
+}
+
 /// Options of [`Request::RegisterOathCard`].
 #[derive(Default)]
 pub struct OathOptions {
@@ -212,6 +299,10 @@ pub struct OathOptions {
     pub period_s: Option<u32>,
     /// Whether the card shall want a touch for each code.
     pub touch: bool,
+    /// Whether the card shall take increasing challenges only.
+    pub only_increasing: bool,
+    /// Whether the credential shall count (RFC 4226) rather than follow the time.
+    pub event: bool,
     /// Password of the applet.
     pub password: Option<Secret>,
 }
@@ -245,8 +336,12 @@ impl Request {
             Self::RegisterFido2 { .. }
             | Self::RegisterOathCard { .. }
             | Self::RegisterFob { .. }
+            | Self::RegisterNfcFob { .. }
             | Self::RegisterApp { .. }
             | Self::RegisterRecoveryCodes { .. } => Verb::Register,
+            Self::ReadClock { .. } => Verb::Resync,
+            Self::SetClock { .. } => Verb::SetClock,
+            Self::Oath { deed, .. } => deed.verb(),
             Self::Test { .. } => Verb::Test,
             Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,

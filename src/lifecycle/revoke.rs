@@ -13,7 +13,7 @@ use crate::lifecycle::{Presence, Refusal};
 use crate::types::{ObligationId, RevokeReason, TokenId, TokenKind, TokenState};
 
 /// States from which a token can be revoked: all but the last.
-const ALIVE: &[TokenState] = &[
+pub(super) const ALIVE: &[TokenState] = &[
     TokenState::Inventory,
     TokenState::Pending,
     TokenState::Active,

@@ -11,11 +11,13 @@ use crate::device::session::Session;
 use crate::grant::{Action, Object};
 use crate::ledger::{Binding, Duty, IntentEnd, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
-use crate::lifecycle::card::{CardBody, calculate, lasting_proofs, with_applet};
+use crate::lifecycle::card::{
+    CardBody, calculate, calculate_next, found_again, lasting_proofs, managing, next_codes, with_applet,
+};
 use crate::lifecycle::key::{Credential, Holds, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
-use crate::lifecycle::{Lifecycle, Presence, Refusal, locate};
+use crate::lifecycle::{Lifecycle, Presence, Refusal, locate, nfc_fob};
 use crate::types::{DeviceId, ObligationId, Secret};
 
 /// What a person says about an obligation.
@@ -123,16 +125,19 @@ pub async fn discharged(act: &Act, obligation: &Obligation, proof: Proof, more: 
 pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Result<(), Refusal> {
     match &obligation.duty {
         Duty::CollectFob => Err(Refusal::DeviceAbsent),
+        Duty::OverwriteSeed { .. } => nfc_fob::overwrite(act, obligation, at.device).await,
         Duty::DeleteOath {
             name,
             device_id,
             proofs,
+            event,
         } => {
             let handle = locate::card(act, at.device, obligation.reality, device_id).await?;
             let job = CardJob {
                 name: name.clone(),
                 device_id: device_id.clone(),
                 proofs: proofs.clone(),
+                event: *event,
                 password: at.password,
                 device: handle.id(),
             };
@@ -263,6 +268,7 @@ struct CardJob {
     name: String,
     device_id: String,
     proofs: Vec<(u64, String)>,
+    event: bool,
     password: Option<Secret>,
     device: DeviceId,
 }
@@ -270,36 +276,68 @@ struct CardJob {
 impl CardJob {
     fn run(self, session: &mut Session, act: &Act) -> Result<(), Refusal> {
         let end = session.deadline();
-        with_applet(session, self.password.as_ref(), |applet| {
+        with_applet(session, &act.house, self.password.as_ref(), |applet| {
             // The applet's id is drawn anew when it is reset, so the same id is the same applet.
             if applet.applet().device_id() != self.device_id {
                 return Err(Refusal::NotTheSameDevice);
             }
-            let name = CredentialName::new(self.name.as_bytes())
+            let mut name = CredentialName::new(self.name.as_bytes())
                 .map_err(|_| Refusal::Internal("the obligation's credential name cannot be read"))?;
-            let is_listed =
-                |applet: &mut OathSession<'_>| Ok::<_, DeviceError>(applet.list()?.iter().any(|one| one.name == name));
-            if is_listed(applet)? {
-                for (challenge, response) in &self.proofs {
-                    let code = calculate(act, applet, &name, *challenge, self.device)?;
-                    if code.expose() != response {
-                        return Err(Refusal::NotTheSameDevice);
-                    }
-                }
+            if is_listed(applet, &name)? {
+                self.proven(act, applet, &name)?;
+            } else if let Some(renamed) = self.renamed(applet)? {
+                name = renamed;
             }
             applet.set_deadline(end);
             // A list that lacks it is not believed alone, for it may have been cut: the card is asked by name. The name holds
             // random digits of ours, so on this applet it can be nobody else's.
-            match applet.delete(&name) {
+            match managing(act, applet, self.device, |applet| applet.delete(&name)) {
                 Ok(()) | Err(DeviceError::NoCredential) => {}
                 Err(error) => return Err(error.into()),
             }
-            if is_listed(applet)? {
+            if is_listed(applet, &name)? {
                 return Err(DeviceError::Protocol("it still lists the credential that it said it had deleted").into());
             }
             Ok(())
         })
     }
+}
+
+impl CardJob {
+    /// Has the card answer all challenges, or, of a credential that counts, show two of its next codes in a row.
+    fn proven(&self, act: &Act, applet: &mut OathSession<'_>, name: &CredentialName) -> Result<(), Refusal> {
+        if !self.event {
+            for (challenge, response) in &self.proofs {
+                let code = calculate(act, applet, name, *challenge, self.device)?;
+                if code.expose() != response {
+                    return Err(Refusal::NotTheSameDevice);
+                }
+            }
+            return Ok(());
+        }
+        let first = calculate_next(act, applet, name, self.device)?;
+        let second = calculate_next(act, applet, name, self.device)?;
+        let row = self.proofs.iter().zip(self.proofs.iter().skip(1));
+        let mut pairs = row.map(|((_, one), (_, two))| one == first.expose() && two == second.expose());
+        if pairs.any(|fits| fits) {
+            Ok(())
+        } else {
+            Err(Refusal::NotTheSameDevice)
+        }
+    }
+
+    /// The credential under another name: somebody renamed it, with this program or another.
+    fn renamed(&self, applet: &mut OathSession<'_>) -> Result<Option<CredentialName>, Refusal> {
+        if self.event {
+            // Asking would make other people's credentials count.
+            return Ok(None);
+        }
+        found_again(applet, &self.proofs)
+    }
+}
+
+fn is_listed(applet: &mut OathSession<'_>, name: &CredentialName) -> Result<bool, DeviceError> {
+    Ok(applet.list()?.iter().any(|one| one.name == *name))
 }
 
 /// What is owed to a card, with proofs computed while the seed is still there. Nothing when the card was never reached.
@@ -309,11 +347,16 @@ async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option<Dut
         return Ok(None);
     }
     let seed = house.ledger().seed(record.id).await?;
-    let proofs = lasting_proofs(&body.parameters, &seed)?;
+    let proofs = if body.event {
+        next_codes(&body.parameters, &seed, record.watermark)?
+    } else {
+        lasting_proofs(&body.parameters, &seed)?
+    };
     Ok(Some(Duty::DeleteOath {
         name: body.name,
         device_id: body.device_id,
         proofs,
+        event: body.event,
     }))
 }
 
@@ -325,7 +368,8 @@ pub async fn duty_of(house: &Lifecycle, record: &TokenRecord, reset: bool) -> Re
     Ok(match &record.binding {
         // Nothing of ours is on a device: none was begun, it is a phone's, or it is paper.
         Binding::None | Binding::App { .. } | Binding::RecoveryCodes { .. } => None,
-        Binding::Fob { .. } | Binding::EventFob { .. } | Binding::NfcFob { .. } => Some(Duty::CollectFob),
+        Binding::Fob { .. } | Binding::EventFob { .. } => Some(Duty::CollectFob),
+        Binding::NfcFob { maker, .. } => Some(Duty::OverwriteSeed { maker: maker.clone() }),
         Binding::OathCard { .. } | Binding::EventCard { .. } => oath_duty(house, record).await?,
         Binding::Fido2 {
             rp_id,

@@ -2,17 +2,19 @@
 
 use serde_json::json;
 
+use crate::device::DeviceError;
+use crate::device::oath::OathSession;
 use crate::grant::{Action, Object};
 use crate::ledger::{LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::{Act, Facts, facts};
-use crate::lifecycle::card::{CardBody, prove, with_applet};
+use crate::lifecycle::card::{CardBody, found_again, lasting_proofs, prove, prove_event, with_applet};
 use crate::lifecycle::code::{Judgement, judge, parameters_of};
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Presence, Refusal, locate};
-use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{DeviceId, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 const ACTIVE: &[TokenState] = &[TokenState::Active];
 const PENDING: &[TokenState] = &[TokenState::Pending];
@@ -59,9 +61,9 @@ async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Resu
     let seed = act.house.ledger().seed(record.id).await?;
     let now = act.house.clock().now();
     // A pending fob has no clock that a test could speak of: its first codes are for a resync, whatever they are. An app's clock
-    // is the network's, so its first code activates it.
-    let speaks = record.state == TokenState::Active || record.kind == TokenKind::App;
-    let (earlier, judgement) = if speaks {
+    // is the network's, and one that was set or read over NFC is known: there the first code activates.
+    let clock_known = record.kind == TokenKind::App || record.kind == TokenKind::NfcFob && record.last_seen.is_some();
+    let (earlier, judgement) = if record.state == TokenState::Active || clock_known {
         let earlier = act.house.waiting().take(record.id, now);
         let synchronised = act.house.clock().synchronised();
         let judgement = judge(record, &seed, &code, &earlier, now, synchronised)?;
@@ -127,20 +129,68 @@ async fn test_card(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outc
     let seed = act.house.ledger().seed(token).await?;
     act.phase(Phase::Proving, 40);
     act.in_lane(&handle, act.budget(3, 1), move |session, act| {
-        let proof = with_applet(session, at.password.as_ref(), |applet| {
+        let proof = with_applet(session, &act.house, at.password.as_ref(), |applet| {
             if applet.applet().device_id() != body.device_id {
                 return Err(Refusal::NotTheSameDevice);
             }
-            prove(act, applet, &body, &seed, device)
+            if body.event {
+                // Read here, in the lane: a test that was in the queue before this one has raised it by now.
+                let counted = act.house.runtime().block_on(act.token(token))?.watermark;
+                let next = counted.map_or(0, |last| last.saturating_add(1));
+                return prove_event(act, applet, &body, &seed, (next, device)).map(Some);
+            }
+            match prove(act, applet, &body, &seed, device) {
+                Err(Refusal::Device(DeviceError::NoCredential)) => {
+                    find_again(act, applet, &body, &seed, token).map(|()| None)
+                }
+                other => other.map(|()| None),
+            }
         });
         let proof = proof.map_err(|refusal| unless_named(refusal, at.device));
-        settle(act, token, proof, |now, ()| Mutation::Seen { token, seen: now })
+        settle(act, token, proof, |now, counter| match counter {
+            Some(to) => Mutation::Advance {
+                token,
+                to,
+                offset_ms: 0,
+                seen: now,
+                source: None,
+            },
+            None => Mutation::Seen { token, seen: now },
+        })
     })
     .await?;
     Ok(Outcome::Done(Details {
         token: Some(token),
         ..Details::default()
     }))
+}
+
+/// The name is not on the card any more: another program renamed the credential, or we were stopped while we did. Its codes tell
+/// which one it is now.
+fn find_again(
+    act: &Act,
+    applet: &mut OathSession<'_>,
+    body: &CardBody,
+    seed: &Secret,
+    token: TokenId,
+) -> Result<(), Refusal> {
+    let gone = Refusal::Device(DeviceError::NoCredential);
+    if body.only_increasing {
+        return Err(gone);
+    }
+    let proofs = lasting_proofs(&body.parameters, seed)?;
+    let name = found_again(applet, &proofs)?.ok_or(gone)?;
+    let binding = CardBody {
+        name: name.display(),
+        ..body.clone()
+    }
+    .binding();
+    let bind = Mutation::Bind {
+        token,
+        binding,
+        unique: None,
+    };
+    Ok(act.commit_in_lane("token.found-again", Some(token), facts([]), vec![bind])?)
 }
 
 async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outcome, Refusal> {

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, Served, Status, Verbs};
+use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, OathCredential, Served, Status, Verbs};
 use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::Grant;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
-    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, TokenRecord, VerifyReport,
+    Account, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, Standing,
+    TokenRecord, VerifyReport,
 };
-use claviger::lifecycle::operation::{Operation, Step, Verb};
+use claviger::lifecycle::operation::{Operation, Step};
 use claviger::lifecycle::{Refusal, Request};
 use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
 use tokio::sync::broadcast;
@@ -89,6 +90,18 @@ impl Ledger for EmptyLedger {
     async fn obligation(&self, _: ObligationId) -> Result<Option<Obligation>, LedgerError> {
         self.touch();
         Ok(None)
+    }
+    async fn standing(&self, _: &Account, _: u32) -> Result<Standing, LedgerError> {
+        self.touch();
+        Ok(Standing::default())
+    }
+    async fn recovery_slot(&self, _: TokenId, _: &Secret) -> Result<Option<u16>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn recovery_left(&self, _: TokenId) -> Result<u32, LedgerError> {
+        self.touch();
+        Ok(0)
     }
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
         self.touch();
@@ -195,18 +208,7 @@ pub fn device(id: u64) -> DeviceView {
 #[async_trait]
 impl Verbs for FakeVerbs {
     fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
-        let verb = match &request {
-            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => {
-                Verb::Register
-            }
-            Request::Test { .. } => Verb::Test,
-            Request::Resync { .. } | Request::UndoResync(_) => Verb::Resync,
-            Request::Suspend(_) => Verb::Suspend,
-            Request::Lost(_) => Verb::Lost,
-            Request::Resume(_) => Verb::Resume,
-            Request::Revoke { .. } => Verb::Revoke,
-            Request::Discharge { .. } => Verb::Discharge,
-        };
+        let verb = request.verb();
         let (operation, step) = Operation::begin(verb, grant.caller().map(|caller| caller.name.clone()));
         self.started.lock().unwrap().push((grant, request, step));
         Ok(operation)
@@ -218,6 +220,16 @@ impl Verbs for FakeVerbs {
             serial: Some(SERIAL.to_owned()),
             ..Description::default()
         })
+    }
+
+    async fn oath_credentials(
+        &self,
+        _: &Grant,
+        _: DeviceId,
+        _: Option<Secret>,
+    ) -> Result<Vec<OathCredential>, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Ok(Vec::new())
     }
 
     async fn status(&self) -> Status {

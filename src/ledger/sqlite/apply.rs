@@ -60,6 +60,11 @@ impl Apply<'_> {
             Mutation::Fail { token } => self.fail(token).await,
             Mutation::Pardon { token } => self.pardon(token).await,
             Mutation::DestroySeed { token } => self.destroy_seed(token).await,
+            Mutation::ReplaceSeed { token, seed } => {
+                self.destroy_seed(token).await?;
+                let tag = self.store_seed(token, &seed).await?;
+                Ok(Recorded::ReplaceSeed { token, seed: hex(&tag) })
+            }
             Mutation::KeepCodes { token, codes } => self.keep_codes(token, &codes).await,
             Mutation::UseCode { token, slot, seen } => self.use_code(token, slot, seen).await,
             Mutation::Try {

@@ -243,7 +243,7 @@ impl Writer {
 /// Whether a seed is destroyed.
 fn wipes(orders: &[Order]) -> bool {
     let mut mutations = orders.iter().flat_map(|(_, mutations)| mutations);
-    mutations.any(|mutation| matches!(mutation, Mutation::DestroySeed { .. }))
+    mutations.any(|mutation| matches!(mutation, Mutation::DestroySeed { .. } | Mutation::ReplaceSeed { .. }))
 }
 
 /// All mutations of one commit and its journal entry.

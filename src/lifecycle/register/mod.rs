@@ -3,6 +3,7 @@
 pub mod app;
 pub mod fido2;
 pub mod fob;
+pub mod nfc_fob;
 pub mod oath_card;
 pub mod recovery_codes;
 

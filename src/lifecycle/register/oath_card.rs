@@ -6,9 +6,9 @@ use crate::codec::oath::OathParameters;
 use crate::codec::ykoath::{CredentialType, Properties};
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, IntentEnd, Mutation, Personal};
+use crate::ledger::{IntentEnd, Mutation, Personal};
 use crate::lifecycle::act::{Act, facts};
-use crate::lifecycle::card::{CardBody, prove, with_applet};
+use crate::lifecycle::card::{CardBody, managing, prove, prove_event, with_applet};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
 use crate::lifecycle::register::{checked_parameters, fresh, still_pending};
@@ -24,6 +24,12 @@ pub async fn register(act: &Act, device: DeviceId, subject: String, options: Oat
     act.require(Action::Register, &Object::Device(device))?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     let parameters = checked_parameters(options.algorithm, options.digits, options.period_s)?;
+    if options.event && (options.only_increasing || options.period_s.is_some()) {
+        return Err(Refusal::Invalid(
+            "a credential that counts has no time: “event” goes neither with “only-increasing” nor with “period-s”"
+                .into(),
+        ));
+    }
     let info = handle.info();
     let seed = fresh_seed(parameters.algorithm())?;
     let copy = Secret::new(seed.expose().to_vec());
@@ -32,6 +38,8 @@ pub async fn register(act: &Act, device: DeviceId, subject: String, options: Oat
         name: credential_name(id, &parameters),
         device_id: String::new(),
         parameters,
+        event: options.event,
+        only_increasing: options.only_increasing,
     };
 
     // The seed is sealed before it reaches the card: whatever happens then, we can prove and delete what is on the card.
@@ -46,7 +54,7 @@ pub async fn register(act: &Act, device: DeviceId, subject: String, options: Oat
         },
     );
     record.model = info.name;
-    record.binding = binding(&body);
+    record.binding = body.binding();
     let begin = act.intent(id, phase::BEGUN, json!({}));
     act.commit(
         "token.register-begun",
@@ -100,7 +108,7 @@ impl Work {
     fn run(mut self, session: &mut Session, act: &Act) -> Result<(), Refusal> {
         act.phase(Phase::Identifying, 10);
         let password = self.password.take();
-        with_applet(session, password.as_ref(), |applet| {
+        with_applet(session, &act.house, password.as_ref(), |applet| {
             self.body.device_id = applet.applet().device_id();
             let name = self.body.credential()?;
             if applet.list()?.iter().any(|listed| listed.name == name) {
@@ -109,7 +117,7 @@ impl Work {
             // From here on the card may hold our credential; the record says so first.
             let bind = Mutation::Bind {
                 token: self.id,
-                binding: binding(&self.body),
+                binding: self.body.binding(),
                 unique: None,
             };
             act.commit_in_lane(
@@ -121,18 +129,23 @@ impl Work {
             act.phase(Phase::Writing, 40);
             let properties = Properties {
                 touch: self.touch,
-                ..Properties::default()
+                only_increasing: self.body.only_increasing,
+                initial_counter: None,
             };
-            applet.put(
-                &name,
-                &self.body.parameters,
-                CredentialType::Totp,
-                &self.seed,
-                properties,
-            )?;
+            let kind = match self.body.event {
+                true => CredentialType::Hotp,
+                false => CredentialType::Totp,
+            };
+            managing(act, applet, self.device, |applet| {
+                applet.put(&name, &self.body.parameters, kind, &self.seed, properties)
+            })?;
             act.phase(Phase::Proving, 60);
-            let proved = prove(act, applet, &self.body, &self.seed, self.device);
-            let proved = proved.and_then(|()| self.commit(act));
+            let proved = if self.body.event {
+                prove_event(act, applet, &self.body, &self.seed, (0, self.device)).map(Some)
+            } else {
+                prove(act, applet, &self.body, &self.seed, self.device).map(|()| None)
+            };
+            let proved = proved.and_then(|counter| self.commit(act, counter));
             if proved.is_err() {
                 applet.insist();
             }
@@ -149,7 +162,7 @@ impl Work {
         })
     }
 
-    fn commit(&self, act: &Act) -> Result<(), Refusal> {
+    fn commit(&self, act: &Act, counter: Option<u64>) -> Result<(), Refusal> {
         act.phase(Phase::Committing, 90);
         act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
         let now = act.house.clock().now();
@@ -164,24 +177,23 @@ impl Work {
                     to: TokenState::Active,
                     reason: None,
                 },
-                Mutation::Seen {
-                    token: self.id,
-                    seen: now,
+                match counter {
+                    Some(to) => Mutation::Advance {
+                        token: self.id,
+                        to,
+                        offset_ms: 0,
+                        seen: now,
+                        source: None,
+                    },
+                    None => Mutation::Seen {
+                        token: self.id,
+                        seen: now,
+                    },
                 },
                 act.end(IntentEnd::Completed),
             ],
         )?;
         Ok(())
-    }
-}
-
-fn binding(body: &CardBody) -> Binding {
-    Binding::OathCard {
-        name: body.name.clone(),
-        device_id: body.device_id.clone(),
-        algorithm: body.parameters.algorithm(),
-        digits: body.parameters.digits(),
-        period_s: body.parameters.period_s(),
     }
 }
 
@@ -204,7 +216,10 @@ fn credential_name(id: TokenId, parameters: &OathParameters) -> String {
 }
 
 /// A seed as long as the hash (RFC 4226 section 4 R6 recommends 160 bits; RFC 6238 section 3 R6 the length of the HMAC).
-fn fresh_seed(algorithm: OathAlgorithm) -> Result<Secret, Refusal> {
+///
+/// # Errors
+/// [`Refusal::Internal`] for a host without random numbers.
+pub fn fresh_seed(algorithm: OathAlgorithm) -> Result<Secret, Refusal> {
     let mut seed = vec![
         0;
         match algorithm {
