@@ -154,7 +154,7 @@ impl Secret {
 }
 
 /// Milliseconds since the Unix epoch, UTC. All time that decides something is passed in as this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
@@ -319,6 +319,16 @@ named_enum!(
         Sha256 = "SHA256",
         /// HMAC-SHA-512.
         Sha512 = "SHA512",
+    }
+);
+
+named_enum!(
+    /// What moves an OATH code on.
+    FactorKind, "moving factor (time or event)" {
+        /// Time (RFC 6238).
+        Time = "time",
+        /// A counter of presses (RFC 4226).
+        Event = "event",
     }
 );
 
