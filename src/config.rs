@@ -1,6 +1,7 @@
 //! The daemon's configuration file: TOML, every key optional, defaults that work. Unknown keys are refused, so that a typing
 //! error is not taken for a default.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Config {
     pub clock: ClockTrust,
     /// Our own relying party.
     pub fido2: Fido2,
+    /// What is foreseen of clocks.
+    pub drift: Drift,
     /// What is logged, and where.
     pub log: Log,
     /// How operations are kept and ended.
@@ -133,6 +136,18 @@ pub struct Fido2 {
     pub rp_id: String,
 }
 
+/// `[drift]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Drift {
+    /// Fit rates to histories, for forecasts; codes are never accepted by them.
+    pub forecast: bool,
+    /// How long a battery lasts, in days.
+    pub battery_days: u32,
+    /// The same for single models, by name.
+    pub battery_days_of: BTreeMap<String, u32>,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -174,9 +189,20 @@ impl Default for Config {
             deadlines: DeadlinesMs::default(),
             clock: ClockTrust::default(),
             fido2: Fido2::default(),
+            drift: Drift::default(),
             log: Log::default(),
             operations: Operations::default(),
             trace: Trace::default(),
+        }
+    }
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self {
+            forecast: true,
+            battery_days: 1_826,
+            battery_days_of: BTreeMap::new(),
         }
     }
 }
@@ -298,6 +324,13 @@ impl Config {
         if self.fido2.rp_id.is_empty() || self.fido2.rp_id.len() > 253 {
             return Err("fido2.rp-id must be a domain name of 1 to 253 characters".to_owned());
         }
+        let single = self.drift.battery_days_of.values();
+        if let Some(days) = single
+            .chain([&self.drift.battery_days])
+            .find(|days| !(1..=36_525).contains(*days))
+        {
+            return Err(format!("drift: a battery of {days} days; it must be from 1 to 36525"));
+        }
         if !self.state.directory.is_absolute() {
             return Err(format!(
                 "state.directory is {}; it must be an absolute path",
@@ -347,6 +380,11 @@ mod tests {
             Config::parse("[deadlines]\ntouch = 0\n", None)
                 .unwrap_err()
                 .contains("deadlines.touch")
+        );
+        assert!(
+            Config::parse("[drift]\nbattery-days-of = { \"C301\" = 0 }\n", None)
+                .unwrap_err()
+                .contains("36525")
         );
         assert!(
             Config::parse("[state]\ndirectory = \"here\"\n", None)

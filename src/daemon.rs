@@ -327,6 +327,11 @@ fn settings(config: &Config) -> Settings {
         rp_id: config.fido2.rp_id.clone(),
         virtual_link: config.virtual_link.socket.is_some(),
         ledger_place: config.state.directory.display().to_string(),
+        drift: crate::lifecycle::drift::Settings {
+            fit: config.drift.forecast,
+            battery_days: config.drift.battery_days,
+            battery_days_of: config.drift.battery_days_of.clone(),
+        },
     }
 }
 

@@ -4,7 +4,7 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{BUS_NAME, DEVICES_PATH, ROOT_PATH, TOKENS_PATH};
+use claviger::contract::{BUS_NAME, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH};
 use claviger::guard::action::{self, Rule};
 use claviger::lifecycle::operation::{Details, Outcome};
 use futures_util::StreamExt;
@@ -62,6 +62,7 @@ fn places(operation: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("org.claviger.Manager1", ROOT_PATH.to_owned()),
         ("org.claviger.Tokens1", TOKENS_PATH.to_owned()),
+        ("org.claviger.Drift1", DRIFT_PATH.to_owned()),
         ("org.claviger.Device1", format!("{DEVICES_PATH}/1")),
         ("org.claviger.Operation1", operation.to_owned()),
     ])

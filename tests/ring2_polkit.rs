@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{DEVICES_PATH, ROOT_PATH, TOKENS_PATH};
+use claviger::contract::{DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH};
 use claviger::grant::Action;
 use claviger::guard::action::{self, Rule};
 use contract::{Method, NOBODYS_TOKEN};
@@ -100,6 +100,7 @@ fn methods(device: &str, operation: &str) -> Vec<(String, String, Method)> {
     let place = |interface: &str| match interface {
         "org.claviger.Manager1" => ROOT_PATH.to_owned(),
         "org.claviger.Tokens1" => TOKENS_PATH.to_owned(),
+        "org.claviger.Drift1" => DRIFT_PATH.to_owned(),
         "org.claviger.Device1" => device.to_owned(),
         "org.claviger.Operation1" => operation.to_owned(),
         other => panic!("where are objects with {other}?"),
@@ -482,6 +483,7 @@ async fn look_around(caller: &Caller) -> usize {
         .collect();
     objects.insert(ROOT_PATH.to_owned(), vec!["org.claviger.Manager1".to_owned()]);
     objects.insert(TOKENS_PATH.to_owned(), vec!["org.claviger.Tokens1".to_owned()]);
+    objects.insert(DRIFT_PATH.to_owned(), vec!["org.claviger.Drift1".to_owned()]);
     for place in [
         "/",
         "/org",

@@ -60,6 +60,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Crates that only some may name: a room, or one file of it.
 const CRATES: &[(&str, &[&str])] = &[
     ("hidapi", &["link/hid.rs"]),
+    ("plotters", &["client/drift_plot.rs"]),
+    ("plotters_backend", &["client/drift_plot.rs"]),
+    ("noto_sans_mono_bitmap", &["client/drift_plot.rs"]),
     ("pcsc", &["link/card.rs"]),
     ("udev", &["link/hid.rs"]),
     ("ctap_hid_fido2", &["client/second_opinion.rs"]),
@@ -92,6 +95,16 @@ const WORDS: &[(&str, &[&str])] = &[
     // Only the composition root chooses a store.
     ("SqliteLedger", &["ledger", "daemon.rs"]),
     ("unsafe", &["clock.rs"]),
+    // No code is accepted by a fitted rate: docs/adr/0005.
+    (
+        "forecast::",
+        &[
+            "resync/forecast.rs",
+            "resync/jump.rs",
+            "lifecycle/drift.rs",
+            "bus/drift.rs",
+        ],
+    ),
 ];
 
 #[derive(Debug)]

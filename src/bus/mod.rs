@@ -8,6 +8,7 @@
 //!   up after, so that those who may not look learn nothing.
 
 mod device;
+mod drift;
 mod error;
 mod manager;
 mod operation;
@@ -30,6 +31,7 @@ use zbus::Connection;
 use zbus::fdo::{ObjectManager, RequestNameFlags, RequestNameReply};
 
 use self::device::Devices;
+use self::drift::Clocks;
 pub use self::error::{BusError, Failure};
 use self::manager::Manager;
 pub use self::operation::Limits;
@@ -37,10 +39,11 @@ use self::operation::Operations;
 use self::tokens::Tokens;
 use self::verify::Verify;
 use crate::contract::error::ErrorName;
-use crate::contract::{BUS_NAME, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
+use crate::contract::{BUS_NAME, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
+use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::verify::{AccountStanding, Verified};
 pub use crate::lifecycle::{Description, OathCredential, Status};
@@ -97,6 +100,9 @@ pub trait Verbs: Send + Sync + 'static {
 
     /// The memory.
     fn ledger(&self) -> &Arc<dyn Ledger>;
+
+    /// What is known of the tokens' clocks, now.
+    fn drift(&self) -> Drift;
 
     /// The devices plugged in now.
     fn devices(&self) -> Vec<DeviceView>;
@@ -249,6 +255,7 @@ pub async fn serve(
     server.at(ROOT_PATH, Manager::new(Arc::clone(&desk))).await?;
     server.at(TOKENS_PATH, Tokens::new(Arc::clone(&desk))).await?;
     server.at(VERIFY_PATH, Verify::new(Arc::clone(&desk))).await?;
+    server.at(DRIFT_PATH, Clocks::new(Arc::clone(&desk))).await?;
     let devices = Devices::new(connection, Arc::clone(&desk));
     let exported = devices.exported();
     let events = verbs.device_events();

@@ -24,6 +24,8 @@ mod doctor;
 mod doctor_compare;
 mod doctor_daemon;
 mod doctor_host;
+mod drift;
+pub mod drift_plot;
 mod export;
 mod generate;
 mod oath;
@@ -93,6 +95,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,
         Verb::Revoke(args) => revoke::run(session, &args).await,
         Verb::Discharge(args) => discharge::run(session, &args).await,
+        Verb::Drift(args) => drift::run(session, &args).await,
         Verb::Obligations => obligations::run(session).await,
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,

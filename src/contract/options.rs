@@ -4,6 +4,8 @@
 pub const CASE: &str = "case";
 /// Free text of the bench (s).
 pub const LABEL: &str = "label";
+/// Most rows of an answer (u).
+pub const LIMIT: &str = "limit";
 /// Serial (s).
 pub const SERIAL: &str = "serial";
 /// Relying party id (s).

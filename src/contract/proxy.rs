@@ -93,6 +93,27 @@ pub trait Device1 {
     fn reset_oath(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
 }
 
+/// `org.claviger.Drift1`: what is known and foreseen of clocks.
+#[zbus::proxy(
+    interface = "org.claviger.Drift1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/drift"
+)]
+pub trait Drift1 {
+    /// What was measured of a token's clock.
+    #[zbus(allow_interactive_auth)]
+    fn history(&self, token: &str, options: &Options<'_>) -> zbus::Result<Vec<Record>>;
+    /// What is foreseen of a token.
+    #[zbus(allow_interactive_auth)]
+    fn forecast(&self, token: &str, options: &Options<'_>) -> zbus::Result<Record>;
+    /// The same for many, a page at a time.
+    #[zbus(allow_interactive_auth)]
+    fn fleet(&self, filter: &Options<'_>, cursor: &str, limit: u32) -> zbus::Result<(Vec<Record>, String)>;
+    /// By model or delivery.
+    #[zbus(allow_interactive_auth)]
+    fn groups(&self, by: &str, filter: &Options<'_>) -> zbus::Result<(Vec<Record>, u32, bool)>;
+}
+
 /// `org.claviger.Tokens1`: the ledger of tokens handed out.
 #[zbus::proxy(
     interface = "org.claviger.Tokens1",

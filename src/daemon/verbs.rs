@@ -9,6 +9,7 @@ use crate::bus::{DeviceView, OathCredential, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::Ledger;
+use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 use crate::lifecycle::verify::{self, AccountStanding, Verified};
 use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
@@ -65,6 +66,10 @@ impl Verbs for House {
 
     fn ledger(&self) -> &Arc<dyn Ledger> {
         self.lifecycle.ledger()
+    }
+
+    fn drift(&self) -> Drift {
+        self.lifecycle.drift()
     }
 
     fn devices(&self) -> Vec<DeviceView> {

@@ -71,6 +71,7 @@ const MANAGER: &str = "org.claviger.Manager1";
 const DEVICE: &str = "org.claviger.Device1";
 const TOKENS: &str = "org.claviger.Tokens1";
 const VERIFY: &str = "org.claviger.Verify1";
+const DRIFT: &str = "org.claviger.Drift1";
 const OPERATION: &str = "org.claviger.Operation1";
 
 const fn guarded(interface: &'static str, member: &'static str, action: Action, tier: Tier, scope: Scope) -> Row {
@@ -184,6 +185,10 @@ pub const TABLE: &[Row] = &[
     guarded(TOKENS, "Resume", Action::Suspend, Tier::Register, Scope::Token),
     guarded(TOKENS, "Revoke", Action::Revoke, Tier::Revoke, Scope::Token),
     guarded(TOKENS, "Discharge", Action::Revoke, Tier::Revoke, Scope::Obligation),
+    guarded(DRIFT, "History", Action::Inspect, Tier::Look, Scope::Token),
+    guarded(DRIFT, "Forecast", Action::Inspect, Tier::Look, Scope::Token),
+    guarded(DRIFT, "Fleet", Action::Inspect, Tier::Look, Scope::Whole),
+    guarded(DRIFT, "Groups", Action::Inspect, Tier::Look, Scope::Whole),
     owner("Cancel"),
     owner("Result"),
     open("org.freedesktop.DBus.Introspectable", "Introspect"),

@@ -13,6 +13,7 @@ mod attempts;
 mod card;
 pub mod code;
 mod describe;
+pub mod drift;
 mod export;
 mod key;
 mod locate;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub virtual_link: bool,
     /// Path of the ledger, for status.
     pub ledger_place: String,
+    /// How forecasts are made.
+    pub drift: drift::Settings,
 }
 
 /// State of the host and the house, for `Manager1.Status`.
@@ -193,6 +196,12 @@ impl Lifecycle {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What is known of the tokens' clocks, now.
+    #[must_use]
+    pub fn drift(&self) -> drift::Drift {
+        drift::Drift::new(Arc::clone(&self.ledger), self.settings.drift.clone(), self.clock.now())
     }
 
     /// For lanes that wait for the ledger.

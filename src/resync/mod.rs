@@ -18,13 +18,17 @@
 //! | `odds.rs`   | how much several codes are worth |
 //! | `hypothesis.rs` | what would explain codes that do not fit |
 //! | `counter.rs`| event tokens: look-ahead and consecutive codes |
+//! | `forecast.rs` | rate, window and battery, for people and their plans alone |
+//! | `jump.rs` | clocks that jump, and whose fault it is |
 //!
 //! Units: `offset_ms` is the token's clock minus true time in milliseconds, so a slow fob has a negative one. A step is the
 //! number of whole periods since the epoch (RFC 6238 section 4.2).
 
 mod counter;
+pub mod forecast;
 mod hypothesis;
 mod joint;
+pub mod jump;
 mod odds;
 mod single;
 

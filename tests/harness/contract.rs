@@ -139,6 +139,7 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("token" | "obligation", "s") => NOBODYS_TOKEN.into(),
             ("reason", "s") => "lost".into(),
             ("cursor", "s") => "".into(),
+            ("by", "s") => "model".into(),
             (_, "s") => "someone".into(),
             ("limit", "u") => 10_u32.into(),
             (_, "t") => 0_u64.into(),

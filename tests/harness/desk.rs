@@ -241,6 +241,14 @@ impl Verbs for FakeVerbs {
         &self.ledger
     }
 
+    fn drift(&self) -> claviger::lifecycle::drift::Drift {
+        claviger::lifecycle::drift::Drift::new(
+            self.ledger.clone(),
+            claviger::lifecycle::drift::Settings::default(),
+            claviger::types::UnixMillis(0),
+        )
+    }
+
     fn devices(&self) -> Vec<DeviceView> {
         self.devices.lock().unwrap().clone()
     }

@@ -135,7 +135,9 @@ impl Table {
                     out.claviger += 1;
                     out.differences += u64::from(!chain);
                 }
-                ResyncVerdict::Refused(Refusal::Implausible { .. }) => out.claviger_refused += 1,
+                ResyncVerdict::Refused(Refusal::Implausible { .. } | Refusal::TooFew { .. }) => {
+                    out.claviger_refused += 1
+                }
                 // The same digits twice are told so before anything is computed.
                 ResyncVerdict::Refused(_) => out.differences += u64::from(chain && first != second),
             }

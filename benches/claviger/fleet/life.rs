@@ -24,7 +24,7 @@ pub struct Tally {
     /// Calls to the help desk, and those that two codes mended.
     pub desk: u64,
     pub mended: u64,
-    /// And those at which the desk had to say that it believes the shift.
+    /// And those at which the desk had to say that it believes the shift, and a third code was read.
     pub confirmed: u64,
     /// Logins after the first.
     pub later: u64,
@@ -211,8 +211,10 @@ fn call(fob: &Fob, verifier: &mut dyn Verifier, t: f64, random: &mut Random, tal
     tally.desk += 1;
     if verifier.resync(first, second) {
         tally.mended += 1;
-    } else if verifier.confirm(first, second) {
-        tally.confirmed += 1;
+        return end;
     }
+    let last = next_reading(fob, next.max(arrived), end, random);
+    let (third, end) = read(fob, last, random.entry_s());
+    tally.confirmed += u64::from(verifier.confirm([first, second, third]));
     end
 }

@@ -2,8 +2,8 @@
 //! real seeds and real HMACs, and must say the same.
 
 use claviger::codec::oath::{Code, Generator, OathParameters};
-use claviger::resync::{DriftState, Policy, Refusal, ResyncVerdict, Verdict, Window, accept_one, search_codes};
-use claviger::types::Secret;
+use claviger::resync::{DriftState, Policy, ResyncVerdict, Verdict, Window, accept_next, accept_one, search_codes};
+use claviger::types::{Secret, UnixMillis};
 
 use super::random::Random;
 use super::verifier::{Answer, Typed, Verifier};
@@ -14,6 +14,9 @@ pub struct Sample {
     pub logins: u64,
     pub pairs: u64,
 }
+
+/// Which of the engine's searches: that of a login or that of a resync.
+type Search = fn(&DriftState, &Generator, &[(Code, UnixMillis)], UnixMillis, &Policy) -> ResyncVerdict;
 
 /// Each time: for tests and stress cases.
 pub const ALWAYS: Sample = Sample { logins: 1, pairs: 1 };
@@ -101,8 +104,9 @@ impl Claviger {
         }
     }
 
-    /// The engine's own arithmetic for a pair whose steps are known.
-    fn pair(&self, first: Typed, second: Typed) -> Option<i64> {
+    /// The engine's own arithmetic for a pair whose steps are known. What is anywhere near the bounds of its odds is asked of the
+    /// engine itself.
+    fn pair(&self, first: Typed, second: Typed, search: Search) -> Option<i64> {
         let period = self.parameters.period_ms();
         let apart = second.at.0 - first.at.0;
         let gap = i64::try_from(second.step).ok()? - i64::try_from(first.step).ok()?;
@@ -112,30 +116,32 @@ impl Claviger {
         };
         let offset_ms = self.policy.measured_offset_ms(second.step, &self.parameters, second.at);
         let shift = (offset_ms - self.state.offset_ms).abs();
-        let plausible = self.policy.accept_implausible
-            || shift <= self.policy.plausible_shift_ms(&self.state, &self.parameters, second.at);
-        let near = shift <= self.policy.horizon_ms;
-        (agrees && plausible && near && self.state.is_fresh(first.step)).then_some(offset_ms)
+        if 5 * shift > 4 * self.policy.jump_allowance_ms {
+            return self.ask(&[first, second], search);
+        }
+        (agrees && self.state.is_fresh(first.step)).then_some(offset_ms)
     }
 
-    /// Both codes through the whole engine.
-    pub fn search(&self, first: Typed, second: Typed) -> ResyncVerdict {
-        let codes = [(self.shown(first.step), first.at), (self.shown(second.step), second.at)];
-        search_codes(&self.state, &self.generator, &codes, second.at, &self.policy)
+    /// Codes through the whole engine: the offset that it accepts.
+    fn ask(&self, codes: &[Typed], search: Search) -> Option<i64> {
+        let shown: Vec<_> = codes.iter().map(|code| (self.shown(code.step), code.at)).collect();
+        let now = codes.last()?.at;
+        match search(&self.state, &self.generator, &shown, now, &self.policy) {
+            ResyncVerdict::Accepted { offset_after_ms, .. } => Some(offset_after_ms),
+            ResyncVerdict::Refused(_) => None,
+        }
     }
 
-    fn check_pair(&mut self, first: Typed, second: Typed, offset_ms: Option<i64>) {
-        self.checked.pairs += 1;
-        let same = match (self.search(first, second), offset_ms) {
-            (ResyncVerdict::Accepted { offset_after_ms, .. }, Some(offset)) => offset_after_ms == offset,
-            (ResyncVerdict::Refused(Refusal::Ambiguous), Some(_)) => {
-                self.checked.collisions += 1;
-                true
-            }
-            (ResyncVerdict::Refused(_), None) => true,
-            _ => false,
-        };
-        self.checked.differences += u64::from(!same);
+    fn two(&mut self, first: Typed, second: Typed, search: Search) -> bool {
+        let offset_ms = self.pair(first, second, search);
+        if self.due(self.sample.pairs) {
+            self.checked.pairs += 1;
+            self.checked.differences += u64::from(self.ask(&[first, second], search) != offset_ms);
+        }
+        if let Some(offset_ms) = offset_ms {
+            self.learn(second, offset_ms);
+        }
+        offset_ms.is_some()
     }
 
     fn due(&mut self, one_in: u64) -> bool {
@@ -177,21 +183,21 @@ impl Verifier for Claviger {
         (answer, tried)
     }
 
-    fn resync(&mut self, first: Typed, second: Typed) -> bool {
-        let offset_ms = self.pair(first, second);
-        if self.due(self.sample.pairs) {
-            self.check_pair(first, second, offset_ms);
-        }
-        if let Some(offset_ms) = offset_ms {
-            self.learn(second, offset_ms);
-        }
-        offset_ms.is_some()
+    fn second(&mut self, first: Typed, second: Typed) -> bool {
+        self.two(first, second, accept_next)
     }
 
-    fn confirm(&mut self, first: Typed, second: Typed) -> bool {
+    fn resync(&mut self, first: Typed, second: Typed) -> bool {
+        self.two(first, second, search_codes)
+    }
+
+    fn confirm(&mut self, codes: [Typed; 3]) -> bool {
         self.policy.accept_implausible = true;
-        let confirmed = self.resync(first, second);
+        let offset_ms = self.ask(&codes, search_codes);
         self.policy.accept_implausible = false;
-        confirmed
+        if let Some(offset_ms) = offset_ms {
+            self.learn(codes[2], offset_ms);
+        }
+        offset_ms.is_some()
     }
 }

@@ -75,7 +75,7 @@ impl Report<'_> {
             ),
             "succeed of a hundred tries. at our rate: the same with the narrowest window (in brackets) that refuses no more good codes than",
             "ours. two codes: of those asked for the next code or calling, who was helped by two. calls: to the help desk; confirmed: at which it",
-            "had to believe a shift beyond what drift explains. The first use counts for the refusals, not for codes and guesses.",
+            "had to believe a shift beyond what drift explains, by three codes. The first use counts for the refusals, not for codes and guesses.",
         ] {
             line(text, &format!("    {note}"));
         }

@@ -36,8 +36,9 @@ pub trait Verifier {
     /// Two codes read one after the other to the help desk.
     fn resync(&mut self, first: Typed, second: Typed) -> bool;
 
-    /// The help desk looked at the reason for which two codes were refused, made sure of the person, and says so.
-    fn confirm(&mut self, _first: Typed, _second: Typed) -> bool {
+    /// The help desk looked at the reason for which two codes were refused, made sure of the person, had a third code read, and
+    /// says that it believes them.
+    fn confirm(&mut self, _codes: [Typed; 3]) -> bool {
         false
     }
 
