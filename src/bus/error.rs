@@ -11,6 +11,7 @@ use crate::device::DeviceError;
 use crate::guard::Denied;
 use crate::ledger::LedgerError;
 use crate::lifecycle::Refusal;
+use crate::lifecycle::advice::Advice;
 use crate::lifecycle::operation::TooLate;
 use crate::link::Holder;
 
@@ -138,6 +139,8 @@ pub struct Failure {
     pub holder: Option<Holder>,
     /// Seconds after which the next try is looked at.
     pub wait_s: Option<u32>,
+    /// What was found out about the cause, the likeliest first.
+    pub advice: Vec<Advice>,
 }
 
 impl Failure {
@@ -148,6 +151,7 @@ impl Failure {
             tries_left: None,
             holder: None,
             wait_s: None,
+            advice: Vec::new(),
         }
     }
 
@@ -169,6 +173,18 @@ impl Failure {
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
+        }
+        if !self.advice.is_empty() {
+            let names: Vec<String> = self.advice.iter().map(|advice| advice.name().to_owned()).collect();
+            let desk: Vec<String> = self.advice.iter().map(|advice| advice.for_desk()).collect();
+            let subject: Vec<String> = self
+                .advice
+                .iter()
+                .map(|advice| advice.for_subject().to_owned())
+                .collect();
+            details.put("advice", names);
+            details.put("advice-desk", desk);
+            details.put("advice-subject", subject);
         }
         details
     }
@@ -202,6 +218,14 @@ impl From<&Refusal> for Failure {
             Refusal::Ambiguous => E::DeviceAmbiguous,
             Refusal::NotTheSameDevice => E::DeviceMismatch,
             Refusal::CodeRejected => E::CodeRejected,
+            Refusal::Advised { refusal, advice } => {
+                return Self {
+                    advice: advice.clone(),
+                    ..Self::from(refusal.as_ref())
+                };
+            }
+            Refusal::TooManyAttempts => E::TooManyAttempts,
+            Refusal::NothingToUndo => E::NothingToUndo,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {
@@ -252,6 +276,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: None,
                 holder: holder.clone(),
                 wait_s: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::Permission(_) => (
@@ -271,6 +296,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: *tries_left,
                 holder: None,
                 wait_s: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
@@ -283,6 +309,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: *tries_left,
                 holder: None,
                 wait_s: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::PinBlocked => {
@@ -294,6 +321,7 @@ fn device(error: &DeviceError) -> Failure {
                 tries_left: Some(0),
                 holder: None,
                 wait_s: None,
+                advice: Vec::new(),
             };
         }
         DeviceError::UvBlocked => (

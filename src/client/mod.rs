@@ -16,6 +16,7 @@ pub mod second_opinion;
 pub mod secret;
 pub mod session;
 
+mod app;
 mod audit;
 mod devices;
 mod discharge;
@@ -25,6 +26,7 @@ mod doctor_daemon;
 mod doctor_host;
 mod generate;
 mod obligations;
+mod qr;
 mod register;
 mod resync;
 mod revoke;
@@ -32,6 +34,7 @@ mod show;
 mod standing;
 mod test;
 mod tokens;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -81,6 +84,9 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Show { what } => show::run(session, &what).await,
         Verb::Register { kind } => register::run(session, &kind).await,
         Verb::Test(args) => test::run(session, &args).await,
+        Verb::Verify(args) => verify::verify(session, &args).await,
+        Verb::Standing(args) => verify::standing(session, &args).await,
+        Verb::Unlock(args) => verify::unlock(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
         Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,

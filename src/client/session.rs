@@ -14,7 +14,7 @@ use crate::client::agent::Agent;
 use crate::client::arguments::Global;
 use crate::client::failure::Failure;
 use crate::client::render::Output;
-use crate::contract::proxy::{Device1Proxy, Manager1Proxy, Operation1Proxy, Options, Tokens1Proxy};
+use crate::contract::proxy::{Device1Proxy, Manager1Proxy, Operation1Proxy, Options, Tokens1Proxy, Verify1Proxy};
 use crate::contract::{BUS_NAME, ROOT_PATH};
 
 /// How long a call may take when `--timeout` does not say: polkit may be asking a person for a password meanwhile.
@@ -147,6 +147,15 @@ impl Session {
     /// As the bus says.
     pub async fn tokens(&self) -> Result<Tokens1Proxy<'static>, Failure> {
         let builder = Tokens1Proxy::builder(&self.connection).destination(self.destination());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// What verifies codes.
+    ///
+    /// # Errors
+    /// As the bus says.
+    pub async fn verifier(&self) -> Result<Verify1Proxy<'static>, Failure> {
+        let builder = Verify1Proxy::builder(&self.connection).destination(self.destination());
         Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }
 

@@ -126,6 +126,10 @@ error_names!(
     DeviceRefused,
     /// Wrong, used or out of the window; which is not told.
     CodeRejected,
+    /// Five resyncs of the token were in vain within 24 hours.
+    TooManyAttempts,
+    /// There is no resync to take back.
+    NothingToUndo,
     /// One code is not enough: resync with two.
     NeedsResync,
     /// The codes fit an offset no clock drifts to.

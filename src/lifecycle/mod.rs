@@ -8,6 +8,8 @@
 //! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
 mod act;
+pub mod advice;
+mod attempts;
 mod card;
 pub mod code;
 mod describe;
@@ -27,6 +29,7 @@ mod suspend;
 mod test;
 mod throttle;
 pub mod tries;
+mod undo;
 pub mod verify;
 
 use std::collections::HashMap;
@@ -39,6 +42,7 @@ use tokio::sync::{broadcast, watch};
 pub use self::describe::Description;
 pub use self::refusal::Refusal;
 pub use self::request::{AppOptions, Delivery, Fido2Options, FobOptions, Letter, OathOptions, Presence, Request};
+pub use self::resync::Allowances;
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -105,6 +109,8 @@ pub struct Lifecycle {
     stopping: watch::Sender<bool>,
     waiting: code::Waiting,
     tries: tries::Tries,
+    previewed: code::Waiting,
+    attempts: attempts::Attempts,
 }
 
 impl Lifecycle {
@@ -124,6 +130,8 @@ impl Lifecycle {
             stopping: watch::channel(false).0,
             waiting: code::Waiting::default(),
             tries: tries::Tries::default(),
+            previewed: code::Waiting::default(),
+            attempts: attempts::Attempts::default(),
         })
     }
 
@@ -155,6 +163,16 @@ impl Lifecycle {
     #[must_use]
     pub const fn waiting(&self) -> &code::Waiting {
         &self.waiting
+    }
+
+    /// Codes whose resync was previewed, with the time they came.
+    const fn previewed(&self) -> &code::Waiting {
+        &self.previewed
+    }
+
+    /// Resyncs in vain.
+    const fn attempts(&self) -> &attempts::Attempts {
+        &self.attempts
     }
 
     /// The figures.
@@ -309,20 +327,9 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         Request::Resync {
             token,
             codes,
-            beyond_bound,
-            unsynchronised,
-        } => {
-            resync::resync(
-                &act,
-                token,
-                &codes,
-                resync::Allowances {
-                    beyond_bound,
-                    unsynchronised,
-                },
-            )
-            .await
-        }
+            allowances,
+        } => resync::resync(&act, token, &codes, allowances).await,
+        Request::UndoResync(token) => undo::undo(&act, token).await,
         Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
         Request::Revoke {
             token,

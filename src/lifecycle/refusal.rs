@@ -3,6 +3,7 @@
 use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
+use crate::lifecycle::advice::Advice;
 use crate::types::TokenKind;
 
 /// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
@@ -60,6 +61,20 @@ pub enum Refusal {
         "the codes fit no time that this clock can have drifted to; if its clock was reset, an administrator may resync it with “beyond-bound”"
     )]
     OffsetImplausible,
+    /// The same refusal, with what was found out about its cause.
+    #[error("{refusal}")]
+    Advised {
+        /// The refusal.
+        refusal: Box<Self>,
+        /// What to do, the likeliest first.
+        advice: Vec<Advice>,
+    },
+    /// Too many resyncs in vain.
+    #[error("five resyncs of this token were in vain within 24 hours: see the token itself, or replace it")]
+    TooManyAttempts,
+    /// The last thing learned of the clock was no resync.
+    #[error("there is no resync to take back: none was made, or the clock was measured again since")]
+    NothingToUndo,
     /// The host clock is not synchronised.
     #[error("the clock of this host is not synchronised, so drift cannot be measured against it")]
     ClockUnsynchronised,

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, Served, Status, Verbs};
+use claviger::bus::{AccountStanding, Verified};
 use claviger::contract::{BUS_NAME, DEVICES_PATH};
-use claviger::grant::Grant;
+use claviger::grant::{Action, Grant, Object};
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
     Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, TokenRecord, VerifyReport,
 };
 use claviger::lifecycle::operation::{Operation, Step, Verb};
 use claviger::lifecycle::{Refusal, Request};
-use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
+use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId, UnixMillis};
 use tokio::sync::broadcast;
 use zbus::Connection;
 
@@ -50,6 +51,18 @@ impl Ledger for EmptyLedger {
     async fn commit_all(&self, _: Vec<(Event, Vec<Mutation>)>) -> Result<u64, claviger::ledger::BatchFailure> {
         self.touch();
         Ok(1)
+    }
+    async fn standing(&self, _: &claviger::ledger::Account, _: u32) -> Result<claviger::ledger::Standing, LedgerError> {
+        self.touch();
+        Ok(claviger::ledger::Standing::default())
+    }
+    async fn recovery_slot(&self, _: TokenId, _: &Secret) -> Result<Option<u16>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn recovery_left(&self, _: TokenId) -> Result<u32, LedgerError> {
+        self.touch();
+        Ok(0)
     }
     async fn holder(&self, _: &claviger::ledger::Unique) -> Result<Option<TokenId>, LedgerError> {
         self.touch();
@@ -196,11 +209,13 @@ pub fn device(id: u64) -> DeviceView {
 impl Verbs for FakeVerbs {
     fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
         let verb = match &request {
-            Request::RegisterFido2 { .. } | Request::RegisterOathCard { .. } | Request::RegisterFob { .. } => {
-                Verb::Register
-            }
+            Request::RegisterFido2 { .. }
+            | Request::RegisterOathCard { .. }
+            | Request::RegisterFob { .. }
+            | Request::RegisterApp { .. }
+            | Request::RegisterRecoveryCodes { .. } => Verb::Register,
             Request::Test { .. } => Verb::Test,
-            Request::Resync { .. } => Verb::Resync,
+            Request::Resync { .. } | Request::UndoResync(_) => Verb::Resync,
             Request::Suspend(_) => Verb::Suspend,
             Request::Lost(_) => Verb::Lost,
             Request::Resume(_) => Verb::Resume,
@@ -218,6 +233,32 @@ impl Verbs for FakeVerbs {
             serial: Some(SERIAL.to_owned()),
             ..Description::default()
         })
+    }
+
+    async fn verify(&self, grant: &Grant, subject: &str, _: &Secret, _: bool) -> Result<Verified, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Verify, &Object::Subject(subject.to_owned()))?;
+        match subject {
+            "locked" => Err(Refusal::SoftLocked { wait_s: 900 }),
+            _ => Ok(Verified::default()),
+        }
+    }
+
+    async fn standing(&self, grant: &Grant, subject: &str) -> Result<AccountStanding, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Inspect, &Object::Subject(subject.to_owned()))?;
+        Ok(AccountStanding {
+            standing: claviger::ledger::Standing::default(),
+            now: UnixMillis(0),
+            state: claviger::lifecycle::tries::Admission::Open,
+            callers: Vec::new(),
+            in_hand: 30,
+        })
+    }
+
+    async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Ok(grant.require(Action::Suspend, &Object::Subject(subject.to_owned()))?)
     }
 
     async fn status(&self) -> Status {
