@@ -42,8 +42,9 @@ fn rows_find_their_object_where_the_contract_has_it() {
                     Scope::Token => first == Some("token"),
                     Scope::Obligation => first == Some("obligation"),
                     Scope::Device => first == Some("device") || row.interface == "org.claviger.Device1",
-                    Scope::NewFob => row.member == "RegisterFob",
-                    Scope::Whole => !matches!(first, Some("token" | "obligation" | "device")),
+                    Scope::NewFob => matches!(row.member, "RegisterFob" | "RegisterApp" | "RegisterRecoveryCodes"),
+                    Scope::Subject => first == Some("subject"),
+                    Scope::Whole => !matches!(first, Some("token" | "obligation" | "device" | "subject")),
                 };
                 assert!(
                     sound,

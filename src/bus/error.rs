@@ -150,8 +150,8 @@ impl Failure {
             message: message.into(),
             tries_left: None,
             holder: None,
-            advice: Vec::new(),
             wait_s: None,
+            advice: Vec::new(),
         }
     }
 

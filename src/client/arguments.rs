@@ -93,6 +93,12 @@ pub enum Verb {
     },
     /// Test a token
     Test(TestArgs),
+    /// Check a code against all of a person's tokens that show codes, and use it up
+    Verify(VerifyArgs),
+    /// Show a person's wrong codes and locks
+    Standing(SubjectOnly),
+    /// Lift the locks that wrong codes led to
+    Unlock(SubjectOnly),
     /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes, or over NFC
     Resync(ResyncArgs),
     /// Hand seeds out, for a verifier that cannot ask the daemon
@@ -235,6 +241,71 @@ pub enum RegisterKind {
     Fob(RegisterFob),
     /// A display fob whose clock and seed are written over NFC (Token2 family); active once it has shown a code
     NfcFob(RegisterNfcFob),
+    /// An app on a phone: a seed is made and shown as a QR code, and the app's first code asked for
+    App(RegisterApp),
+    /// A sheet of recovery codes, each good once; the person's earlier sheet is revoked
+    RecoveryCodes(RegisterRecoveryCodes),
+}
+
+/// `register app`.
+#[derive(Debug, Args)]
+pub struct RegisterApp {
+    /// Who the app is for
+    pub subject: String,
+    /// Write the QR code to this file as PNG instead of showing it; the file must not exist
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub png: Option<PathBuf>,
+    /// Write the QR code to this file as SVG instead of showing it; the file must not exist
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub svg: Option<PathBuf>,
+    /// Do not ask for the first code: the app is pending until a test passes
+    #[arg(long)]
+    pub no_code: bool,
+    /// Who issues the codes, as the app shows it
+    #[arg(long)]
+    pub issuer: Option<String>,
+    /// Account name as the app shows it; SUBJECT when left out
+    #[arg(long)]
+    pub account: Option<String>,
+    /// Free text
+    #[arg(long)]
+    pub label: Option<String>,
+    /// The credential.
+    #[command(flatten)]
+    pub oath: OathArgs,
+}
+
+/// `register recovery-codes`.
+#[derive(Debug, Args)]
+pub struct RegisterRecoveryCodes {
+    /// Who the codes are for
+    pub subject: String,
+    /// How many; 10 when left out
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub count: Option<u32>,
+    /// Write them to this file instead of the terminal; the file must not exist
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Whose code it is
+    pub subject: String,
+    /// Read the code from standard input
+    #[arg(long)]
+    pub stdin: bool,
+    /// Let virtual tokens count, too
+    #[arg(long)]
+    pub virtual_too: bool,
+}
+
+/// A person and nothing else.
+#[derive(Debug, Args)]
+pub struct SubjectOnly {
+    /// Whose
+    pub subject: String,
 }
 
 /// `register fido2`.

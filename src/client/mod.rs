@@ -16,6 +16,7 @@ pub mod second_opinion;
 pub mod secret;
 pub mod session;
 
+mod app;
 mod audit;
 mod clock;
 mod devices;
@@ -30,6 +31,7 @@ mod export;
 mod generate;
 mod oath;
 mod obligations;
+mod qr;
 mod register;
 mod resync;
 mod revoke;
@@ -37,6 +39,7 @@ mod show;
 mod standing;
 mod test;
 mod tokens;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -86,6 +89,9 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Show { what } => show::run(session, &what).await,
         Verb::Register { kind } => register::run(session, &kind).await,
         Verb::Test(args) => test::run(session, &args).await,
+        Verb::Verify(args) => verify::verify(session, &args).await,
+        Verb::Standing(args) => verify::standing(session, &args).await,
+        Verb::Unlock(args) => verify::unlock(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
         Verb::Export(args) => export::run(session, &args).await,
         Verb::Clock(args) => clock::run(session, &args).await,

@@ -7,7 +7,7 @@ use crate::client::failure::Failure;
 use crate::client::render::clean;
 use crate::client::secret::{self, SeedSource};
 use crate::client::session::{Session, no_options};
-use crate::client::{follow, lookup, show};
+use crate::client::{app, follow, lookup, show};
 use crate::contract::options;
 use crate::contract::proxy::Options;
 use crate::types::FactorKind;
@@ -17,6 +17,8 @@ pub async fn run(session: &Session, kind: &RegisterKind) -> Result<u8, Failure> 
     match kind {
         RegisterKind::Fido2(args) => fido2(session, args).await,
         RegisterKind::OathCard(args) => oath_card(session, args).await,
+        RegisterKind::App(args) => app::app(session, args).await,
+        RegisterKind::RecoveryCodes(args) => app::recovery_codes(session, args).await,
         RegisterKind::Fob(args) => fob(session, args).await,
         RegisterKind::NfcFob(args) => nfc_fob(session, args).await,
     }
@@ -192,7 +194,8 @@ pub fn in_words(offset_s: i64) -> String {
     }
 }
 
-fn oath_options(args: &OathArgs) -> Options<'static> {
+/// The credential as options.
+pub fn oath_options(args: &OathArgs) -> Options<'static> {
     let mut options = Options::new();
     if let Some(algorithm) = &args.algorithm {
         options.insert(options::ALGORITHM, Variant::from(algorithm.to_ascii_uppercase()));
@@ -206,7 +209,8 @@ fn oath_options(args: &OathArgs) -> Options<'static> {
     options
 }
 
-fn insert_text<'a>(options: &mut Options<'a>, key: &'a str, value: Option<&'a str>) {
+/// An option, if it was given.
+pub fn insert_text<'a>(options: &mut Options<'a>, key: &'a str, value: Option<&'a str>) {
     if let Some(value) = value {
         options.insert(key, Variant::from(value));
     }

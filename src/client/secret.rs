@@ -203,6 +203,25 @@ pub fn ask_line(prompt: &str, instead: &str) -> Result<String, Failure> {
     Ok(line.trim().to_owned())
 }
 
+/// A code from standard input.
+///
+/// # Errors
+/// [`Failure::Local`].
+pub fn line_from_stdin() -> Result<String, Failure> {
+    let bytes = read_bounded(&mut io::stdin().lock(), "the code")?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.trim().to_owned())
+}
+
+/// Shows a secret on the terminal, never on standard output, which may be a file that others read.
+///
+/// # Errors
+/// [`Failure::Usage`] without a terminal.
+pub fn tell(secret: &str) -> Result<(), Failure> {
+    let mut tty = terminal("a file (--png, --svg, --file)")?;
+    write!(tty, "{secret}").map_err(|e| Failure::local(format!("cannot write to the terminal: {e}")))
+}
+
 /// Whether somebody can be asked.
 #[must_use]
 pub fn has_terminal() -> bool {

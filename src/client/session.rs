@@ -14,7 +14,9 @@ use crate::client::agent::Agent;
 use crate::client::arguments::Global;
 use crate::client::failure::Failure;
 use crate::client::render::Output;
-use crate::contract::proxy::{Device1Proxy, Drift1Proxy, Manager1Proxy, Operation1Proxy, Options, Tokens1Proxy};
+use crate::contract::proxy::{
+    Device1Proxy, Drift1Proxy, Manager1Proxy, Operation1Proxy, Options, Tokens1Proxy, Verify1Proxy,
+};
 use crate::contract::{BUS_NAME, ROOT_PATH};
 
 /// How long a call may take when `--timeout` does not say: polkit may be asking a person for a password meanwhile.
@@ -156,6 +158,15 @@ impl Session {
     /// As the bus says.
     pub async fn drift(&self) -> Result<Drift1Proxy<'static>, Failure> {
         let builder = Drift1Proxy::builder(&self.connection).destination(self.destination());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// What verifies codes.
+    ///
+    /// # Errors
+    /// As the bus says.
+    pub async fn verifier(&self) -> Result<Verify1Proxy<'static>, Failure> {
+        let builder = Verify1Proxy::builder(&self.connection).destination(self.destination());
         Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }
 

@@ -13,14 +13,12 @@ use crate::lifecycle::attempts::REFUSED;
 use crate::lifecycle::code::{Received, drift_of, next_counter, parameters_of};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_codes;
+use crate::lifecycle::tries::Admitted;
 use crate::resync::{
     self, CounterVerdict, Explanation, MAX_LOOK_AHEAD, Policy, RESYNC_LOOK_AHEAD, ResyncVerdict, explain, search_codes,
     search_counters,
 };
 use crate::types::{DriftSource, Secret, TokenId, TokenKind, TokenState, UnixMillis};
-
-/// Failures in a row, of codes and of resyncs, after which a person must look (NIST SP 800-63B-4 section 3.2.2).
-const HARD_LIMIT: u32 = 100;
 
 /// States in which a fob's codes count. A pending one was registered without codes and is activated by its first two.
 const USABLE: &[TokenState] = &[TokenState::Active, TokenState::Pending];
@@ -72,12 +70,10 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
     must_be_resyncable(&record)?;
     let (parameters, factor) = parameters_of(&record)?;
     let codes = parse(codes, &parameters)?;
-    if record.failures >= HARD_LIMIT {
-        return Err(Refusal::Locked);
-    }
     if factor != Factor::Event && !act.house.clock().synchronised() && !allowances.unsynchronised {
         return Err(Refusal::ClockUnsynchronised);
     }
+    let admitted = act.admit_try(&record).await?;
     act.phase(Phase::Proving, 30);
     let ledger = act.house.ledger();
     let seed = ledger.seed(token).await?;
@@ -101,12 +97,12 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
         (Ok(judged), Ok(())) => judged,
     };
     match judged {
-        Err(failed) => Err(refuse(act, &record, *failed, received.len(), allowances).await),
+        Err(failed) => Err(refuse(act, &record, &admitted, *failed, received.len(), allowances).await),
         Ok(lesson) => {
             let outcome = if allowances.preview {
                 preview(act, &record, &lesson, received, allowances).await
             } else {
-                apply(act, &record, &lesson, received.len(), allowances).await
+                apply(act, &record, &admitted, &lesson, received.len(), allowances).await
             };
             if outcome.is_ok() {
                 act.house.attempts().give_back(token).await;
@@ -308,6 +304,7 @@ async fn preview(
 async fn apply(
     act: &Act,
     record: &TokenRecord,
+    admitted: &Admitted,
     lesson: &Lesson,
     codes: usize,
     allowances: Allowances,
@@ -315,10 +312,6 @@ async fn apply(
     let token = record.id;
     let mut changes = vec![
         Mutation::Require { token, states: USABLE },
-        Mutation::RequireFailuresBelow {
-            token,
-            limit: HARD_LIMIT,
-        },
         Mutation::Advance {
             token,
             to: lesson.to,
@@ -326,6 +319,7 @@ async fn apply(
             seen: lesson.seen,
             source: lesson.shift_s.map(|_| DriftSource::Resync),
         },
+        admitted.passed(),
     ];
     // Codes searched jointly are a harder test than any single one, so they are the first test too.
     if record.state == TokenState::Pending {
@@ -346,7 +340,7 @@ async fn apply(
                 explanation: Explanation::default(),
                 advice: Vec::new(),
             };
-            Err(refuse(act, record, stale, codes, allowances).await)
+            Err(refuse(act, record, admitted, stale, codes, allowances).await)
         }
         Err(error) => Err(error.into()),
         Ok(()) => Ok(done(record, lesson)),
@@ -404,7 +398,14 @@ fn judge(refusal: resync::Refusal) -> (&'static str, Refusal) {
 }
 
 /// One entry of a try in vain; then the refusal with its advice, or that it could not be recorded.
-async fn refuse(act: &Act, record: &TokenRecord, failed: Failed, codes: usize, allowances: Allowances) -> Refusal {
+async fn refuse(
+    act: &Act,
+    record: &TokenRecord,
+    admitted: &Admitted,
+    failed: Failed,
+    codes: usize,
+    allowances: Allowances,
+) -> Refusal {
     let used = failed.explanation.clock.contains(&resync::ClockFault::Used);
     let advice: Vec<_> = failed.advice.iter().map(|advice| advice.name()).collect();
     let detail = facts([
@@ -417,7 +418,12 @@ async fn refuse(act: &Act, record: &TokenRecord, failed: Failed, codes: usize, a
     ]);
     let token = record.id;
     match act
-        .commit(REFUSED, Some(token), detail, vec![Mutation::Fail { token }])
+        .commit(
+            REFUSED,
+            Some(token),
+            detail,
+            vec![Mutation::Fail { token }, admitted.missed()],
+        )
         .await
     {
         Ok(()) if failed.advice.is_empty() => failed.refusal,

@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use claviger::bus::{self, Description, DeviceEvent, DeviceView, Limits, OathCredential, Served, Status, Verbs};
+use claviger::bus::{
+    self, AccountStanding, Description, DeviceEvent, DeviceView, Limits, OathCredential, Served, Status, Verbs,
+    Verified,
+};
 use claviger::contract::{BUS_NAME, DEVICES_PATH};
-use claviger::grant::Grant;
+use claviger::grant::{Action, Grant, Object};
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
     Account, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, Standing,
@@ -14,7 +17,7 @@ use claviger::ledger::{
 };
 use claviger::lifecycle::operation::{Operation, Step};
 use claviger::lifecycle::{Refusal, Request};
-use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
+use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId, UnixMillis};
 use tokio::sync::broadcast;
 use zbus::Connection;
 
@@ -51,6 +54,18 @@ impl Ledger for EmptyLedger {
     async fn commit_all(&self, _: Vec<(Event, Vec<Mutation>)>) -> Result<u64, claviger::ledger::BatchFailure> {
         self.touch();
         Ok(1)
+    }
+    async fn standing(&self, _: &claviger::ledger::Account, _: u32) -> Result<claviger::ledger::Standing, LedgerError> {
+        self.touch();
+        Ok(claviger::ledger::Standing::default())
+    }
+    async fn recovery_slot(&self, _: TokenId, _: &Secret) -> Result<Option<u16>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn recovery_left(&self, _: TokenId) -> Result<u32, LedgerError> {
+        self.touch();
+        Ok(0)
     }
     async fn holder(&self, _: &claviger::ledger::Unique) -> Result<Option<TokenId>, LedgerError> {
         self.touch();
@@ -230,6 +245,32 @@ impl Verbs for FakeVerbs {
     ) -> Result<Vec<OathCredential>, Refusal> {
         self.described.fetch_add(1, Ordering::SeqCst);
         Ok(Vec::new())
+    }
+
+    async fn verify(&self, grant: &Grant, subject: &str, _: &Secret, _: bool) -> Result<Verified, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Verify, &Object::Subject(subject.to_owned()))?;
+        match subject {
+            "locked" => Err(Refusal::SoftLocked { wait_s: 900 }),
+            _ => Ok(Verified::default()),
+        }
+    }
+
+    async fn standing(&self, grant: &Grant, subject: &str) -> Result<AccountStanding, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Inspect, &Object::Subject(subject.to_owned()))?;
+        Ok(AccountStanding {
+            standing: claviger::ledger::Standing::default(),
+            now: UnixMillis(0),
+            state: claviger::lifecycle::tries::Admission::Open,
+            callers: Vec::new(),
+            in_hand: 30,
+        })
+    }
+
+    async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Ok(grant.require(Action::Suspend, &Object::Subject(subject.to_owned()))?)
     }
 
     async fn status(&self) -> Status {
