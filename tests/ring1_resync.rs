@@ -309,7 +309,7 @@ async fn presses_that_nobody_sent() {
     resync(&house, &id, &two).await.done();
     press(400);
     let three = press(3);
-    let found = advised(resync(&house, &id, &three[1..].to_vec()).await);
+    let found = advised(resync(&house, &id, &three[1..]).await);
     assert_eq!(found, ("CodeRejected".to_owned(), vec!["three-codes".to_owned()]));
     assert_eq!(number(&resync(&house, &id, &three).await.done(), "skipped"), Some(400));
     for used in first.iter().chain(&two).chain(&three) {
