@@ -18,6 +18,12 @@ pub const ALGORITHM: &str = "algorithm";
 pub const DIGITS: &str = "digits";
 /// Time step in seconds (u).
 pub const PERIOD_S: &str = "period-s";
+/// What moves a code on: `time` or `event` (s).
+pub const FACTOR: &str = "factor";
+/// Counter of the next code of an event token (t).
+pub const COUNTER: &str = "counter";
+/// Manufacturer (s).
+pub const MAKER: &str = "maker";
 /// Touch wanted for each code (b).
 pub const TOUCH: &str = "touch";
 /// Descriptor with the card's password (h).

@@ -8,8 +8,12 @@
 //! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
 mod act;
+pub mod advice;
+mod attempts;
 mod card;
+pub mod code;
 mod describe;
+pub mod import;
 mod key;
 mod locate;
 pub mod operation;
@@ -24,6 +28,9 @@ mod revoke;
 mod settle;
 mod suspend;
 mod test;
+mod throttle;
+pub mod tries;
+mod undo;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +42,7 @@ use tokio::sync::{broadcast, watch};
 pub use self::describe::Description;
 pub use self::refusal::Refusal;
 pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+pub use self::resync::Allowances;
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -99,6 +107,9 @@ pub struct Lifecycle {
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
+    waiting: code::Waiting,
+    previewed: code::Waiting,
+    attempts: attempts::Attempts,
 }
 
 impl Lifecycle {
@@ -116,6 +127,9 @@ impl Lifecycle {
             seen: broadcast::channel(64).0,
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
+            waiting: code::Waiting::default(),
+            previewed: code::Waiting::default(),
+            attempts: attempts::Attempts::default(),
         })
     }
 
@@ -135,6 +149,22 @@ impl Lifecycle {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Codes that wait for the next one of their token.
+    #[must_use]
+    pub const fn waiting(&self) -> &code::Waiting {
+        &self.waiting
+    }
+
+    /// Codes whose resync was previewed, with the time they came.
+    const fn previewed(&self) -> &code::Waiting {
+        &self.previewed
+    }
+
+    /// Resyncs in vain.
+    const fn attempts(&self) -> &attempts::Attempts {
+        &self.attempts
     }
 
     /// The figures.
@@ -281,20 +311,9 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         Request::Resync {
             token,
             codes,
-            beyond_bound,
-            unsynchronised,
-        } => {
-            resync::resync(
-                &act,
-                token,
-                &codes,
-                resync::Allowances {
-                    beyond_bound,
-                    unsynchronised,
-                },
-            )
-            .await
-        }
+            allowances,
+        } => resync::resync(&act, token, &codes, allowances).await,
+        Request::UndoResync(token) => undo::undo(&act, token).await,
         Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
         Request::Revoke {
             token,

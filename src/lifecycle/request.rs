@@ -1,7 +1,8 @@
 //! What a client may ask for, once admitted and parsed.
 
+use crate::lifecycle::Allowances;
 use crate::lifecycle::operation::Verb;
-use crate::types::{DeviceId, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
+use crate::types::{DeviceId, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
 
 /// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
 pub enum Request {
@@ -47,17 +48,17 @@ pub enum Request {
         /// Where and with what.
         at: Presence,
     },
-    /// Resync a fob.
+    /// Resync a token, or preview it.
     Resync {
         /// The token.
         token: TokenId,
         /// Consecutive codes, in order.
         codes: Vec<String>,
-        /// Accept an offset no clock drifts to.
-        beyond_bound: bool,
-        /// Measure although the host clock is not synchronised.
-        unsynchronised: bool,
+        /// Whether only to preview, and what is allowed beyond the ordinary.
+        allowances: Allowances,
     },
+    /// Take back what the last resync taught.
+    UndoResync(TokenId),
     /// Suspend a token.
     Suspend(TokenId),
     /// Report it lost.
@@ -148,6 +149,12 @@ pub struct FobOptions {
     pub digits: Option<u8>,
     /// Time step in seconds; 30 when absent.
     pub period_s: Option<u32>,
+    /// Manufacturer: serials are unique to theirs only.
+    pub maker: Option<String>,
+    /// What moves the codes on; time when absent.
+    pub factor: Option<FactorKind>,
+    /// Counter of the next code of an event fob; 0 when absent.
+    pub counter: Option<u64>,
 }
 
 impl Request {
@@ -157,7 +164,7 @@ impl Request {
         match self {
             Self::RegisterFido2 { .. } | Self::RegisterOathCard { .. } | Self::RegisterFob { .. } => Verb::Register,
             Self::Test { .. } => Verb::Test,
-            Self::Resync { .. } => Verb::Resync,
+            Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,
             Self::Lost(_) => Verb::Lost,
             Self::Resume(_) => Verb::Resume,

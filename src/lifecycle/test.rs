@@ -2,17 +2,15 @@
 
 use serde_json::json;
 
-use crate::codec::oath::Generator;
 use crate::grant::{Action, Object};
 use crate::ledger::{LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::card::{CardBody, prove, with_applet};
+use crate::lifecycle::code::{Judgement, judge, parameters_of};
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
-use crate::lifecycle::resync::{drift_of, parameters_of};
 use crate::lifecycle::{Presence, Refusal, locate};
-use crate::resync::{Policy, Verdict, accept_one};
 use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
@@ -29,7 +27,11 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
     let record = act.token(token).await?;
     must_be_active(&record)?;
     match record.kind {
-        TokenKind::Fob => test_fob(act, &record, code).await,
+        TokenKind::Fob | TokenKind::NfcFob | TokenKind::App => test_fob(act, &record, code).await,
+        TokenKind::RecoveryCodes => Err(Refusal::WrongKind {
+            kind: record.kind,
+            verb: "tested",
+        }),
         TokenKind::OathCard => test_card(act, &record, at).await,
         TokenKind::Fido2 => test_key(act, &record, at).await,
     }
@@ -38,7 +40,7 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
 /// A fob may be pending: it was registered without codes. Its first code alone then never passes.
 fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
     match (record.kind, record.state) {
-        (_, TokenState::Active) | (TokenKind::Fob, TokenState::Pending) => Ok(()),
+        (_, TokenState::Active) | (TokenKind::Fob | TokenKind::NfcFob | TokenKind::App, TokenState::Pending) => Ok(()),
         (_, is) => Err(LedgerError::WrongState {
             is,
             needs: TokenState::Active.to_string(),
@@ -50,55 +52,60 @@ fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
 async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Result<Outcome, Refusal> {
     let code =
         code.ok_or_else(|| Refusal::Invalid("a fob is tested by the code on its display: give “code”".into()))?;
-    let parameters = parameters_of(record)?;
+    let (parameters, _) = parameters_of(record)?;
     let code = parse_code(&code, &parameters, 0)?;
     if record.failures >= SOFT_LIMIT {
         return Err(Refusal::Locked);
     }
     act.phase(Phase::Proving, 40);
     let seed = act.house.ledger().seed(record.id).await?;
-    let generator =
-        Generator::new(&seed, parameters).map_err(|_| Refusal::Internal("the sealed seed cannot be used"))?;
     let now = act.house.clock().now();
-    let verdict = accept_one(&drift_of(record), &generator, &code, now, &Policy::default());
+    // A pending fob has no clock that a test could speak of: its first codes are for a resync, whatever they are.
+    let (earlier, judgement) = if record.state == TokenState::Active {
+        let earlier = act.house.waiting().take(record.id, now);
+        let synchronised = act.house.clock().synchronised();
+        let judgement = judge(record, &seed, &code, &earlier, now, synchronised)?;
+        (earlier, judgement)
+    } else {
+        (Vec::new(), Judgement::NextCode)
+    };
     act.phase(Phase::Committing, 80);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
-    match verdict {
-        Verdict::Accepted { step, new_offset_ms } => {
-            // A host clock that is not synchronised can tell that a code is right, not how far the fob is off.
-            let (offset_ms, seen) = if act.house.clock().synchronised() {
-                (new_offset_ms, now)
-            } else {
-                (record.offset_ms, record.last_seen.unwrap_or(now))
-            };
-            let advance = Mutation::Advance {
-                token: record.id,
-                to: step,
-                offset_ms,
-                seen,
-            };
+    match judgement {
+        Judgement::Passed(pass) => {
             // Read again where it counts: guesses made at once are guesses made one after the other.
             let advance = vec![
                 Mutation::RequireFailuresBelow {
                     token: record.id,
                     limit: SOFT_LIMIT,
                 },
-                advance,
+                pass.mutation(record.id),
             ];
-            match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
+            match passed(act, record.id, advance, facts([("offset_ms", json!(pass.offset_ms))])).await {
                 // Two callers, one code: the ledger lets one of them pass.
                 Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
                 Err(other) => Err(other),
                 Ok(()) => Ok(Outcome::Done(Details {
                     token: Some(record.id),
-                    offset_s: Some(offset_ms.div_euclid(1000)),
+                    offset_s: Some(pass.offset_ms.div_euclid(1000)),
                     ..Details::default()
                 })),
             }
         }
-        Verdict::Rejected => Err(failed(act, record.id, Refusal::CodeRejected).await),
+        Judgement::Rejected => {
+            // The newest of a pair that did not fit may be the first of one that does.
+            if !earlier.is_empty() {
+                act.house.waiting().keep(record.id, vec![(code, now)]);
+            }
+            Err(failed(act, record.id, Refusal::CodeRejected).await)
+        }
         // Does not depend on the code, and so tells nothing of it; still counted, so that it is no free try.
-        Verdict::NeedsSecondCode => Err(failed(act, record.id, Refusal::NeedsResync).await),
+        Judgement::NextCode => {
+            if record.state == TokenState::Active {
+                act.house.waiting().keep(record.id, vec![(code, now)]);
+            }
+            Err(failed(act, record.id, Refusal::NeedsResync).await)
+        }
     }
 }
 
