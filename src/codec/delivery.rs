@@ -257,7 +257,7 @@ pub(super) fn algorithm(written: &str) -> Result<OathAlgorithm, Flaw> {
 }
 
 /// What every format checks in the end.
-pub(super) fn checked(token: Delivered) -> Result<Delivered, (Flaw, Delivered)> {
+pub(super) fn checked(token: Delivered) -> Result<Delivered, Flaw> {
     let flaw = if !(MIN_SEED_LEN..=MAX_SEED_LEN).contains(&token.seed.len()) {
         Some(Flaw::SeedLength(token.seed.len()))
     } else if !(MIN_DIGITS..=MAX_DIGITS).contains(&token.digits) {
@@ -276,7 +276,7 @@ pub(super) fn checked(token: Delivered) -> Result<Delivered, (Flaw, Delivered)> 
     };
     match flaw {
         None => Ok(token),
-        Some(flaw) => Err((flaw, token)),
+        Some(flaw) => Err(flaw),
     }
 }
 

@@ -143,7 +143,7 @@ pub fn read(uri: &str) -> Result<Delivered, Flaw> {
         valid_from: None,
         valid_until: None,
     };
-    checked(token).map_err(|(flaw, _)| flaw)
+    checked(token)
 }
 
 /// Which flaw a seed has.

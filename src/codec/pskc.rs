@@ -214,7 +214,7 @@ pub fn deliver(file: &[u8], unlock: &Unlock, integrity: Integrity) -> Result<Del
     for Entry { span, line, key } in container.keys {
         let serial = key.as_ref().ok().and_then(|key| key.serial.clone());
         let token = key.and_then(|key| token(key, line, span.clone()));
-        match token.and_then(|token| checked(token).map_err(|(flaw, _)| flaw)) {
+        match token.and_then(checked) {
             Ok(token) => delivery.tokens.push(token),
             Err(why) => delivery.rejected.push(Rejected {
                 span,

@@ -558,7 +558,7 @@ impl Row<'_> {
             valid_from: date("start date", self.get(Field::ValidFrom))?,
             valid_until: date("expiry date", self.get(Field::ValidUntil))?,
         };
-        checked(token).map_err(|(flaw, _)| flaw)
+        checked(token)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod code;
 mod describe;
 pub mod drift;
 mod export;
+pub mod import;
 mod key;
 mod locate;
 mod nfc_fob;

@@ -47,6 +47,16 @@ fn name_of(node: Node<'_, '_>) -> String {
     name.chars().take(64).collect::<String>().to_ascii_lowercase()
 }
 
+/// The name of a pseudo-random function: in the attribute by the schema, as text by some writers.
+fn prf_name(node: Node<'_, '_>) -> String {
+    let named = name_of(node);
+    if !named.is_empty() {
+        return named;
+    }
+    let text = content(node).rsplit('#').next().unwrap_or_default().trim();
+    text.chars().take(64).collect::<String>().to_ascii_lowercase()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cipher {
     AesCbc(usize),
@@ -97,7 +107,12 @@ impl Cipher {
             Self::AesCbc(24) => cbc::<cbc::Decryptor<Aes192>>(key, sealed, 16),
             Self::AesCbc(_) => cbc::<cbc::Decryptor<Aes256>>(key, sealed, 16),
             Self::TripleDesCbc => cbc::<cbc::Decryptor<TdesEde3>>(key, sealed, 8),
-            Self::KeyWrap(_) | Self::KeyWrapPad(_) => self.unwrap(key, sealed),
+            // Some writers pad by RFC 5649 under the name of RFC 3394 when a seed is not whole semiblocks; the two check
+            // different constants, so that neither passes for the other.
+            Self::KeyWrap(length) => self
+                .unwrap(key, sealed)
+                .or_else(|| Self::KeyWrapPad(length).unwrap(key, sealed)),
+            Self::KeyWrapPad(_) => self.unwrap(key, sealed),
         }
     }
 
@@ -297,7 +312,7 @@ impl Opener {
             // The cipher of the first value tells.
             None => first_cipher(derived).ok_or_else(|| malformed("the key length of PBKDF2"))?,
         };
-        let prf = child(parameters, "PRF").map(name_of).filter(|name| !name.is_empty());
+        let prf = child(parameters, "PRF").map(prf_name).filter(|name| !name.is_empty());
         let prf = match prf {
             None => Hash::Sha1,
             Some(name) => Hash::parse(&name).ok_or(PskcError::Unsupported {
@@ -318,6 +333,10 @@ impl Opener {
 
     fn find_mac(&mut self, node: Node<'_, '_>) -> Result<(), PskcError> {
         let name = name_of(node);
+        if name.is_empty() {
+            // Some writers leave an empty element where a cipher needs no MAC; one that needs it is refused as without.
+            return Ok(());
+        }
         let hash = Hash::parse(&name).ok_or(PskcError::Unsupported { what: "MAC", name })?;
         self.protection.mac = Some(hash.name().to_owned());
         let key = match child(node, "MACKey") {

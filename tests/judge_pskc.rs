@@ -1,0 +1,209 @@
+//! Seed files in the judgement of programs that share nothing with ours: Debian's `pskctool` and PyPI's `python-pskc`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use claviger::codec::delivery::{KeyOrigin, Moving};
+use claviger::codec::pskc::{Integrity, Outgoing, Unlock, deliver, randomness_needed, write};
+use claviger::types::{OathAlgorithm, Secret};
+
+const SEED: &[u8] = b"12345678901234567890";
+
+/// Says in one line that a test is skipped and why, past the test runner. On CI nothing may be skipped.
+fn skipped(test: &str, why: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{test}: {why}, and on CI nothing may be skipped"
+    );
+    let _ = writeln!(std::io::stderr(), "{test}: skipped, {why}");
+}
+
+fn passphrase(text: &str) -> Secret {
+    Secret::new(text.as_bytes().to_vec())
+}
+
+/// Two tokens as we write them, to the passphrase “correct horse”.
+fn ours() -> Vec<u8> {
+    let seed = Secret::new(SEED.to_vec());
+    let token = |id, moving| Outgoing {
+        id,
+        moving,
+        algorithm: OathAlgorithm::Sha1,
+        digits: 6,
+        seed: &seed,
+        serial: Some(id),
+        maker: Some("Contoso"),
+        model: None,
+        subject: None,
+        valid_from: None,
+        valid_until: None,
+    };
+    let time = Moving::Time {
+        period_s: 60,
+        drift_steps: -2,
+    };
+    let tokens = [token("S1", time), token("S2", Moving::Event { counter: 7 })];
+    let file = write(
+        &tokens,
+        &passphrase("correct horse"),
+        10_000,
+        &vec![9; randomness_needed(2)],
+    )
+    .unwrap();
+    file.expose().to_vec()
+}
+
+#[test]
+fn pskctool_reads_what_we_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ours.pskcxml");
+    std::fs::write(&file, ours()).unwrap();
+    let Ok(read) = Command::new("pskctool").arg("--info").arg(&file).output() else {
+        skipped("pskctool_reads_what_we_write", "no pskctool");
+        return;
+    };
+    let told = String::from_utf8_lossy(&read.stdout);
+    assert!(read.status.success(), "{told}{}", String::from_utf8_lossy(&read.stderr));
+    for line in [
+        "SerialNo: S1",
+        "SerialNo: S2",
+        "Manufacturer: Contoso",
+        "Key Counter: 7",
+        "Key TimeInterval: 60",
+    ] {
+        assert!(told.contains(line), "“{line}” in {told}");
+    }
+}
+
+#[test]
+fn what_pskctool_signs_we_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = r#"<?xml version="1.0"?>
+<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage><DeviceInfo><Manufacturer>Contoso</Manufacturer><SerialNo>S1</SerialNo></DeviceInfo><Key Id="1" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:hotp"><AlgorithmParameters><ResponseFormat Length="8" Encoding="DECIMAL"/></AlgorithmParameters><Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret><Counter><PlainValue>3</PlainValue></Counter></Data></Key></KeyPackage></KeyContainer>
+"#;
+    std::fs::write(folder.path().join("plain"), plain).unwrap();
+    let script = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out crt -subj /CN=judge 2>/dev/null && exec pskctool --sign --sign-key=key --sign-crt=crt plain";
+    let signed = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    if !signed.status.success() {
+        skipped("what_pskctool_signs_we_read", "no pskctool or no openssl");
+        return;
+    }
+    let delivery = deliver(&signed.stdout, &Unlock::default(), Integrity::Strict).unwrap();
+    assert!(delivery.protection.signed);
+    let token = &delivery.tokens[0];
+    assert_eq!((token.moving, token.digits), (Moving::Event { counter: 3 }, 8));
+    assert_eq!((token.seed.expose(), token.serial.as_deref()), (SEED, Some("S1")));
+}
+
+/// Python with `python-pskc`, in a virtual environment under target/, made on first use.
+fn python() -> Option<PathBuf> {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/judge-pskc");
+    let python = place.join("bin/python");
+    let ready = || {
+        Command::new(&python)
+            .args(["-c", "import pskc"])
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !ready() {
+        let _ = Command::new("python3").args(["-m", "venv"]).arg(&place).status();
+        let _ = Command::new(place.join("bin/pip"))
+            .args(["-q", "install", "python-pskc[defuse]"])
+            .status();
+    }
+    if ready() {
+        return Some(python);
+    }
+    skipped("judge_pskc", "PyPI's python-pskc cannot be installed");
+    None
+}
+
+fn run(python: &Path, script: &str, folder: &Path) -> String {
+    let ran = Command::new(python)
+        .args(["-c", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+#[test]
+fn python_pskc_reads_what_we_write() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ours.pskcxml"), ours()).unwrap();
+    let script = "
+import pskc
+file = pskc.PSKC('ours.pskcxml')
+file.encryption.derive_key('correct horse')
+for key in file.keys:
+    assert key.check()
+    print(key.serial, key.manufacturer, key.secret.decode(), key.algorithm.rsplit(':')[-1], key.counter, key.time_interval, key.time_drift, key.response_length)
+";
+    assert_eq!(
+        run(&python, script, folder.path()),
+        "S1 Contoso 12345678901234567890 totp None 60 -2 6\nS2 Contoso 12345678901234567890 hotp 7 None None 6\n"
+    );
+}
+
+#[test]
+fn what_python_pskc_writes_we_read() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = "
+import pskc
+def made():
+    file = pskc.PSKC()
+    file.add_key(id='1', serial='S1', manufacturer='Contoso', secret=b'12345678901234567890', algorithm='urn:ietf:params:xml:ns:keyprov:pskc:totp', time_interval=60, time_drift=-2, response_length=8, response_encoding='DECIMAL')
+    return file
+file = made()
+file.write('plain')
+for cipher, length in (('aes128-cbc', 16), ('aes192-cbc', 24), ('aes256-cbc', 32), ('tripledes-cbc', 24), ('kw-aes128', 16), ('kw-aes192', 24), ('kw-aes256', 32)):
+    file = made()
+    file.encryption.setup_preshared_key(key=bytes(range(length)), algorithm=cipher)
+    file.write('key.' + cipher)
+for prf in ('hmac-sha1', 'hmac-sha256', 'hmac-sha512'):
+    file = made()
+    file.encryption.setup_pbkdf2('correct horse', iterations=1000, prf=prf)
+    file.write('pass.' + prf)
+";
+    run(&python, script, folder.path());
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let length = match name.split_once('.') {
+            Some(("key", "aes128-cbc" | "kw-aes128")) => 16,
+            Some(("key", "aes256-cbc" | "kw-aes256")) => 32,
+            _ => 24,
+        };
+        let unlock = Unlock {
+            key: name.starts_with("key").then(|| Secret::new((0..length).collect())),
+            passphrase: name.starts_with("pass").then(|| passphrase("correct horse")),
+        };
+        let file = std::fs::read(entry.path()).unwrap();
+        let delivery = deliver(&file, &unlock, Integrity::Strict).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(delivery.rejected.is_empty(), "{name}: {:?}", delivery.rejected);
+        let token = &delivery.tokens[0];
+        let moving = Moving::Time {
+            period_s: 60,
+            drift_steps: -2,
+        };
+        assert_eq!((token.moving, token.digits), (moving, 8), "{name}");
+        assert_eq!(token.seed.expose(), SEED, "{name}");
+        assert_eq!(delivery.protection.key == KeyOrigin::Plain, name == "plain", "{name}");
+        if let Some(prf) = name.strip_prefix("pass.") {
+            assert!(
+                matches!(delivery.protection.key, KeyOrigin::Passphrase { prf: used, iterations: 1000 } if used == prf)
+            );
+        }
+        read += 1;
+    }
+    assert_eq!(read, 11);
+}
