@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 CARGO ?= cargo
 
-.PHONY: all demo playground test check bench build man install uninstall clean
+.PHONY: all demo playground test check bench build man deb install uninstall clean
 
 all: build
 
@@ -37,6 +37,16 @@ check:
 bench:
 	@scripts/need build demo test
 	$(CARGO) bench --bench claviger
+
+## The Debian packages, target/debian/*.deb. DEBPROFILE=deb builds in half the time, for tests: not what is handed out.
+DEBPROFILE ?= release
+deb:
+	@scripts/need build deb
+	rm -rf target/debian
+	mkdir -p target/debian
+	PROFILE=$(DEBPROFILE) OUTPUT=target/debian debian/rules clean binary
+	rm -f debian/files
+	@ls -l target/debian
 
 include mk/install.mk
 

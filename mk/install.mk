@@ -28,12 +28,17 @@ INSTALL ?= install
 INSTALL_PROGRAM = $(INSTALL) -D -m 0755
 INSTALL_DATA = $(INSTALL) -D -m 0644
 
-PROGRAMS = claviger clavigerd claviger-sim
+# The daemon with its client and the simulator are two packages of a distribution: install-daemon, install-simulator.
+DAEMON = claviger clavigerd
+SIMULATOR = claviger-sim
+PROGRAMS = $(DAEMON) $(SIMULATOR)
 INTERFACES = $(wildcard dbus/*.xml)
 MANUAL = $(wildcard docs/manual/*.md) $(wildcard docs/*.md)
-PAGES = README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT
+PAGES = README.md CHANGELOG.md SECURITY.md $(LICENSES)
+# A distribution has a place of its own for them.
+LICENSES ?= LICENSE-APACHE LICENSE-MIT
 
-.PHONY: release install uninstall install-generated
+.PHONY: release install install-daemon install-simulator uninstall install-generated
 
 release:
 	$(CARGO) build --release --locked --workspace --bins
@@ -47,8 +52,17 @@ install-generated:
 	$(TARGETDIR)/claviger generate completions $(GENERATED)/completions
 	$(TARGETDIR)/claviger-sim man > $(GENERATED)/man/claviger-sim.1
 
-install: install-generated
-	for program in $(PROGRAMS); do $(INSTALL_PROGRAM) $(TARGETDIR)/$$program $(DESTDIR)$(BINDIR)/$$program || exit 1; done
+install: install-daemon install-simulator
+ifeq ($(DESTDIR),)
+	@echo "Installed. Next, as root: see docs/manual/install.md, “After make install”."
+endif
+
+install-simulator: install-generated
+	$(INSTALL_PROGRAM) $(TARGETDIR)/$(SIMULATOR) $(DESTDIR)$(BINDIR)/$(SIMULATOR)
+	$(INSTALL_DATA) $(GENERATED)/man/$(SIMULATOR).1 $(DESTDIR)$(MANDIR)/man1/$(SIMULATOR).1
+
+install-daemon: install-generated
+	for program in $(DAEMON); do $(INSTALL_PROGRAM) $(TARGETDIR)/$$program $(DESTDIR)$(BINDIR)/$$program || exit 1; done
 	sed 's|/usr/bin/clavigerd|$(BINDIR)/clavigerd|' systemd/clavigerd.service > $(GENERATED)/clavigerd.service
 	$(INSTALL_DATA) $(GENERATED)/clavigerd.service $(DESTDIR)$(UNITDIR)/clavigerd.service
 	$(INSTALL_DATA) systemd/claviger.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/claviger.conf
@@ -60,7 +74,7 @@ install: install-generated
 	for file in $(INTERFACES); do $(INSTALL_DATA) $$file $(DESTDIR)$(DATADIR)/dbus-1/interfaces/$${file##*/} || exit 1; done
 	$(INSTALL_DATA) polkit/org.claviger.policy $(DESTDIR)$(HOSTDATADIR)/polkit-1/actions/org.claviger.policy
 	$(INSTALL_DATA) polkit/60-claviger-pcscd.rules $(DESTDIR)$(HOSTDATADIR)/polkit-1/rules.d/60-claviger-pcscd.rules
-	for page in $(GENERATED)/man/*.1; do $(INSTALL_DATA) $$page $(DESTDIR)$(MANDIR)/man1/$${page##*/} || exit 1; done
+	for page in $(GENERATED)/man/*.1; do test $$page = $(GENERATED)/man/$(SIMULATOR).1 || $(INSTALL_DATA) $$page $(DESTDIR)$(MANDIR)/man1/$${page##*/} || exit 1; done
 	$(INSTALL_DATA) man/clavigerd.toml.5 $(DESTDIR)$(MANDIR)/man5/clavigerd.toml.5
 	for page in $(GENERATED)/man/*.8; do $(INSTALL_DATA) $$page $(DESTDIR)$(MANDIR)/man8/$${page##*/} || exit 1; done
 	$(INSTALL_DATA) $(GENERATED)/completions/claviger.bash $(DESTDIR)$(BASHDIR)/claviger
@@ -72,9 +86,6 @@ install: install-generated
 	for file in $(PAGES) $(MANUAL); do $(INSTALL_DATA) $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
 	$(INSTALL_DATA) polkit/50-claviger-helpdesk.rules.example $(DESTDIR)$(DOCDIR)/examples/50-claviger-helpdesk.rules
 	$(INSTALL_DATA) examples/desk.py $(DESTDIR)$(DOCDIR)/examples/desk.py
-ifeq ($(DESTDIR),)
-	@echo "Installed. Next, as root: see docs/manual/install.md, “After make install”."
-endif
 
 # What the administrator made stays: /etc/claviger, /var/lib/claviger, the account.
 uninstall:

@@ -80,10 +80,12 @@ pub enum Object {
     Device(DeviceId),
     /// One token.
     Token(TokenId),
-    /// A fob that is not in the ledger yet.
+    /// A token that is not in the ledger yet and is no device: a fob, an app, a sheet of recovery codes.
     NewFob,
     /// One obligation.
     Obligation(ObligationId),
+    /// A person, as the organisation names people; there need not be one.
+    Subject(String),
 }
 
 /// How far authority reaches; a case's tier must reach the action's (issue “cases”). Ordered.

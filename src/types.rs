@@ -154,7 +154,7 @@ impl Secret {
 }
 
 /// Milliseconds since the Unix epoch, UTC. All time that decides something is passed in as this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
@@ -260,8 +260,14 @@ named_enum!(
         Fido2 = "fido2",
         /// An OATH credential on a card with the YKOATH applet.
         OathCard = "oath-card",
-        /// A display fob: no interface, a seed in a file, a clock of its own.
+        /// A display fob: no interface, a seed in a file, a clock or a counter of its own.
         Fob = "fob",
+        /// A display fob whose serial and clock can be read over NFC.
+        NfcFob = "nfc-fob",
+        /// A software authenticator on somebody's phone.
+        App = "app",
+        /// A sheet of recovery codes, each good once.
+        RecoveryCodes = "recovery-codes",
     }
 );
 
@@ -313,6 +319,34 @@ named_enum!(
         Sha256 = "SHA256",
         /// HMAC-SHA-512.
         Sha512 = "SHA512",
+    }
+);
+
+named_enum!(
+    /// What moves an OATH code on.
+    FactorKind, "moving factor (time or event)" {
+        /// Time (RFC 6238).
+        Time = "time",
+        /// A counter of presses (RFC 4226).
+        Event = "event",
+    }
+);
+
+named_enum!(
+    /// What told us how far a token's clock is off.
+    DriftSource, "source of a measurement" {
+        /// The first codes, or the first look at the clock.
+        First = "first",
+        /// A code that passed.
+        Test = "test",
+        /// Several codes, searched jointly.
+        Resync = "resync",
+        /// The clock itself, read over NFC.
+        ClockRead = "clock-read",
+        /// The clock was set over NFC.
+        ClockSet = "clock-set",
+        /// A resync was taken back.
+        Undo = "undo",
     }
 );
 

@@ -7,6 +7,7 @@
 mod appear;
 mod card;
 mod daemon;
+mod fleet;
 mod full_ledger;
 mod harness;
 mod idle;
@@ -39,8 +40,28 @@ fn main() -> ExitCode {
         println!("run by “make bench” or “cargo bench --bench claviger”");
         return ExitCode::SUCCESS;
     }
-    let (figures, sound) = runtime.block_on(run());
-    print!("{}", report::table(&figures));
+    // `cargo bench --bench claviger -- fleet`: the simulation alone, which needs neither bus nor device.
+    let only_fleet = arguments.iter().any(|argument| argument == "fleet");
+    let (mut figures, mut sound) = if only_fleet {
+        (Vec::new(), true)
+    } else {
+        runtime.block_on(run())
+    };
+    if !only_fleet {
+        print!("{}", report::table(&figures));
+    }
+    say("40,000 fobs of each habit over five years");
+    match std::panic::catch_unwind(fleet::run) {
+        Ok(fleet) => {
+            print!("{}", fleet.table);
+            figures.extend(fleet.figures);
+            sound &= fleet.sound;
+        }
+        Err(_) => sound = false,
+    }
+    if only_fleet {
+        return ExitCode::from(u8::from(!sound));
+    }
     let json = report::json(&figures);
     let written = std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))
         .and_then(|()| std::fs::write(JSON, json));

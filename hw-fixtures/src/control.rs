@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::fault::{Direction, Fault, FaultKind};
+use crate::fob::Mishap;
 use crate::front::spawn;
 use crate::person::TouchMode;
 use crate::world::{Front, TokenSpec, World};
@@ -43,7 +44,9 @@ pub enum Request {
     TouchMode { name: String, mode: TouchMode },
     /// What a fob's window shows; answers `code` and, for TOTP, `changes_in_s`.
     Code { name: String, at: Option<i64> },
-    /// Presses a HOTP fob's button; answers `code`.
+    /// Lets something befall a fob: battery, clock set by the wall, jump.
+    Mishap { name: String, mishap: Mishap },
+    /// Presses a fob's button, which moves a HOTP fob on and switches an NFC fob on; answers `code`.
     Press { name: String },
     /// A fob's secret; answers `seed` in hexadecimal. For tests and demonstrations only.
     Seed { name: String },
@@ -128,9 +131,10 @@ pub fn obey(world: &World, request: Request) -> Result<Value, SimError> {
                 |fob| json!({ "code": fob.code(now), "changes_in_s": fob.changes_in_s(now) }),
             )
         }
-        Request::Press { name } => {
+        Request::Press { name } => Ok(json!({ "code": world.press(&name)? })),
+        Request::Mishap { name, mishap } => {
             let now = world.unix_s();
-            world.with_fob(&name, |fob| json!({ "code": fob.press(now) }))
+            world.with_fob(&name, |fob| fob.suffer(mishap, now)).map(|()| done)
         }
         Request::Seed { name } => world.with_fob(
             &name,

@@ -129,3 +129,42 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     rest.is_empty()
         .then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
+
+/// SM4 (GM/T 0002-2012, GB/T 32907) of one block.
+pub fn sm4_encrypt_block(key: &[u8; 16], block: &[u8; 16]) -> [u8; 16] {
+    use sm4::cipher::BlockCipherEncrypt;
+    let mut out = (*block).into();
+    sm4::Sm4::new(key.into()).encrypt_block(&mut out);
+    out.into()
+}
+
+/// The inverse of [`sm4_encrypt_block`].
+pub fn sm4_decrypt_block(key: &[u8; 16], block: &[u8; 16]) -> [u8; 16] {
+    use sm4::cipher::BlockCipherDecrypt;
+    let mut out = (*block).into();
+    sm4::Sm4::new(key.into()).decrypt_block(&mut out);
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sm4_is_gm_t_0002_appendix_a() {
+        let key: [u8; 16] = from_hex("0123456789abcdeffedcba9876543210")
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert_eq!(
+            to_hex(&sm4_encrypt_block(&key, &key)),
+            "681edf34d206965e86b3e94f536e4246"
+        );
+        assert_eq!(sm4_decrypt_block(&key, &sm4_encrypt_block(&key, &key)), key);
+        let mut block = key;
+        for _ in 0..1_000_000 {
+            block = sm4_encrypt_block(&key, &block);
+        }
+        assert_eq!(to_hex(&block), "595298c7c6fd271f0402f804c33d3f66");
+    }
+}

@@ -4,7 +4,7 @@
 //! mistakes. The way through the house:
 //!
 //! ```text
-//! model (fido, ykoath, fob)  <-  token (faces, person, faults)  <-  front (virtual socket, vpcd, umockdev, gadget, ccid)
+//! model (fido, ykoath, fob, nfc_fob)  <-  token (faces, person, faults)  <-  front (virtual, vpcd, umockdev, gadget, ccid)
 //!                                     world (many tokens)       <-  control (JSON lines), claviger-sim
 //! ```
 //!
@@ -17,6 +17,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod card;
 pub mod control;
 pub mod crypto;
 pub mod entropy;
@@ -24,6 +25,7 @@ pub mod fault;
 pub mod fido;
 pub mod fob;
 pub mod front;
+pub mod nfc_fob;
 pub mod oath;
 pub mod person;
 pub mod profile;

@@ -6,17 +6,33 @@ use serde::Deserialize;
 
 use crate::SimError;
 use crate::oath::Hash;
+use crate::ykoath::StatusWord;
 
 /// The embedded profiles, by name.
-const EMBEDDED: [(&str, &str); 8] = [
+const EMBEDDED: [(&str, &str); 20] = [
     ("yubikey-5", include_str!("../profiles/yubikey-5.toml")),
+    ("yubikey-5-7", include_str!("../profiles/yubikey-5-7.toml")),
+    ("yubikey-4", include_str!("../profiles/yubikey-4.toml")),
+    ("yubikey-neo", include_str!("../profiles/yubikey-neo.toml")),
     ("solo-2", include_str!("../profiles/solo-2.toml")),
+    ("solo-2-oath", include_str!("../profiles/solo-2-oath.toml")),
     ("nitrokey-3", include_str!("../profiles/nitrokey-3.toml")),
+    (
+        "nitrokey-3-secrets",
+        include_str!("../profiles/nitrokey-3-secrets.toml"),
+    ),
+    ("canokey", include_str!("../profiles/canokey.toml")),
     ("fido20", include_str!("../profiles/fido20.toml")),
     ("oath-card", include_str!("../profiles/oath-card.toml")),
+    ("endless-card", include_str!("../profiles/endless-card.toml")),
     ("fob-sha1", include_str!("../profiles/fob-sha1.toml")),
     ("fob-sha256", include_str!("../profiles/fob-sha256.toml")),
     ("fob-hotp", include_str!("../profiles/fob-hotp.toml")),
+    ("fob-hotp-first", include_str!("../profiles/fob-hotp-first.toml")),
+    ("token2-c301", include_str!("../profiles/token2-c301.toml")),
+    ("token2-c302", include_str!("../profiles/token2-c302.toml")),
+    ("token2-miniotp-2", include_str!("../profiles/token2-miniotp-2.toml")),
+    ("token2-t0", include_str!("../profiles/token2-t0.toml")),
 ];
 
 /// A model of token: what every token of it has in common.
@@ -50,6 +66,8 @@ pub struct Profile {
     pub oath: Option<OathProfile>,
     /// The display of a fob.
     pub fob: Option<FobProfile>,
+    /// The NFC side of a fob; needs a display.
+    pub nfc: Option<NfcProfile>,
 }
 
 /// How a FIDO2 authenticator proves where a credential was made.
@@ -137,9 +155,89 @@ pub struct OathProfile {
     /// Whether a touch is demanded over NFC too; makers skip it there.
     #[serde(default)]
     pub touch_over_nfc: bool,
-    /// CanoKey's ways: SELECT by A4 with P1=04 only, no RESET, duplicate names answer 6985.
+    /// The maker's ways.
     #[serde(default)]
-    pub canokey: bool,
+    pub dialect: Dialect,
+    /// Whether it takes APDUs of the extended form.
+    #[serde(default = "yes")]
+    pub extended: bool,
+    /// Hostile: a listing never ends, whatever is on the card.
+    #[serde(default)]
+    pub endless_listing: bool,
+}
+
+/// Who wrote an OATH applet, and so where it leaves Yubico's reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Yubico's own; what the version lacks, it lacks.
+    #[default]
+    Yubico,
+    /// Nitrokey's secrets app: a PIN with eight tries in the place of the password, a touch before every change, no SHA-512, no
+    /// RENAME, and status words of its own.
+    Nitrokey,
+    /// CanoKey: no RESET in the applet, SET DEFAULT, duplicate names answer 6985, a HOTP counter that is counted before it is used.
+    Canokey,
+    /// SoloKeys' Solo 2: the early trussed applet; no SHA-512, no RENAME, 6A82 for what is not there.
+    Solo,
+}
+
+impl OathProfile {
+    /// The hash of an algorithm's number, if this applet has it.
+    pub fn hash(&self, algorithm: u8) -> Option<Hash> {
+        match algorithm {
+            1 => Some(Hash::Sha1),
+            2 => Some(Hash::Sha256),
+            3 if matches!(self.dialect, Dialect::Nitrokey | Dialect::Solo) => None,
+            3 if self.version >= [4, 3, 1] => Some(Hash::Sha512),
+            _ => None,
+        }
+    }
+
+    /// Whether it has RENAME.
+    pub fn renames(&self) -> bool {
+        matches!(self.dialect, Dialect::Yubico | Dialect::Canokey) && self.version >= [5, 3, 1]
+    }
+
+    /// Whether PUT replaces a credential of the same name.
+    pub fn replaces(&self) -> bool {
+        matches!(self.dialect, Dialect::Yubico | Dialect::Solo)
+    }
+
+    /// What PUT answers to a name that is there, where it does not replace.
+    pub fn duplicate(&self) -> StatusWord {
+        match self.dialect {
+            Dialect::Nitrokey => StatusWord::AuthenticationBlocked,
+            _ => StatusWord::ConditionsNotSatisfied,
+        }
+    }
+
+    /// What is answered for a name that is not there.
+    pub fn unknown(&self) -> StatusWord {
+        match self.dialect {
+            Dialect::Nitrokey | Dialect::Solo => StatusWord::FileNotFound,
+            _ => StatusWord::NoSuchObject,
+        }
+    }
+}
+
+/// An NFC-programmable display fob of the Token2 family: what its firmware does beside showing codes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NfcProfile {
+    /// The first digits of the serial number, which tell the model.
+    pub serial_prefix: String,
+    /// Whether setting the clock wipes the seed: most models. The others are sold as "unrestricted".
+    #[serde(default = "yes")]
+    pub restricted_time_sync: bool,
+    /// Failed authentications after which the fob is locked for good, on older firmware.
+    pub lock_after: Option<u8>,
+    /// Whether answers are fetched with GET RESPONSE, as T=0 wants it.
+    #[serde(default)]
+    pub t0: bool,
+    /// Seconds it stays switched on.
+    #[serde(default = "on_s")]
+    pub on_s: u64,
 }
 
 /// A display fob's make.
@@ -152,6 +250,22 @@ pub struct FobProfile {
     pub digits: u8,
     /// Step in seconds; absent for a counter fob.
     pub period_s: Option<u32>,
+    /// Whether a counter fob counts before it computes, so that its first code is that of counter 1.
+    #[serde(default)]
+    pub counts_first: bool,
+    /// What the clock shows after a battery change, in seconds since 1970: 2000-01-01 by default.
+    #[serde(default = "factory_epoch")]
+    pub factory_unix_s: i64,
+}
+
+fn yes() -> bool {
+    true
+}
+fn on_s() -> u64 {
+    30
+}
+fn factory_epoch() -> i64 {
+    946_684_800
 }
 
 fn device_version() -> [u8; 3] {
@@ -207,7 +321,12 @@ impl Profile {
     fn parse(text: &str, name: &str) -> Result<Self, SimError> {
         let profile: Self =
             toml::from_str(text).map_err(|error| SimError::Invalid(format!("profile {name}: {error}")))?;
-        if profile.oath.is_some() && profile.atr_bytes().is_empty() {
+        if profile.nfc.is_some() && (profile.fob.is_none() || profile.oath.is_some()) {
+            return Err(SimError::Invalid(format!(
+                "profile {name}: `nfc` needs a `fob` beside it, and no `oath`"
+            )));
+        }
+        if profile.has_card() && profile.atr_bytes().is_empty() {
             return Err(SimError::Invalid(format!(
                 "profile {name}: a card face needs an `atr` in hexadecimal"
             )));
@@ -237,7 +356,7 @@ impl Profile {
 
     /// Whether it has a card face.
     pub fn has_card(&self) -> bool {
-        self.oath.is_some()
+        self.oath.is_some() || self.nfc.is_some()
     }
 }
 

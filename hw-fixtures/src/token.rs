@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::card::{Card, Touched};
 use crate::entropy::Entropy;
 use crate::fault::{Armed, Direction, Fault, Frame, Passage, Tape};
 use crate::fido::Authenticator;
 use crate::fido::ctaphid::{CtapHid, Report};
+use crate::nfc_fob::NfcFob;
 use crate::person::TouchMode;
 use crate::profile::Profile;
 use crate::ykoath::{OathCard, Reply};
@@ -25,6 +27,8 @@ pub struct TokenSetup {
     pub seed: Option<u64>,
     /// How its person behaves.
     pub touch: TouchMode,
+    /// Stops the clock that an NFC fob's own is measured against, in seconds since 1970; `None` is the system's.
+    pub clock_unix_s: Option<i64>,
 }
 
 impl TokenSetup {
@@ -35,6 +39,7 @@ impl TokenSetup {
             serial: None,
             seed: Some(1),
             touch: TouchMode::Auto,
+            clock_unix_s: None,
         }
     }
 }
@@ -88,7 +93,9 @@ pub(crate) struct Faces {
 
 struct Body {
     hid: Option<CtapHid>,
-    card: Option<OathCard>,
+    card: Option<Card>,
+    /// True time, for a face with a clock of its own.
+    unix_s: i64,
     /// Card responses that a touch set free.
     freed: Vec<Vec<u8>>,
     tape: Tape,
@@ -118,9 +125,9 @@ impl Token {
     /// A new token of this model.
     ///
     /// # Errors
-    /// When the model has neither a HID nor a card face (a fob is a [`crate::fob::Fob`]).
+    /// When the model has neither a HID nor a card face (a fob that only shows codes is a [`crate::fob::Fob`]).
     pub fn new(profile: &Profile, setup: TokenSetup) -> Result<Self, SimError> {
-        if profile.fido.is_none() && profile.oath.is_none() {
+        if profile.fido.is_none() && !profile.has_card() {
             return Err(SimError::Invalid(format!(
                 "profile {} has nothing to plug in",
                 profile.name
@@ -134,13 +141,21 @@ impl Token {
             .fido
             .as_ref()
             .map(|fido| CtapHid::new(Authenticator::new(fido, entropy("fido"), 0), setup.touch));
-        let card = profile
-            .oath
-            .as_ref()
-            .map(|oath| OathCard::new(oath, profile.contactless, entropy("oath"), setup.touch));
+        let card = match (&profile.oath, &profile.nfc, &profile.fob) {
+            (Some(oath), ..) => {
+                let card = OathCard::new(oath, profile.contactless, entropy("oath"), setup.touch);
+                Some(Card::Oath(Box::new(card)))
+            }
+            (None, Some(nfc), Some(make)) => {
+                let fob = NfcFob::new(nfc, make, setup.serial.clone(), entropy("fob"), setup.touch);
+                Some(Card::Fob(Box::new(fob)))
+            }
+            _ => None,
+        };
         let body = Body {
             hid,
             card,
+            unix_s: 0,
             freed: Vec::new(),
             tape: Tape::new(entropy("faults")),
             wakers: Vec::new(),
@@ -193,7 +208,15 @@ impl Token {
         lived.saturating_add(self.0.ahead.load(Ordering::SeqCst))
     }
 
-    /// Makes time pass for this token alone: its reset window closes, its PIN tokens run out, a wait for a touch ends.
+    /// True time as this token's world has it, in seconds since 1970.
+    pub fn unix_s(&self) -> i64 {
+        self.0.setup.clock_unix_s.unwrap_or_else(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
+    }
+
+    /// Makes time pass for this token alone, but not for an NFC fob's clock: its reset window closes, its PIN tokens run out, a wait for a touch ends.
     pub fn advance(&self, time: std::time::Duration) {
         let ms = Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX);
         self.0.ahead.fetch_add(ms, Ordering::SeqCst);
@@ -240,7 +263,12 @@ impl Token {
 
     /// Works on the OATH card directly.
     pub fn with_card<T>(&self, work: impl FnOnce(&mut OathCard) -> T) -> Option<T> {
-        self.body().card.as_mut().map(work)
+        self.body().card.as_mut().and_then(Card::oath_mut).map(work)
+    }
+
+    /// Works on the NFC fob directly: looks at its window, sets its clock wrong.
+    pub fn with_nfc_fob<T>(&self, work: impl FnOnce(&mut NfcFob) -> T) -> Option<T> {
+        self.body().card.as_mut().and_then(Card::fob_mut).map(work)
     }
 
     /// Power off and on without a change of front.
@@ -279,16 +307,14 @@ impl Token {
         let now = self.now();
         let mut body = self.body();
         let hid = body.hid.as_mut().is_some_and(|hid| hid.touch(now));
-        let response = if hid {
-            None
-        } else {
-            body.card.as_mut().and_then(OathCard::touch)
+        let touched = match &mut body.card {
+            Some(card) if !hid => card.touch(now),
+            _ => Touched::default(),
         };
         drop(body);
-        let touched = hid || response.is_some();
-        self.card_answers(response);
+        self.card_answers(touched.response);
         self.wake();
-        touched
+        hid || touched.asked
     }
 
     /// Waits until a request asks for the person, then touches. Answers false when none asked for so long.
@@ -308,7 +334,7 @@ impl Token {
     /// Whether a request waits for the person.
     pub fn wants_touch(&self) -> bool {
         let body = self.body();
-        body.hid.as_ref().is_some_and(CtapHid::wants_touch) || body.card.as_ref().is_some_and(OathCard::wants_touch)
+        body.hid.as_ref().is_some_and(CtapHid::wants_touch) || body.card.as_ref().is_some_and(Card::wants_touch)
     }
 
     /// How many frames have passed since it was plugged in or recording began, and which way each went.
@@ -346,7 +372,7 @@ impl Token {
     pub(crate) fn next_tick(&self, faces: Faces) -> Option<Millis> {
         let body = self.body();
         let hid = body.hid.as_ref().filter(|_| faces.hid).and_then(CtapHid::next_tick);
-        let card = body.card.as_ref().filter(|_| faces.card).and_then(OathCard::next_tick);
+        let card = body.card.as_ref().filter(|_| faces.card).and_then(Card::next_tick);
         let tape = if faces.hid { body.tape.next_tick() } else { None };
         [hid, card, tape].into_iter().flatten().min()
     }
@@ -355,6 +381,7 @@ impl Token {
     pub(crate) fn turn(&self, event: Event, faces: Faces) -> Vec<Action> {
         let now = self.now();
         let mut body = self.body();
+        body.unix_s = self.unix_s();
         let mut actions = Vec::new();
         match event {
             Event::Report(report) => body.arrive(Frame::Hid(report), now, &mut actions),
@@ -382,6 +409,7 @@ impl Token {
     pub(crate) fn deliver(&self, frame: Frame, faces: Faces) -> Vec<Action> {
         let now = self.now();
         let mut body = self.body();
+        body.unix_s = self.unix_s();
         let mut actions = Vec::new();
         body.take_in(frame, now, &mut actions);
         body.collect(faces, now, &mut actions);
@@ -414,7 +442,9 @@ impl Body {
                 }
             }
             Frame::Card(command) => {
-                if let Some(Reply::Response(response)) = self.card.as_mut().map(|card| card.command(&command, now)) {
+                let unix_s = self.unix_s;
+                let reply = self.card.as_mut().map(|card| card.command(&command, now, unix_s));
+                if let Some(Reply::Response(response)) = reply {
                     self.depart(Frame::Card(response), now, actions);
                 }
             }

@@ -6,9 +6,10 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use hw_fixtures::Token;
-use hw_fixtures::front::{VpcdSetup, plug_vpcd};
+use hw_fixtures::front::{Plugged, VpcdSetup, plug_vpcd};
 use hw_fixtures::token::TokenSetup;
 use judge::{installed, root, told};
 
@@ -110,71 +111,212 @@ fn ykman() -> Option<PathBuf> {
     Some(program)
 }
 
+/// What a model can do of what `ykman` asks.
+struct Model {
+    profile: &'static str,
+    version: &'static str,
+    sha512: bool,
+    rename: bool,
+    password: bool,
+    reset: bool,
+    /// The counter of the first code of a credential that was put with counter 5.
+    first: u32,
+}
+
+const YUBICO: Model = Model {
+    profile: "yubikey-5",
+    version: "5.4.3",
+    sha512: true,
+    rename: true,
+    password: true,
+    reset: true,
+    first: 5,
+};
+
+const MODELS: [Model; 7] = [
+    YUBICO,
+    Model {
+        profile: "yubikey-5-7",
+        version: "5.7.1",
+        ..YUBICO
+    },
+    Model {
+        profile: "yubikey-4",
+        version: "4.3.5",
+        rename: false,
+        ..YUBICO
+    },
+    Model {
+        profile: "yubikey-neo",
+        version: "3.4.3",
+        sha512: false,
+        rename: false,
+        ..YUBICO
+    },
+    Model {
+        profile: "canokey",
+        version: "6.0.0",
+        reset: false,
+        first: 6,
+        ..YUBICO
+    },
+    Model {
+        profile: "solo-2-oath",
+        version: "4.3.4",
+        sha512: false,
+        rename: false,
+        ..YUBICO
+    },
+    Model {
+        profile: "nitrokey-3-secrets",
+        version: "4.13.0",
+        sha512: false,
+        rename: false,
+        password: false,
+        ..YUBICO
+    },
+];
+
+/// `ykman` and a card in the reader it knows.
+struct Desk {
+    program: PathBuf,
+    pcscd: Pcscd,
+}
+
+impl Desk {
+    fn insert(&self, token: &Token) -> Plugged {
+        let setup = VpcdSetup {
+            address: format!("127.0.0.1:{}", self.pcscd.port),
+            apdu_delay_ms: 0,
+        };
+        // The driver listens when pcscd has read its configuration; there is no event to wait for but this.
+        (0..200)
+            .find_map(|_| {
+                let plugged = plug_vpcd(&setup, token).ok();
+                if plugged.is_none() {
+                    std::thread::sleep(Duration::from_millis(25));
+                }
+                plugged
+            })
+            .expect("the driver listens")
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        ykman_oath(&self.program, &format!("{READER} 00 00"), &self.pcscd, arguments)
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        told("ykman oath", arguments, &self.ask(arguments))
+    }
+
+    fn refused(&self, arguments: &[&str]) {
+        assert!(!self.ask(arguments).status.success(), "{arguments:?}");
+    }
+
+    /// Waits until pcscd has seen the card that was put in, and not the one before it.
+    fn wait_for(&self, version: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        let last = loop {
+            let output = self.ask(&["info"]);
+            let there = String::from_utf8_lossy(&output.stdout).contains(version);
+            if there || Instant::now() > until {
+                break output;
+            }
+        };
+        assert!(told("ykman oath info", &[], &last).contains(version));
+    }
+}
+
 #[test]
-fn ykman_manages_the_card_and_its_codes_are_oathtools() {
+fn ykman_manages_every_model_and_its_codes_are_oathtools() {
     let name = "ykman oath";
     if !root(name) || !installed(name, &["pcscd", "unshare", "oathtool", "python3", DRIVER]) {
         return;
     }
     let Some(program) = ykman() else { return };
-    let pcscd = Pcscd::start();
-    let token = Token::of_profile("yubikey-5", TokenSetup::named("card")).unwrap();
-    let setup = VpcdSetup {
-        address: format!("127.0.0.1:{}", pcscd.port),
-        apdu_delay_ms: 0,
+    let mut desk = Desk {
+        program,
+        pcscd: Pcscd::start(),
     };
-    // The driver listens when pcscd has read its configuration; there is no event to wait for but this.
-    let plugged = (0..200)
-        .find_map(|_| {
-            let plugged = plug_vpcd(&setup, &token).ok();
-            if plugged.is_none() {
-                std::thread::sleep(std::time::Duration::from_millis(25));
-            }
-            plugged
-        })
-        .expect("the driver listens");
-    let reader = format!("{READER} 00 00");
-    let run = |arguments: &[&str]| {
-        let output = ykman_oath(&program, &reader, &pcscd, arguments);
-        told("ykman oath", arguments, &output)
-    };
-    assert!(run(&["info"]).contains("5.4.3"));
-    run(&["accounts", "add", "-f", "site:alice", SECRET]);
-    run(&["accounts", "add", "-f", "-o", "HOTP", "-c", "5", "counter", SECRET]);
-    run(&["accounts", "add", "-f", "-a", "SHA512", "-d", "8", "long", SECRET]);
-    run(&["accounts", "add", "-f", "-a", "SHA256", "-P", "60", "slow", SECRET]);
-    for (account, options) in [
-        ("site:alice", &["--totp"][..]),
-        ("long", &["--totp=sha512", "-d", "8"]),
-        ("slow", &["--totp=sha256", "-s", "60s"]),
-    ] {
-        agree(|| run(&["accounts", "code", "-s", account]), options);
+    for model in &MODELS {
+        let token = Token::of_profile(model.profile, TokenSetup::named("card")).unwrap();
+        let plugged = desk.insert(&token);
+        desk.wait_for(model.version);
+        manage(&desk, model, &token);
+        assert!(plugged.is_plugged(), "{}", model.profile);
     }
-    for counter in ["5", "6"] {
+    // pcscd dies and returns: the card is still in its reader.
+    let token = Token::of_profile("yubikey-5", TokenSetup::named("card")).unwrap();
+    let plugged = desk.insert(&token);
+    desk.wait_for("5.4.3");
+    desk.pcscd = desk.pcscd.restart();
+    desk.wait_for("5.4.3");
+    plugged.unplug();
+}
+
+fn add<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["accounts", "add", "-f"], arguments, &[SECRET]].concat()
+}
+
+fn manage(desk: &Desk, model: &Model, token: &Token) {
+    let count = || token.with_card(|card| card.credential_count()).unwrap();
+    desk.run(&add(&["site:alice"]));
+    desk.run(&add(&["-o", "HOTP", "-c", "5", "counter"]));
+    desk.run(&add(&["-a", "SHA256", "-P", "60", "slow"]));
+    let mut accounts = vec![
+        ("site:alice", &["--totp"][..]),
+        ("slow", &["--totp=sha256", "-s", "60s"]),
+    ];
+    if model.sha512 {
+        desk.run(&add(&["-a", "SHA512", "-d", "8", "long"]));
+        accounts.push(("long", &["--totp=sha512", "-d", "8"]));
+    } else {
+        desk.refused(&add(&["-a", "SHA512", "-d", "8", "long"]));
+    }
+    for (account, options) in &accounts {
+        agree(|| desk.run(&["accounts", "code", "-s", account]), options);
+    }
+    for counter in [model.first, model.first + 1] {
         assert_eq!(
-            run(&["accounts", "code", "-s", "counter"]).trim(),
-            oathtool(&["-c", counter])
+            desk.run(&["accounts", "code", "-s", "counter"]).trim(),
+            oathtool(&["-c", &counter.to_string()]),
+            "{}",
+            model.profile
         );
     }
-    run(&["access", "change", "-n", "password"]);
-    assert_eq!(run(&["accounts", "list", "-p", "password"]).lines().count(), 4);
-    run(&["accounts", "rename", "-f", "-p", "password", "counter", "renamed"]);
-    run(&["accounts", "delete", "-f", "-p", "password", "renamed"]);
-    assert_eq!(token.with_card(|card| card.credential_count()), Some(3));
-    run(&["reset", "-f"]);
-    assert_eq!(token.with_card(|card| card.credential_count()), Some(0));
-    assert!(plugged.is_plugged());
-    // pcscd dies and returns: the card is still in its reader.
-    let pcscd = pcscd.restart();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let again = loop {
-        let output = ykman_oath(&program, &reader, &pcscd, &["info"]);
-        if output.status.success() || std::time::Instant::now() > until {
-            break output;
-        }
+    let all = accounts.len() + 1;
+    assert_eq!(desk.run(&["accounts", "list"]).lines().count(), all);
+    let change = ["access", "change", "-n", "password"];
+    let with: &[&str] = if model.password {
+        desk.run(&change);
+        desk.refused(&["accounts", "list", "-p", "wrong"]);
+        assert_eq!(desk.run(&["accounts", "list", "-p", "password"]).lines().count(), all);
+        &["-p", "password"]
+    } else {
+        desk.refused(&change);
+        &[]
     };
-    assert!(told("ykman oath info", &[], &again).contains("5.4.3"));
-    plugged.unplug();
+    let rename = [&["accounts", "rename", "-f"], with, &["counter", "renamed"]].concat();
+    let mut last = "counter";
+    if model.rename {
+        desk.run(&rename);
+        last = "renamed";
+    } else {
+        desk.refused(&rename);
+    }
+    desk.run(&[&["accounts", "delete", "-f"], with, &[last]].concat());
+    assert_eq!(count(), all - 1, "{}", model.profile);
+    if model.password {
+        desk.run(&["access", "change", "-c", "-p", "password"]);
+        assert_eq!(desk.run(&["accounts", "list"]).lines().count(), all - 1);
+    }
+    if model.reset {
+        desk.run(&["reset", "-f"]);
+        assert_eq!(count(), 0, "{}", model.profile);
+    } else {
+        desk.refused(&["reset", "-f"]);
+        assert_eq!(count(), all - 1, "{}", model.profile);
+    }
 }
 
 /// Two readings in one step are equal; a step may end between them, so the judge is asked before and after.

@@ -33,7 +33,7 @@ fn send(card: &mut OathCard, ins: u8, p1: u8, p2: u8, data: &[u8]) -> (Vec<u8>, 
     }
     match card.command(&apdu, 0) {
         Reply::Response(response) => split(&response),
-        Reply::NeedsTouch => panic!("the card waits for a touch"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -256,7 +256,10 @@ fn a_touch_credential_waits() {
 
 #[test]
 fn canokey_has_its_own_ways() {
-    let mut card = card_of(|profile| profile.canokey = true, TouchMode::Auto);
+    let mut card = card_of(
+        |profile| profile.dialect = hw_fixtures::profile::Dialect::Canokey,
+        TouchMode::Auto,
+    );
     assert_eq!(put(&mut card, b"h", 0x11, 6, &[0x7a, 4, 0, 0, 0, 5]), 0x9000);
     assert_eq!(put(&mut card, b"h", 0x11, 6, &[]), 0x6985);
     assert_eq!(code(&calculate(&mut card, b"h", &[]).0), hotp(Hash::Sha1, SECRET, 6, 6));
@@ -273,6 +276,222 @@ fn old_firmware_lacks_what_came_later() {
         send(&mut card, 0x05, 0, 0, &elements(&[(0x71, b"a"), (0x71, b"b")])).1,
         0x6d00
     );
+}
+
+#[test]
+fn each_model_has_its_room_and_its_lacks() {
+    let of = |name: &str| Profile::named(name).unwrap().oath.unwrap();
+    for (name, slots, sha512, rename, touch) in [
+        ("yubikey-neo", 32, 0x6a80, 0x6d00, 0x6a80),
+        ("yubikey-4", 32, 0x9000, 0x6d00, 0x9000),
+        ("yubikey-5", 32, 0x9000, 0x9000, 0x9000),
+        ("yubikey-5-7", 64, 0x9000, 0x9000, 0x9000),
+        ("solo-2-oath", 50, 0x6a80, 0x6d00, 0x9000),
+        ("canokey", 100, 0x9000, 0x9000, 0x9000),
+        ("nitrokey-3-secrets", 50, 0x6a80, 0x6d00, 0x9000),
+    ] {
+        let mut card = card_of(|profile| *profile = of(name), TouchMode::Auto);
+        assert_eq!(put(&mut card, b"l", 0x23, 6, &[]), sha512, "{name}");
+        assert_eq!(put(&mut card, b"t", 0x21, 6, &[0x78, 2]), touch, "{name}");
+        assert_eq!(put(&mut card, b"a", 0x21, 6, &[]), 0x9000, "{name}");
+        let renamed = send(&mut card, 0x05, 0, 0, &elements(&[(0x71, b"a"), (0x71, b"b")]));
+        assert_eq!(renamed.1, rename, "{name}");
+        let mut number = 0_u8;
+        while card.credential_count() < slots {
+            number += 1;
+            assert_eq!(put(&mut card, &[b'#', number], 0x21, 6, &[]), 0x9000, "{name}");
+        }
+        assert_eq!(put(&mut card, b"zz", 0x21, 6, &[]), 0x6a84, "{name}");
+    }
+}
+
+#[test]
+fn the_neo_takes_short_apdus_and_asks_for_its_new_password() {
+    let of = Profile::named("yubikey-neo").unwrap().oath.unwrap();
+    let mut card = card_of(|profile| *profile = of, TouchMode::Auto);
+    let extended = [0, 0xa4, 4, 0, 0, 0, 7, 0xa0, 0, 0, 5, 0x27, 0x21, 1];
+    assert_eq!(card.command(&extended, 0), Reply::Response(vec![0x67, 0]));
+    let key = [9_u8; 16];
+    let proof = crypto::hmac_sha1(&key, &[5; 8]);
+    let code = elements(&[(0x73, &[&[0x21][..], &key].concat()), (0x74, &[5; 8]), (0x75, &proof)]);
+    assert_eq!(send(&mut card, 0x03, 0, 0, &code).1, 0x9000);
+    assert_eq!(send(&mut card, 0xa1, 0, 0, &[]).1, 0x6982);
+}
+
+#[test]
+fn only_increasing_challenges_are_computed() {
+    let mut card = card();
+    assert_eq!(put(&mut card, b"i", 0x21, 6, &[0x78, 0x01]), 0x9000);
+    assert_eq!(calculate(&mut card, b"i", &5_u64.to_be_bytes()).1, 0x9000);
+    assert_eq!(calculate(&mut card, b"i", &4_u64.to_be_bytes()).1, 0x6985);
+    assert_eq!(calculate(&mut card, b"i", &5_u64.to_be_bytes()).1, 0x9000);
+    assert_eq!(calculate(&mut card, b"i", &6_u64.to_be_bytes()).1, 0x9000);
+}
+
+#[test]
+fn a_reset_makes_another_device_of_it() {
+    let mut card = card();
+    let salt = |card: &mut OathCard| send(card, 0xa4, 4, 0, AID).0[7..15].to_vec();
+    let before = salt(&mut card);
+    assert_eq!(salt(&mut card), before);
+    assert_eq!(send(&mut card, 0x04, 0xde, 0xad, &[]).1, 0x9000);
+    assert_ne!(salt(&mut card), before);
+}
+
+#[test]
+fn a_hostile_listing_has_no_end() {
+    let mut card = card_of(|profile| profile.endless_listing = true, TouchMode::Auto);
+    assert_eq!(send(&mut card, 0xa1, 0, 0, &[]).1 >> 8, 0x61);
+    for _ in 0..10_000 {
+        let (piece, status) = send(&mut card, 0xa5, 0, 0, &[]);
+        assert_eq!((piece.len(), status >> 8), (256, 0x61));
+    }
+    // Any other command ends it.
+    assert_eq!(send(&mut card, 0xa4, 4, 0, AID).1, 0x9000);
+}
+
+/// Sends, and touches where the card waits for it.
+fn touched(card: &mut OathCard, ins: u8, data: &[u8]) -> u16 {
+    let apdu = [&[0, ins, 0, 0, u8::try_from(data.len()).unwrap()], data].concat();
+    assert_eq!(card.command(&apdu, 0), Reply::NeedsTouch, "{ins:02x}");
+    split(&card.touch().unwrap()).1
+}
+
+#[test]
+fn nitrokey_asks_for_touches_and_its_own_pin() {
+    let of = Profile::named("nitrokey-3-secrets").unwrap().oath.unwrap();
+    let mut card = card_of(|profile| *profile = of, TouchMode::Manual);
+    let put = |name: &[u8], property: u8| {
+        let key = [&[0x21, 6][..], SECRET].concat();
+        [elements(&[(0x71, name), (0x73, &key)]), vec![0x78, property]].concat()
+    };
+    // No password, and no PIN yet.
+    for absent in [0x03, 0xa3, 0x05, 0x55] {
+        assert_eq!(send(&mut card, absent, 0, 0, &[]).1, 0x6d00);
+    }
+    assert_eq!(send(&mut card, 0xb2, 0, 0, &elements(&[(0x80, b"1")])).1, 0x6985);
+    assert_eq!(touched(&mut card, 0x01, &put(b"open", 0)), 0x9000);
+    assert_eq!(send(&mut card, 0x01, 0, 0, &put(b"open", 0)).1, 0x6983);
+    assert_eq!(send(&mut card, 0x01, 0, 0, &put(b"shut", 4)).1, 0x6982);
+    assert_eq!(touched(&mut card, 0xb4, &elements(&[(0x80, b"1234")])), 0x9000);
+    let pin = elements(&[(0x80, b"1234")]);
+    assert_eq!(send(&mut card, 0xb2, 0, 0, &pin).1, 0x9000);
+    assert_eq!(touched(&mut card, 0x01, &put(b"shut", 4)), 0x9000);
+    // What is behind the PIN is not there, until the command after it was verified.
+    let open = [&[0x72, 5, 0x21][..], b"open"].concat();
+    assert_eq!(send(&mut card, 0xa1, 0, 0, &[]).0, open);
+    let challenge = 1_u64.to_be_bytes();
+    assert_eq!(calculate(&mut card, b"shut", &challenge).1, 0x6a82);
+    assert_eq!(send(&mut card, 0xb2, 0, 0, &pin).1, 0x9000);
+    let (answer, status) = calculate(&mut card, b"shut", &challenge);
+    assert_eq!((status, code(&answer)), (0x9000, "287082".to_owned()));
+    assert_eq!(calculate(&mut card, b"shut", &challenge).1, 0x6a82);
+    assert_eq!(send(&mut card, 0xb2, 0, 0, &pin).1, 0x9000);
+    let (listed, _) = send(&mut card, 0xa1, 0, 0, &[1]);
+    assert_eq!(
+        listed,
+        [&[0x72, 6, 0x21][..], b"open\x00", &[0x72, 6, 0x21], b"shut\x04"].concat()
+    );
+    // Eight tries; SELECT tells what is left; a reset is all that helps then.
+    for left in (0..8).rev() {
+        assert_eq!(send(&mut card, 0xb2, 0, 0, &elements(&[(0x80, b"0000")])).1, 0x6300);
+        let (hello, _) = send(&mut card, 0xa4, 4, 0, AID);
+        assert_eq!(hello[15..18], [0x82, 1, left]);
+    }
+    assert_eq!(send(&mut card, 0xb2, 0, 0, &pin).1, 0x6983);
+    assert_eq!(touched(&mut card, 0x02, &elements(&[(0x71, b"open")])), 0x9000);
+    assert_eq!(send(&mut card, 0x02, 0, 0, &elements(&[(0x71, b"open")])).1, 0x6a82);
+    assert_eq!(card.command(&[0, 0x04, 0xde, 0xad], 0), Reply::NeedsTouch);
+    assert_eq!(split(&card.touch().unwrap()).1, 0x9000);
+    assert_eq!(card.credential_count(), 0);
+    assert_eq!(card.command(&[0, 0x04, 0xde, 0xad], 0), Reply::NeedsTouch);
+    assert_eq!(card.tick(14_999), None);
+    assert_eq!(card.tick(15_000), Some(vec![0x69, 0x82]));
+}
+
+#[test]
+fn nitrokey_keeps_passwords_and_checks_codes() {
+    let of = Profile::named("nitrokey-3-secrets").unwrap().oath.unwrap();
+    let mut card = card_of(|profile| *profile = of, TouchMode::Auto);
+    let entry = elements(&[(0x71, b"web"), (0x83, b"alice"), (0x84, b"secret")]);
+    assert_eq!(send(&mut card, 0x01, 0, 0, &entry).1, 0x9000);
+    let update = elements(&[(0x71, b"web"), (0x71, b"shop"), (0x85, b"note")]);
+    assert_eq!(send(&mut card, 0xb7, 0, 0, &update).1, 0x9000);
+    let (read, status) = send(&mut card, 0xb5, 0, 0, &elements(&[(0x71, b"shop")]));
+    let expected = elements(&[
+        (0x71, b"shop"),
+        (0x83, b"alice"),
+        (0x84, b"secret"),
+        (0x85, b"note"),
+        (0x78, &[0]),
+    ]);
+    assert_eq!((status, read), (0x9000, expected));
+    assert_eq!(put(&mut card, b"r", 0x31, 6, &[]), 0x9000);
+    assert_eq!(calculate(&mut card, b"r", &[]).1, 0x6985);
+    let verify = |card: &mut OathCard, counter: u64| {
+        let code: u32 = hotp(Hash::Sha1, SECRET, counter, 6).parse().unwrap();
+        send(
+            card,
+            0xb1,
+            0,
+            0,
+            &elements(&[(0x71, b"r"), (0x75, &code.to_be_bytes())]),
+        )
+        .1
+    };
+    assert_eq!(verify(&mut card, 9), 0x6300);
+    assert_eq!(verify(&mut card, 8), 0x9000);
+    assert_eq!(verify(&mut card, 8), 0x6300);
+}
+
+/// Sequences of commands of one length byte each, as another applet's fuzzer left them, against every model.
+#[test]
+fn another_applets_fuzz_corpus_is_answered() {
+    let shared = std::env::var_os("CLAVIGER_SHARED_DATA").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        std::path::PathBuf::from,
+    );
+    let place = shared.join("fuzz-seeds/oath");
+    let Ok(files) = std::fs::read_dir(&place) else {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "OATH fuzz seeds: skipped, no {}", place.display());
+        return;
+    };
+    let models = Profile::names()
+        .filter_map(|name| Profile::named(name).unwrap().oath)
+        .collect::<Vec<_>>();
+    let (mut read, mut answered) = (0, 0_u64);
+    for file in files {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        read += 1;
+        for model in &models {
+            let mut card = card_of(|profile| *profile = model.clone(), TouchMode::Auto);
+            let mut rest = bytes.as_slice();
+            while let Some((length, tail)) = rest.split_first() {
+                let (apdu, tail) = tail.split_at(tail.len().min(usize::from(*length)));
+                rest = tail;
+                let mut reply = card.command(apdu, 0);
+                // What is left is fetched to its end, which only the hostile card withholds.
+                for _ in 0..1_000 {
+                    answered += 1;
+                    match reply {
+                        Reply::Response(response) if response[response.len() - 2] == 0x61 => {
+                            assert!(response.len() <= 258);
+                            reply = card.command(&[0, 0xa5, 0, 0], 0);
+                        }
+                        Reply::Response(response) => {
+                            assert!(response.len() >= 2);
+                            break;
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            assert!(card.credential_count() <= model.slots);
+        }
+    }
+    assert!(read > 100, "{read} files");
+    assert!(answered > 10_000, "{answered} commands");
 }
 
 #[test]

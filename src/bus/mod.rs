@@ -14,8 +14,10 @@ mod operation;
 mod record;
 mod sealed;
 mod secret_fd;
+mod secret_out;
 mod tokens;
 mod values;
+mod verify;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,16 +35,18 @@ use self::manager::Manager;
 pub use self::operation::Limits;
 use self::operation::Operations;
 use self::tokens::Tokens;
+use self::verify::Verify;
 use crate::contract::error::ErrorName;
-use crate::contract::{BUS_NAME, ROOT_PATH, TOKENS_PATH};
+use crate::contract::{BUS_NAME, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
+pub use crate::lifecycle::verify::{AccountStanding, Verified};
 pub use crate::lifecycle::{Description, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
-use crate::types::{DeviceId, ObligationId, Reality};
+use crate::types::{DeviceId, ObligationId, Reality, Secret};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -58,6 +62,24 @@ pub trait Verbs: Send + Sync + 'static {
     /// # Errors
     /// The device's, or [`Refusal::UnknownDevice`].
     async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal>;
+
+    /// Judges a code for a person.
+    ///
+    /// # Errors
+    /// As `lifecycle::verify::verify`.
+    async fn verify(&self, grant: &Grant, subject: &str, code: &Secret, real_only: bool) -> Result<Verified, Refusal>;
+
+    /// How a person's account stands.
+    ///
+    /// # Errors
+    /// Storage.
+    async fn standing(&self, grant: &Grant, subject: &str) -> Result<AccountStanding, Refusal>;
+
+    /// Lifts the locks on a person's account.
+    ///
+    /// # Errors
+    /// As `lifecycle::verify::unlock`.
+    async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal>;
 
     /// State of the host.
     async fn status(&self) -> Status;
@@ -215,6 +237,7 @@ pub async fn serve(
     server.at(ROOT_PATH, ObjectManager).await?;
     server.at(ROOT_PATH, Manager::new(Arc::clone(&desk))).await?;
     server.at(TOKENS_PATH, Tokens::new(Arc::clone(&desk))).await?;
+    server.at(VERIFY_PATH, Verify::new(Arc::clone(&desk))).await?;
     let devices = Devices::new(connection, Arc::clone(&desk));
     let exported = devices.exported();
     let events = verbs.device_events();

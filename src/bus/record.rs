@@ -1,7 +1,7 @@
 //! Records of the ledger as the bus tells them. Only guarded methods may: they name persons and serials.
 
 use super::values::{Dict, Put, path_of};
-use crate::ledger::{Binding, Duty, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, Factor, Obligation, TokenRecord};
 use crate::types::{DeviceId, RevokeReason};
 
 /// An obligation, and the device it is about when that is plugged in now.
@@ -34,6 +34,10 @@ pub(super) fn token(token: &TokenRecord) -> Dict {
     told.put("state", token.state.as_str());
     told.put("reality", token.reality.as_str());
     told.put("model", token.model.as_str());
+    told.put_some("maker", token.maker.clone());
+    told.put_some("batch", token.batch.clone());
+    told.put_some("valid-from-ms", token.valid_from.map(|at| at.0));
+    told.put_some("valid-until-ms", token.valid_until.map(|at| at.0));
     told.put_some("subject", token.personal.subject.clone());
     told.put_some("serial", token.personal.serial.clone());
     told.put_some("label", token.personal.label.clone());
@@ -57,27 +61,21 @@ pub(super) fn token(token: &TokenRecord) -> Dict {
             told.put("credential-id", credential_id.as_str());
             told.put("aaguid", aaguid.as_str());
         }
-        Binding::OathCard {
-            name,
-            algorithm,
-            digits,
-            period_s,
-            ..
-        } => {
-            told.put("oath-name", name.as_str());
-            code_shape(&mut told, algorithm.as_str(), *digits, *period_s);
+        Binding::OathCard { name, .. } | Binding::EventCard { name, .. } => told.put("oath-name", name.as_str()),
+        Binding::NfcFob { clock_wipes_seed, .. } => told.put_some("clock-wipes-seed", *clock_wipes_seed),
+        Binding::RecoveryCodes { count } => told.put("count", u32::from(*count)),
+        Binding::Fob { .. } | Binding::EventFob { .. } | Binding::App { .. } => {}
+    }
+    if let Some(oath) = token.binding.oath() {
+        told.put("algorithm", oath.algorithm.as_str());
+        told.put("digits", u32::from(oath.digits));
+        match oath.factor {
+            Factor::Time { period_s } => {
+                told.put("factor", "time");
+                told.put("period-s", period_s);
+            }
+            Factor::Event => told.put("factor", "event"),
         }
-        Binding::Fob {
-            algorithm,
-            digits,
-            period_s,
-        } => code_shape(&mut told, algorithm.as_str(), *digits, *period_s),
     }
     told
-}
-
-fn code_shape(told: &mut Dict, algorithm: &'static str, digits: u8, period_s: u32) {
-    told.put("algorithm", algorithm);
-    told.put("digits", u32::from(digits));
-    told.put("period-s", period_s);
 }

@@ -13,12 +13,13 @@ use super::operation::Accepted;
 use super::record;
 use super::sealed::{Opened, Sealed, encoding, required};
 use super::secret_fd::SecretReader;
+use super::secret_out;
 use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
 use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Request};
+use crate::lifecycle::{Allowances, AppOptions, Fido2Options, FobOptions, OathOptions, Request};
 use crate::types::{ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
@@ -63,6 +64,37 @@ impl Tokens {
         })
         .await
     }
+
+    /// Several codes: to learn from, or to say what would be learned.
+    async fn resync_or_preview(
+        &self,
+        header: &Header<'_>,
+        token: &str,
+        codes: Vec<String>,
+        options: Dict,
+        preview: bool,
+    ) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let codes = self::codes(codes)?;
+        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED])?;
+        let allowances = Allowances {
+            preview,
+            beyond_bound: given.flag(key::BEYOND_BOUND)?,
+            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
+        };
+        let case = given.case()?;
+        let deed = Deed::on(Object::Token(token), case)
+            .with(key::BEYOND_BOUND, allowances.beyond_bound)
+            .with(key::UNSYNCHRONISED, allowances.unsynchronised);
+        self.launch(header, deed, Sealed::default(), move |_| {
+            Ok(Request::Resync {
+                token,
+                codes,
+                allowances,
+            })
+        })
+        .await
+    }
 }
 
 /// A cursor: empty means the beginning.
@@ -74,9 +106,10 @@ fn cursor(cursor: String) -> Result<Option<String>, BusError> {
 #[interface(name = "org.claviger.Tokens1")]
 impl Tokens {
     /// One token. [inspect]
-    /// token: id, kind, state, reality, model, subject, serial, label (s each), revoke-reason (s, once revoked), offset-ms (x),
-    /// watermark (t), sign-count (u), failures (u), last-seen-ms, created-ms, updated-ms (x), rp-id, credential-id, aaguid,
-    /// oath-name, algorithm (s), digits (u), period-s (u) as far as they apply.
+    /// token: id, kind, state, reality, model, maker, batch, subject, serial, label (s each), revoke-reason (s, once revoked),
+    /// offset-ms (x), watermark (t: last used time step or counter), sign-count (u), failures (u), last-seen-ms, created-ms,
+    /// updated-ms, valid-from-ms, valid-until-ms (x), rp-id, credential-id, aaguid, oath-name, algorithm (s), digits (u),
+    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u) as far as they apply.
     /// Errors: UnknownToken.
     #[zbus(out_args("record"))]
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
@@ -92,8 +125,8 @@ impl Tokens {
         }
     }
 
-    /// Tokens by filter (kind, state, subject, serial: s each, all optional), at most `limit` (1 to 1000) in order of id.
-    /// `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
+    /// Tokens by filter (kind, state, subject, serial, maker, model, batch: s each, all optional), at most `limit` (1 to 1000)
+    /// in order of id. `cursor` is empty at first, then what came back as `next`; `next` is empty at the end. [inspect]
     #[zbus(out_args("records", "next"))]
     async fn find(
         &self,
@@ -102,12 +135,18 @@ impl Tokens {
         limit: u32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Rows<TokenRecord>, String), BusError> {
-        let mut given = Options::filter(filter, &["kind", "state", "subject", "serial"])?;
+        let mut given = Options::filter(
+            filter,
+            &["kind", "state", "subject", "serial", "maker", "model", "batch"],
+        )?;
         let filter = Filter {
             kind: given.name("kind")?,
             state: given.name("state")?,
             subject: given.text("subject", TextRule::SUBJECT)?,
             serial: given.text("serial", TextRule::SERIAL)?,
+            maker: given.text("maker", TextRule::MODEL)?,
+            model: given.text("model", TextRule::MODEL)?,
+            batch: given.text("batch", TextRule::LABEL)?,
             body: None,
             alive: false,
         };
@@ -238,7 +277,8 @@ impl Tokens {
     /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
     /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
     /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
-    /// model (s), case (s). Details on success: token (s), offset-s (x).
+    /// model, maker (s), factor (s: time (default), event), counter (t: of the next code of an event fob, default 0), case (s).
+    /// Details on success: token (s), and offset-s (x) or counter (t: of the last code).
     /// Errors: Duplicate, CodeRejected.
     #[zbus(out_args("operation"))]
     async fn register_fob(
@@ -260,6 +300,9 @@ impl Tokens {
             key::DIGITS,
             key::PERIOD_S,
             key::MODEL,
+            key::MAKER,
+            key::FACTOR,
+            key::COUNTER,
         ];
         let mut given = Options::new(options, &known)?;
         let encoding = encoding(given.string(key::ENCODING)?)?;
@@ -269,6 +312,9 @@ impl Tokens {
             algorithm: given.name(key::ALGORITHM)?,
             digits: given.digits()?,
             period_s: given.period()?,
+            maker: given.text(key::MAKER, TextRule::MODEL)?,
+            factor: given.name(key::FACTOR)?,
+            counter: given.counter()?,
         };
         let case = given.case()?;
         let sealed = Sealed {
@@ -283,6 +329,72 @@ impl Tokens {
                 codes,
                 options,
             })
+        })
+        .await
+    }
+
+    /// Registers a software authenticator: the seed is made here and written, as an `otpauth` URI, to the descriptor (writing end
+    /// of a pipe, memfd or file) before anything is recorded. The app is pending until a Test with its first code. [register]
+    /// options: label, issuer, account (s), algorithm (s), digits (u), period-s (u), case (s). Details on success: token (s).
+    /// Errors: SecretUnwritable.
+    #[zbus(out_args("operation"))]
+    async fn register_app(
+        &self,
+        subject: String,
+        pairing: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let known = [
+            key::LABEL,
+            key::ISSUER,
+            key::ACCOUNT,
+            key::ALGORITHM,
+            key::DIGITS,
+            key::PERIOD_S,
+        ];
+        let mut given = Options::new(options, &known)?;
+        let options = AppOptions {
+            label: given.text(key::LABEL, TextRule::LABEL)?,
+            issuer: given.text(key::ISSUER, TextRule::MODEL)?,
+            account: given.text(key::ACCOUNT, TextRule::SUBJECT)?,
+            algorithm: given.name(key::ALGORITHM)?,
+            digits: given.digits()?,
+            period_s: given.period()?,
+        };
+        let deed = Deed::on(Object::NewFob, given.case()?);
+        self.launch(&header, deed, Sealed::default(), |_| {
+            let pairing = secret_out::into(pairing.into(), &self.desk.file_reads);
+            Ok(Request::RegisterApp {
+                subject,
+                pairing,
+                options,
+            })
+        })
+        .await
+    }
+
+    /// Makes a sheet of recovery codes, each good once, and writes them, a line each, to the descriptor (writing end of a pipe, memfd
+    /// or file) before anything is recorded. The sheets that the person had are revoked with that. [register]
+    /// options: count (u: 1 to 32, default 10), case (s). Details on success: token (s).
+    /// Errors: SecretUnwritable.
+    #[zbus(out_args("operation"))]
+    async fn register_recovery_codes(
+        &self,
+        subject: String,
+        codes: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        let mut given = Options::new(options, &[key::COUNT])?;
+        let count = given.number(key::COUNT, 1..=32)?;
+        let count = count.and_then(|count| u16::try_from(count).ok());
+        let deed = Deed::on(Object::NewFob, given.case()?);
+        self.launch(&header, deed, Sealed::default(), |_| {
+            let sheet = secret_out::into(codes.into(), &self.desk.file_reads);
+            Ok(Request::RegisterRecoveryCodes { subject, sheet, count })
         })
         .await
     }
@@ -310,10 +422,14 @@ impl Tokens {
         .await
     }
 
-    /// Corrects what is believed about a fob's clock from two to four consecutive codes, searched jointly. [resync]
+    /// Corrects what is believed about where a token's clock or counter stands, from two to four consecutive codes, searched
+    /// jointly: two where a clock may well stand, three where it hardly does. Codes that were previewed count as given then.
+    /// Five tries in vain within 24 hours. [resync]
     /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
     /// not synchronised; journalled), case (s).
-    /// Details on success: token (s), shift-s, offset-s (x). Errors: CodeRejected, ClockUnsynchronised, OffsetImplausible.
+    /// Details on success: token (s); of a clock shift-s, offset-s, offset-before-s (x); of a counter skipped (t).
+    /// Errors: CodeRejected and OffsetImplausible, with details advice (as: names), advice-desk and advice-subject (as:
+    /// sentences, for the help desk and for the person) where something was found out; ClockUnsynchronised, TooManyAttempts.
     #[zbus(out_args("operation"))]
     async fn resync(
         &self,
@@ -322,24 +438,33 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let codes = self::codes(codes)?;
-        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED])?;
-        let beyond_bound = given.flag(key::BEYOND_BOUND)?;
-        let unsynchronised = given.flag(key::UNSYNCHRONISED)?;
-        let case = given.case()?;
-        let deed = Deed::on(Object::Token(token), case)
-            .with(key::BEYOND_BOUND, beyond_bound)
-            .with(key::UNSYNCHRONISED, unsynchronised);
-        self.launch(&header, deed, Sealed::default(), move |_| {
-            Ok(Request::Resync {
-                token,
-                codes,
-                beyond_bound,
-                unsynchronised,
-            })
-        })
-        .await
+        self.resync_or_preview(&header, token, codes, options, false).await
+    }
+
+    /// Says what a Resync with these codes would change, and changes nothing. In vain it counts as one in vain. [resync]
+    /// options, details and errors: as Resync.
+    #[zbus(out_args("operation"))]
+    async fn preview_resync(
+        &self,
+        token: &str,
+        codes: Vec<String>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.resync_or_preview(&header, token, codes, options, true).await
+    }
+
+    /// Takes back what the last resync taught, unless something was learned since: the offset before it counts again, and used
+    /// codes stay used. options: case (s). [resync]
+    /// Details on success: token (s), shift-s, offset-s (x). Errors: NothingToUndo.
+    #[zbus(out_args("operation"))]
+    async fn undo_resync(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.simple(&header, token, options, Request::UndoResync).await
     }
 
     /// Takes an active token out of use for a while. options: case (s). [suspend]

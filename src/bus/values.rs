@@ -323,6 +323,14 @@ impl Options {
         self.number(key::PERIOD_S, MIN_PERIOD_S..=MAX_PERIOD_S)
     }
 
+    /// The counter of an event token's next code (t).
+    pub(super) fn counter(&mut self) -> Result<Option<u64>, BusError> {
+        self.take(key::COUNTER, "an unsigned number (t)", |value| match value {
+            Variant::U64(counter) => Some(counter),
+            _ => None,
+        })
+    }
+
     /// A device (o).
     pub(super) fn device(&mut self) -> Result<Option<DeviceId>, BusError> {
         self.take(key::DEVICE, "an object path (o)", |value| match value {

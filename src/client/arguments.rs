@@ -93,7 +93,7 @@ pub enum Verb {
     },
     /// Test a token
     Test(TestArgs),
-    /// Correct what is believed about a fob's clock, by two consecutive codes
+    /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes
     Resync(ResyncArgs),
     /// Take a token out of use for a while
     Suspend(TokenOnly),
@@ -144,6 +144,15 @@ pub struct TokensArgs {
     /// Only tokens with this serial
     #[arg(long)]
     pub serial: Option<String>,
+    /// Only tokens of this manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
+    /// Only tokens of this model
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Only tokens of this delivery
+    #[arg(long)]
+    pub batch: Option<String>,
 }
 
 /// What `register` registers.
@@ -236,9 +245,18 @@ pub struct RegisterFob {
     /// The credential.
     #[command(flatten)]
     pub oath: OathArgs,
+    /// The fob shows a code when it is pressed, and counts (HOTP)
+    #[arg(long, conflicts_with = "period")]
+    pub event: bool,
+    /// Counter of the next code, by the papers of an event fob; 0 when left out
+    #[arg(long, requires = "event", value_name = "N")]
+    pub counter: Option<u64>,
     /// Model name
     #[arg(long)]
     pub model: Option<String>,
+    /// Manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
     /// Free text
     #[arg(long)]
     pub label: Option<String>,
@@ -345,6 +363,12 @@ pub struct ResyncArgs {
     /// Two to four consecutive codes; asked for when left out
     #[arg(value_name = "CODE", num_args = 0..=4)]
     pub codes: Vec<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub preview: bool,
+    /// Take back what the last resync taught; used codes stay used
+    #[arg(long, conflicts_with_all = ["codes", "preview", "beyond_bound", "unsynchronised"])]
+    pub undo: bool,
     /// Accept an offset that no clock drifts to
     #[arg(long)]
     pub beyond_bound: bool,

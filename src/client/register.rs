@@ -10,6 +10,7 @@ use crate::client::session::{Session, no_options};
 use crate::client::{follow, lookup, show};
 use crate::contract::options;
 use crate::contract::proxy::Options;
+use crate::types::FactorKind;
 
 /// Registers one token.
 pub async fn run(session: &Session, kind: &RegisterKind) -> Result<u8, Failure> {
@@ -97,17 +98,25 @@ async fn fob(session: &Session, args: &RegisterFob) -> Result<u8, Failure> {
     let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
     let mut options = oath_options(&args.oath);
     options.insert(options::ENCODING, Variant::from(args.encoding.as_str()));
+    if args.event {
+        options.insert(options::FACTOR, Variant::from(FactorKind::Event.as_str()));
+    }
+    if let Some(counter) = args.counter {
+        options.insert(options::COUNTER, Variant::U64(counter));
+    }
     insert_text(&mut options, options::MODEL, args.model.as_deref());
+    insert_text(&mut options, options::MAKER, args.maker.as_deref());
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     let tokens = session.tokens().await?;
     let sealed = Fd::from(secret::sealed(&seed)?);
     drop(seed);
     let call = tokens.register_fob(&args.subject, &args.serial, sealed, &codes, &options);
     let ended = follow::run(session, call).await?;
-    let clock = ended
-        .number("offset-s")
-        .map(|s| format!(" Its clock {}.", in_words(s)))
-        .unwrap_or_default();
+    let clock = match (ended.number("offset-s"), ended.number("counter")) {
+        (Some(s), _) => format!(" Its clock {}.", in_words(s)),
+        (None, Some(counter)) => format!(" It has counted to {counter}."),
+        (None, None) => String::new(),
+    };
     let sentence = format!(
         "Registered fob {} (serial {}) for {}.{clock}",
         ended.text("token"),

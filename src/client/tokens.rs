@@ -17,6 +17,9 @@ pub async fn run(session: &Session, args: &TokensArgs) -> Result<u8, Failure> {
         ("state", &args.state),
         ("subject", &args.subject),
         ("serial", &args.serial),
+        ("maker", &args.maker),
+        ("model", &args.model),
+        ("batch", &args.batch),
     ];
     let filter: Options<'_> = filters
         .iter()

@@ -62,7 +62,7 @@ impl Encoding {
     pub fn decode(self, written: &Secret) -> Result<Secret, SeedError> {
         let seed = match self {
             Self::Raw => Secret::new(written.expose().to_vec()),
-            Self::Base32 => digits(&BASE32_NOPAD, written).ok_or(SeedError::NotBase32)?,
+            Self::Base32 => digits(&BASE32_NOPAD, &rounded(written)).ok_or(SeedError::NotBase32)?,
             Self::Hex => digits(&HEXUPPER, written).ok_or(SeedError::NotHex)?,
         };
         if (MIN_SEED_LEN..=MAX_SEED_LEN).contains(&seed.len()) {
@@ -71,6 +71,24 @@ impl Encoding {
             Err(SeedError::Length(seed.len()))
         }
     }
+}
+
+/// The same with the bits of the last letter cleared that belong to no byte. Makers' files have them set at times, and
+/// RFC 4648 section 3.5 leaves it to the reader.
+fn rounded(written: &Secret) -> Secret {
+    let mut letters = written.expose().to_vec();
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(byte);
+    let bits = 5 * letters.iter().filter(|byte| is_letter(byte)).count();
+    if let Some(last) = letters.iter_mut().rev().find(|byte| is_letter(byte)) {
+        let value = match *last {
+            digit @ b'2'..=b'7' => digit - b'2' + 26,
+            letter => letter.to_ascii_uppercase() - b'A',
+        };
+        let spare = u32::try_from(bits % 8).unwrap_or(0);
+        let value = if spare < 5 { value >> spare << spare } else { value };
+        *last = if value < 26 { b'A' + value } else { b'2' + value - 26 };
+    }
+    Secret::new(letters)
 }
 
 /// Decodes digits of an alphabet of capitals. The buffers have their size from the start and are wiped.
@@ -134,6 +152,15 @@ mod tests {
                 decode(Encoding::Base32, written.as_bytes()),
                 Ok(b"12345678901".to_vec())
             );
+        }
+    }
+
+    #[test]
+    fn bits_left_over_at_the_end_say_nothing() {
+        for written in ["GEZDGNBVGY3TQOJQGE", "GEZDGNBVGY3TQOJQGH", "gezd gnbv gy3t qojq g7"] {
+            let seed = decode(Encoding::Base32, written.as_bytes()).expect("a seed");
+            assert_eq!(seed.get(..10), Some(&b"1234567890"[..]), "{written}");
+            assert_eq!(seed.len(), 11);
         }
     }
 

@@ -9,7 +9,8 @@ mod field;
 mod response;
 
 pub use command::{
-    calculate, calculate_all, calculate_next, clear_code, delete, list, put, rename, reset, select, set_code, validate,
+    calculate, calculate_all, calculate_next, change_pin, clear_code, delete, list, put, rename, reset, select,
+    set_code, set_pin, validate, verify_pin,
 };
 pub use response::{Applet, Calculated, Listed, card_is_genuine, parse_calculated, parse_calculated_all, parse_list};
 
@@ -139,6 +140,17 @@ impl CredentialName {
             return Err(YkoathError::Name);
         }
         Ok(Self(name))
+    }
+
+    /// Period that the name tells to other programs: 30 s unless it begins with a number and a slash.
+    #[must_use]
+    pub fn period_s(&self) -> u32 {
+        std::str::from_utf8(&self.0)
+            .ok()
+            .and_then(|name| name.split_once('/'))
+            .and_then(|(period, _)| period.parse().ok())
+            .filter(|period| *period > 0)
+            .unwrap_or(USUAL_PERIOD_S)
     }
 
     /// The name of a TOTP credential: other programs learn a period other than 30 s from a prefix `60/`.

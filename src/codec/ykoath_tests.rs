@@ -330,6 +330,8 @@ fn decode_everything(data: &[u8]) {
         version: [5, 4, 3],
         salt: vec![1; 8],
         challenge: None,
+        pin_tries: None,
+        tells_serial: false,
     };
     thread_local!(static KEY: std::cell::OnceCell<AccessKey> = const { std::cell::OnceCell::new() });
     KEY.with(|key| {

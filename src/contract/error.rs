@@ -52,6 +52,8 @@ error_names!(
     Duplicate,
     /// The descriptor could not be read to its end in time, or held too much.
     SecretUnreadable,
+    /// A descriptor for a secret could not be written to.
+    SecretUnwritable,
     /// Too many operations at once.
     TooManyOperations,
     /// The daemon is starting or stopping.
@@ -102,6 +104,12 @@ error_names!(
     PasswordRequired,
     /// The password is not the applet's.
     PasswordInvalid,
+    /// Too many wrong passwords for this card: the message says how many seconds to wait.
+    PasswordThrottled,
+    /// The fob does not take its maker's published key; it was tried once.
+    KeyRefused,
+    /// Setting this fob's clock wipes its seed: say “reseed”.
+    ClockWipesSeed,
     /// Nobody touched the key in time.
     TouchTimeout,
     /// Declined on the key.
@@ -118,6 +126,10 @@ error_names!(
     DeviceRefused,
     /// Wrong, used or out of the window; which is not told.
     CodeRejected,
+    /// Five resyncs of the token were in vain within 24 hours.
+    TooManyAttempts,
+    /// There is no resync to take back.
+    NothingToUndo,
     /// One code is not enough: resync with two.
     NeedsResync,
     /// The codes fit an offset no clock drifts to.
@@ -128,7 +140,11 @@ error_names!(
     VerificationFailed,
     /// The signature counter went back: a copy may exist.
     CounterWentBack,
-    /// Too many wrong codes in a row.
+    /// A code was wrong a moment ago; the next one is looked at in “wait-s”.
+    TryLater,
+    /// Too many wrong codes; the lock ends by itself in “wait-s”.
+    SoftLocked,
+    /// A hundred wrong codes in a row; a person must lift the lock.
     Locked,
     /// The disk with the ledger is full.
     LedgerFull,

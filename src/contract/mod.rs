@@ -10,6 +10,8 @@ pub const BUS_NAME: &str = "org.claviger.Claviger1";
 pub const ROOT_PATH: &str = "/org/claviger/Claviger1";
 /// The one object with Tokens1.
 pub const TOKENS_PATH: &str = "/org/claviger/Claviger1/tokens";
+/// The one object with Verify1.
+pub const VERIFY_PATH: &str = "/org/claviger/Claviger1/verify";
 /// Parent of devices.
 pub const DEVICES_PATH: &str = "/org/claviger/Claviger1/devices";
 /// Parent of operations.

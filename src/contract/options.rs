@@ -18,6 +18,12 @@ pub const ALGORITHM: &str = "algorithm";
 pub const DIGITS: &str = "digits";
 /// Time step in seconds (u).
 pub const PERIOD_S: &str = "period-s";
+/// What moves a code on: `time` or `event` (s).
+pub const FACTOR: &str = "factor";
+/// Counter of the next code of an event token (t).
+pub const COUNTER: &str = "counter";
+/// Manufacturer (s).
+pub const MAKER: &str = "maker";
 /// Touch wanted for each code (b).
 pub const TOUCH: &str = "touch";
 /// Descriptor with the card's password (h).
@@ -28,6 +34,14 @@ pub const PIN: &str = "pin";
 pub const ENCODING: &str = "encoding";
 /// Model name (s).
 pub const MODEL: &str = "model";
+/// Who issues an app's codes (s).
+pub const ISSUER: &str = "issuer";
+/// Account name that an app shows (s).
+pub const ACCOUNT: &str = "account";
+/// How many recovery codes (u).
+pub const COUNT: &str = "count";
+/// Leave virtual tokens out (b, default true).
+pub const REAL_ONLY: &str = "real-only";
 /// Code read off a display (s).
 pub const CODE: &str = "code";
 /// Device to use (o).

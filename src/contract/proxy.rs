@@ -118,12 +118,29 @@ pub trait Tokens1 {
         codes: &[&str],
         options: &Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    /// Registers a software authenticator.
+    #[zbus(allow_interactive_auth)]
+    fn register_app(&self, subject: &str, pairing: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Makes a sheet of recovery codes.
+    #[zbus(allow_interactive_auth)]
+    fn register_recovery_codes(
+        &self,
+        subject: &str,
+        codes: Fd<'_>,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     /// Tests a token.
     #[zbus(allow_interactive_auth)]
     fn test(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Corrects what is believed about a fob's clock.
     #[zbus(allow_interactive_auth)]
     fn resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Says what a resync would change.
+    #[zbus(allow_interactive_auth)]
+    fn preview_resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Takes back what the last resync taught.
+    #[zbus(allow_interactive_auth)]
+    fn undo_resync(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Takes a token out of use for a while.
     #[zbus(allow_interactive_auth)]
     fn suspend(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
@@ -139,6 +156,24 @@ pub trait Tokens1 {
     /// Settles an obligation.
     #[zbus(allow_interactive_auth)]
     fn discharge(&self, obligation: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+}
+
+/// `org.claviger.Verify1`: is this code one of a person's?
+#[zbus::proxy(
+    interface = "org.claviger.Verify1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/verify"
+)]
+pub trait Verify1 {
+    /// Checks a code against all of a person's tokens that show codes.
+    #[zbus(allow_interactive_auth)]
+    fn verify(&self, subject: &str, code: &str, options: &Options<'_>) -> zbus::Result<(bool, Record)>;
+    /// Wrong tries and locks of a person.
+    #[zbus(allow_interactive_auth)]
+    fn standing(&self, subject: &str, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Lifts the locks of a person.
+    #[zbus(allow_interactive_auth)]
+    fn unlock(&self, subject: &str, options: &Options<'_>) -> zbus::Result<()>;
 }
 
 /// `org.claviger.Operation1`: one run of one verb.

@@ -10,9 +10,10 @@ use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::Ledger;
 use crate::lifecycle::operation::Operation;
+use crate::lifecycle::verify::{self, AccountStanding, Verified};
 use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
 use crate::link::FaceKind;
-use crate::types::{DeviceEvent, DeviceId, ObligationId};
+use crate::types::{DeviceEvent, DeviceId, ObligationId, Secret};
 
 /// The house as the bus sees it.
 pub struct House {
@@ -35,6 +36,18 @@ impl Verbs for House {
 
     async fn describe(&self, grant: &Grant, device: DeviceId) -> Result<Description, Refusal> {
         self.lifecycle.describe(grant, device).await
+    }
+
+    async fn verify(&self, grant: &Grant, subject: &str, code: &Secret, real_only: bool) -> Result<Verified, Refusal> {
+        verify::verify(&self.lifecycle, grant, subject, code, real_only).await
+    }
+
+    async fn standing(&self, grant: &Grant, subject: &str) -> Result<AccountStanding, Refusal> {
+        verify::standing(&self.lifecycle, grant, subject).await
+    }
+
+    async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
+        verify::unlock(&self.lifecycle, grant, subject).await
     }
 
     async fn status(&self) -> Status {

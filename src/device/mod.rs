@@ -91,6 +91,11 @@ pub enum DeviceError {
     /// The password given is not the applet's.
     #[error("wrong password")]
     PasswordInvalid,
+    /// The fob does not take the key that its maker published.
+    #[error(
+        "the fob does not take its maker's published key: it has a key of its own, or has locked itself; nothing was written, and it was not tried twice"
+    )]
+    KeyRefused,
     /// This host failed, not the device: the kernel, a driver, pcscd. What it said.
     #[error("this host, not the device, is at fault: {0}")]
     Host(String),
@@ -132,6 +137,8 @@ pub struct Deadlines {
     pub grace: Duration,
 }
 
+pub mod card_pump;
+pub mod clock_fob;
 pub mod ctap_hid;
 #[cfg(test)]
 mod fake;

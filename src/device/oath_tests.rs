@@ -61,7 +61,8 @@ fn with<T>(
 ) -> (Result<T, DeviceError>, Vec<Vec<u8>>) {
     let mut card = Script::new(&[&[OPEN], answers].concat());
     let cancel = Cancel::new();
-    let result = OathSession::open(&mut card, soon(), &cancel).and_then(|mut session| verb(&mut session));
+    let result =
+        OathSession::open(&mut card, &Hints::default(), soon(), &cancel).and_then(|mut session| verb(&mut session));
     (result, card.sent)
 }
 
@@ -78,7 +79,7 @@ fn a_test_takes_two_apdus() {
 fn the_applet_is_told() {
     let mut card = Script::new(&[OPEN]);
     let cancel = Cancel::new();
-    let session = OathSession::open(&mut card, soon(), &cancel).unwrap();
+    let session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
     assert_eq!(session.applet().version, [5, 4, 3]);
     assert_eq!(session.applet().device_id().len(), 22);
     assert!(!session.is_locked());
@@ -97,7 +98,10 @@ fn no_applet() {
     ] {
         let mut card = Script::new(&[&answer]);
         let cancel = Cancel::new();
-        assert_eq!(OathSession::open(&mut card, soon(), &cancel).err(), Some(expected));
+        assert_eq!(
+            OathSession::open(&mut card, &Hints::default(), soon(), &cancel).err(),
+            Some(expected)
+        );
     }
 }
 
@@ -169,7 +173,7 @@ fn long_listings_come_in_parts() {
 fn a_locked_card_is_not_even_asked() {
     let mut card = Script::new(&[LOCKED]);
     let cancel = Cancel::new();
-    let mut session = OathSession::open(&mut card, soon(), &cancel).unwrap();
+    let mut session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
     assert!(session.is_locked());
     assert_eq!(session.calculate(&name(), 1).err(), Some(DeviceError::CardLocked));
     assert_eq!(session.list().err(), Some(DeviceError::CardLocked));
@@ -206,12 +210,14 @@ fn passwords_are_proved_both_ways() {
         version: [5, 4, 3],
         salt: vec![1, 2, 3, 4, 5, 6, 7, 8],
         challenge: None,
+        pin_tries: None,
+        tells_serial: false,
     };
     let unlock = |password: &[u8], impostor| {
         let key = AccessKey::derive(&Secret::new(b"right".to_vec()), &applet);
         let mut card = Guarded { key, impostor };
         let cancel = Cancel::new();
-        let mut session = OathSession::open(&mut card, soon(), &cancel).unwrap();
+        let mut session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
         let result = session.unlock(&Secret::new(password.to_vec()));
         assert_eq!(session.is_locked(), result.is_err());
         result
@@ -231,7 +237,7 @@ fn cancelled_between_apdus() {
     let cancel = Cancel::new();
     let mut card = Script::new(&[OPEN, CODE]);
     card.cancel_after = Some((1, cancel.clone()));
-    let mut session = OathSession::open(&mut card, soon(), &cancel).unwrap();
+    let mut session = OathSession::open(&mut card, &Hints::default(), soon(), &cancel).unwrap();
     assert_eq!(session.calculate(&name(), 1).err(), Some(DeviceError::Cancelled));
     drop(session);
     assert_eq!(card.sent.len(), 1, "nothing is sent once the flag is up");
@@ -245,7 +251,13 @@ fn the_deadline_ends_a_card_that_drips() {
     card.slowness = Duration::from_millis(5);
     let cancel = Cancel::new();
     let started = Instant::now();
-    let mut session = OathSession::open(&mut card, started + Duration::from_millis(60), &cancel).unwrap();
+    let mut session = OathSession::open(
+        &mut card,
+        &Hints::default(),
+        started + Duration::from_millis(60),
+        &cancel,
+    )
+    .unwrap();
     assert_eq!(session.list().err(), Some(DeviceError::Deadline));
     assert!(started.elapsed() < Duration::from_secs(1));
     session.set_deadline(started);

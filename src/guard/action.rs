@@ -13,10 +13,12 @@ pub enum Scope {
     Device,
     /// A token: the argument `token`.
     Token,
-    /// A fob that is not in the ledger yet.
+    /// A token that is not in the ledger yet and is no device: a fob, an app, a sheet of recovery codes.
     NewFob,
     /// An obligation: the argument `obligation`.
     Obligation,
+    /// A person: the argument `subject`.
+    Subject,
 }
 
 impl Scope {
@@ -30,6 +32,7 @@ impl Scope {
                 | (Self::Token, Object::Token(_))
                 | (Self::NewFob, Object::NewFob)
                 | (Self::Obligation, Object::Obligation(_))
+                | (Self::Subject, Object::Subject(_))
         )
     }
 }
@@ -67,6 +70,7 @@ pub struct Row {
 const MANAGER: &str = "org.claviger.Manager1";
 const DEVICE: &str = "org.claviger.Device1";
 const TOKENS: &str = "org.claviger.Tokens1";
+const VERIFY: &str = "org.claviger.Verify1";
 const OPERATION: &str = "org.claviger.Operation1";
 
 const fn guarded(interface: &'static str, member: &'static str, action: Action, tier: Tier, scope: Scope) -> Row {
@@ -111,8 +115,22 @@ pub const TABLE: &[Row] = &[
         Scope::Device,
     ),
     guarded(TOKENS, "RegisterFob", Action::Register, Tier::Register, Scope::NewFob),
+    guarded(TOKENS, "RegisterApp", Action::Register, Tier::Register, Scope::NewFob),
+    guarded(
+        TOKENS,
+        "RegisterRecoveryCodes",
+        Action::Register,
+        Tier::Register,
+        Scope::NewFob,
+    ),
+    guarded(VERIFY, "Verify", Action::Verify, Tier::Test, Scope::Subject),
+    guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
+    // Lifting a lock hands tries out again, as resuming a token hands authority out.
+    guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),
     guarded(TOKENS, "Test", Action::Test, Tier::Test, Scope::Token),
     guarded(TOKENS, "Resync", Action::Resync, Tier::Test, Scope::Token),
+    guarded(TOKENS, "PreviewResync", Action::Resync, Tier::Test, Scope::Token),
+    guarded(TOKENS, "UndoResync", Action::Resync, Tier::Test, Scope::Token),
     // Taking a token out of use does no lasting harm; putting it back hands authority out again.
     guarded(TOKENS, "Suspend", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "ReportLost", Action::Suspend, Tier::Test, Scope::Token),

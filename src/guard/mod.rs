@@ -333,7 +333,7 @@ async fn bounded<T>(asked: impl Future<Output = zbus::Result<T>>) -> Result<T, D
 fn token_of(object: &Object) -> Option<String> {
     match object {
         Object::Token(id) => Some(id.to_string()),
-        Object::Whole | Object::Device(_) | Object::NewFob | Object::Obligation(_) => None,
+        Object::Whole | Object::Device(_) | Object::NewFob | Object::Obligation(_) | Object::Subject(_) => None,
     }
 }
 

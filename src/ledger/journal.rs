@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seal::{Keys, Tag};
-use super::{Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
+use super::{Account, Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
 use crate::grant::Authority;
-use crate::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::{
+    DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
+};
 
 /// A change as the journal holds it: all there is to replay it, with tags (hex) where personal data or secrets would be.
 /// `null` members are left out.
@@ -32,6 +34,15 @@ pub(crate) enum Recorded {
         to: u64,
         offset_ms: i64,
         seen: UnixMillis,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<DriftSource>,
+    },
+    Correct {
+        token: TokenId,
+        offset_ms: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<UnixMillis>,
+        source: DriftSource,
     },
     Count {
         token: TokenId,
@@ -50,6 +61,28 @@ pub(crate) enum Recorded {
     },
     DestroySeed {
         token: TokenId,
+    },
+    KeepCodes {
+        token: TokenId,
+        /// Tag over the hashes.
+        codes: String,
+        count: u16,
+    },
+    UseCode {
+        token: TokenId,
+        slot: u16,
+        seen: UnixMillis,
+    },
+    Try {
+        /// Tag that stands for the account.
+        who: String,
+        caller: u32,
+        at: UnixMillis,
+        spent: UnixMillis,
+        passed: bool,
+    },
+    Unlock {
+        who: String,
     },
     Oblige(Obligation),
     Prove {
@@ -91,6 +124,14 @@ pub(crate) struct Inserted {
     pub(crate) reason: Option<RevokeReason>,
     pub(crate) reality: Reality,
     pub(crate) model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) maker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_from: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_until: Option<UnixMillis>,
     pub(crate) binding: Binding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unique: Option<String>,
@@ -229,6 +270,21 @@ pub(crate) fn seed_tag(keys: &Keys, token: TokenId, sealed: &super::seal::Sealed
         "seed",
         &[token.as_bytes(), &sealed.key_id, &version, &sealed.nonce, &sealed.bytes],
     )
+}
+
+/// What the rows of wrong tries name an account by.
+pub(crate) fn account_tag(keys: &Keys, account: &Account) -> Tag {
+    keys.tag("account", &account.parts())
+}
+
+/// The chain's stand-in for that, salted: with the row goes the account.
+pub(crate) fn account_mark(keys: &Keys, salt: &[u8], who: &[u8]) -> Tag {
+    keys.tag("account in chain", &[salt, who])
+}
+
+/// The chain's stand-in for the hashes of a sheet of recovery codes, in the order of their slots.
+pub(crate) fn codes_tag(keys: &Keys, token: TokenId, macs: &[Tag]) -> Tag {
+    keys.tag("recovery codes", &[token.as_bytes(), &macs.concat()])
 }
 
 /// The chain's stand-in for what recovery needs to know: it may name a person, and goes with the intent's row.

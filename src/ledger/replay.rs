@@ -2,11 +2,44 @@
 //!
 //! This is the second opinion on [`sqlite`](super::sqlite)'s statements, so it shares no code with them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::journal::{Inserted, Recorded};
-use super::{Binding, Obligation, PROVABLE};
-use crate::types::{ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+use super::{Binding, DriftPoint, Obligation, PROVABLE};
+use crate::types::{DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+
+/// A sheet of recovery codes as the journal leaves it.
+pub(crate) struct Codes {
+    /// Tag over their hashes.
+    pub(crate) tag: String,
+    pub(crate) count: u16,
+    /// Those that were used, and when.
+    pub(crate) used: BTreeMap<u16, UnixMillis>,
+}
+
+/// An account that was tried, as the journal leaves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    pub(crate) spent: UnixMillis,
+    /// By caller.
+    pub(crate) callers: BTreeMap<u32, Count>,
+}
+
+/// Wrong tries of one caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) count: u32,
+    /// Of the account's run; 0 where there is none.
+    pub(crate) share: u32,
+    pub(crate) last: UnixMillis,
+}
+
+impl Count {
+    fn add(&mut self, at: UnixMillis, passed: bool) {
+        let next = |n: u32| if passed { 0 } else { n.saturating_add(1) };
+        (self.count, self.share, self.last) = (next(self.count), next(self.share), at);
+    }
+}
 
 /// A token as the journal leaves it.
 pub(crate) struct Token {
@@ -14,6 +47,61 @@ pub(crate) struct Token {
     pub(crate) is: Inserted,
     pub(crate) created: UnixMillis,
     pub(crate) updated: UnixMillis,
+    /// What was learned of its clock.
+    pub(crate) drift: History,
+    pub(crate) codes: Option<Codes>,
+}
+
+/// The history of a clock in bounded memory: what is settled as one digest, and the newest row, which may still go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    settled: [u8; 32],
+    /// The row before the newest.
+    before: Option<(DriftSource, UnixMillis)>,
+    newest: Option<DriftPoint>,
+}
+
+impl History {
+    /// Adds a row as the ledger does.
+    pub(crate) fn remember(&mut self, next: DriftPoint) {
+        if let Some(newest) = self.newest.take()
+            && !newest.yields(self.before, next.source)
+        {
+            self.settle(&newest);
+        }
+        self.newest = Some(next);
+    }
+
+    /// Adds a row of the table, which is thinned already.
+    pub(crate) fn found(&mut self, next: DriftPoint) {
+        if let Some(newest) = self.newest.take() {
+            self.settle(&newest);
+        }
+        self.newest = Some(next);
+    }
+
+    fn settle(&mut self, point: &DriftPoint) {
+        use sha2::{Digest, Sha256};
+        let mut digest = Sha256::new();
+        let number = |digest: &mut Sha256, n: Option<i64>| {
+            digest.update([u8::from(n.is_some())]);
+            digest.update(n.unwrap_or(0).to_be_bytes());
+        };
+        digest.update(self.settled);
+        digest.update(point.seq.to_be_bytes());
+        digest.update(point.at.0.to_be_bytes());
+        digest.update(point.source.as_str());
+        number(&mut digest, point.before_ms);
+        digest.update(point.after_ms.to_be_bytes());
+        number(&mut digest, point.seen_before.map(|at| at.0));
+        self.settled = digest.finalize().into();
+        self.before = Some((point.source, point.at));
+    }
+
+    /// Whether two histories have the same rows.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.settled == other.settled && self.newest == other.newest
+    }
 }
 
 /// An open operation as the journal leaves it.
@@ -31,6 +119,10 @@ pub(crate) struct Replay {
     pub(crate) tokens: HashMap<TokenId, Token>,
     pub(crate) obligations: HashMap<ObligationId, Obligation>,
     pub(crate) intents: HashMap<OperationId, Open>,
+    /// By their tags.
+    pub(crate) accounts: HashMap<String, Tried>,
+    /// Over all accounts; in the first share only.
+    pub(crate) callers: BTreeMap<u32, Count>,
     share: Share,
 }
 
@@ -69,7 +161,21 @@ impl Replay {
     ///
     /// # Errors
     /// A sentence, when the mutation contradicts what came before it: a journal of ours never does.
-    pub(crate) fn play(&mut self, at: UnixMillis, mutation: Recorded) -> Result<(), String> {
+    pub(crate) fn play(&mut self, seq: u64, at: UnixMillis, mutation: Recorded) -> Result<(), String> {
+        match &mutation {
+            Recorded::Try {
+                who,
+                caller,
+                at,
+                spent,
+                passed,
+            } => {
+                self.tried(who, *caller, *at, *spent, *passed);
+                return Ok(());
+            }
+            Recorded::Unlock { who } => return self.unlock(who),
+            _ => {}
+        }
         if !self.share.has(subject(&mutation)) {
             return Ok(());
         }
@@ -85,7 +191,24 @@ impl Replay {
                 to,
                 offset_ms,
                 seen,
-            } => self.token(at, token)?.advance(to, offset_ms, seen),
+                source,
+            } => {
+                let token = self.token(at, token)?;
+                if let Some(source) = source {
+                    token.measured(seq, at, offset_ms, source);
+                }
+                token.advance(to, offset_ms, seen)
+            }
+            Recorded::Correct {
+                token,
+                offset_ms,
+                seen,
+                source,
+            } => {
+                let token = self.token(at, token)?;
+                token.measured(seq, at, offset_ms, source);
+                token.correct(offset_ms, seen)
+            }
             Recorded::Count { token, to, seen } => self.token(at, token)?.count(to, seen),
             Recorded::Seen { token, seen } => self.token(at, token)?.proved(seen),
             Recorded::Fail { token } => {
@@ -98,9 +221,25 @@ impl Replay {
                 Ok(())
             }
             Recorded::DestroySeed { token } => {
-                self.token(at, token)?.is.seed = None;
+                let token = self.token(at, token)?;
+                token.is.seed = None;
+                token.codes = None;
                 Ok(())
             }
+            Recorded::KeepCodes { token, codes, count } => {
+                let new = Codes {
+                    tag: codes,
+                    count,
+                    used: BTreeMap::new(),
+                };
+                match self.token(at, token)?.codes.replace(new) {
+                    Some(_) => Err(format!("gives token {token} a second sheet of recovery codes")),
+                    None => Ok(()),
+                }
+            }
+            Recorded::UseCode { token, slot, seen } => self.token(at, token)?.use_code(slot, seen),
+            // Played above: they are about more than one row.
+            Recorded::Try { .. } | Recorded::Unlock { .. } => Ok(()),
             Recorded::Oblige(new) => match self.obligations.insert(new.id, new) {
                 Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
                 None => Ok(()),
@@ -163,12 +302,43 @@ impl Replay {
         }
     }
 
+    /// A try is about two rows: the account's, and the caller's over all accounts, which is part of the first share.
+    fn tried(&mut self, who: &str, caller: u32, at: UnixMillis, spent: UnixMillis, passed: bool) {
+        if self.share.part == 0 {
+            self.callers.entry(caller).or_default().add(at, passed);
+        }
+        if !self.share.has(&mark(who)) {
+            return;
+        }
+        let account = self.accounts.entry(who.to_owned()).or_default();
+        account.spent = spent;
+        if passed {
+            account.callers.values_mut().for_each(|tries| tries.share = 0);
+        }
+        account.callers.entry(caller).or_default().add(at, passed);
+    }
+
+    fn unlock(&mut self, who: &str) -> Result<(), String> {
+        if !self.share.has(&mark(who)) {
+            return Ok(());
+        }
+        let account = self.accounts.get_mut(who);
+        let account = account.ok_or("unlocks an account that was never tried")?;
+        account.spent = UnixMillis(0);
+        for tries in account.callers.values_mut() {
+            (tries.count, tries.share) = (0, 0);
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, at: UnixMillis, is: Inserted) -> Result<(), String> {
         let token = is.token;
         let new = Token {
             is,
             created: at,
             updated: at,
+            drift: History::default(),
+            codes: None,
         };
         match self.tokens.insert(token, new) {
             Some(_) => Err(format!("inserts token {token} a second time")),
@@ -213,6 +383,30 @@ impl Token {
         self.proved(seen)
     }
 
+    /// Before the change that it tells of.
+    fn measured(&mut self, seq: u64, at: UnixMillis, after_ms: i64, source: DriftSource) {
+        self.drift.remember(DriftPoint {
+            seq,
+            at,
+            source,
+            before_ms: self.is.last_seen.map(|_| self.is.offset_ms),
+            after_ms,
+            seen_before: self.is.last_seen,
+        });
+    }
+
+    fn correct(&mut self, offset_ms: i64, seen: Option<UnixMillis>) -> Result<(), String> {
+        if !PROVABLE.contains(&self.is.state) {
+            return Err(format!(
+                "corrects the clock of token {} while it is {}",
+                self.is.token, self.is.state
+            ));
+        }
+        self.is.offset_ms = offset_ms;
+        self.is.last_seen = seen.or(self.is.last_seen);
+        Ok(())
+    }
+
     fn count(&mut self, to: u32, seen: UnixMillis) -> Result<(), String> {
         let none_kept = self.is.sign_count == 0 && to == 0;
         if self.is.sign_count >= to && !none_kept {
@@ -223,6 +417,18 @@ impl Token {
         }
         self.is.sign_count = to;
         self.proved(seen)
+    }
+
+    fn use_code(&mut self, slot: u16, seen: UnixMillis) -> Result<(), String> {
+        let codes = self.codes.as_mut().filter(|codes| slot < codes.count);
+        let used = codes.map(|codes| codes.used.insert(slot, seen));
+        match used {
+            Some(None) => self.proved(seen),
+            _ => Err(format!(
+                "uses a recovery code of token {} that is not there",
+                self.is.token
+            )),
+        }
     }
 
     /// Only a token that is in use can prove itself: an entry that says otherwise was written while its row had been changed by
@@ -247,15 +453,30 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         Recorded::Transition { token, .. }
         | Recorded::Bind { token, .. }
         | Recorded::Advance { token, .. }
+        | Recorded::Correct { token, .. }
         | Recorded::Count { token, .. }
         | Recorded::Seen { token, .. }
         | Recorded::Fail { token }
         | Recorded::Pardon { token }
+        | Recorded::KeepCodes { token, .. }
+        | Recorded::UseCode { token, .. }
         | Recorded::DestroySeed { token } => token.as_bytes(),
+        Recorded::Try { .. } | Recorded::Unlock { .. } => &[0; 16],
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),
         Recorded::Begin { operation, .. } | Recorded::Phase { operation, .. } | Recorded::End { operation, .. } => {
             operation.as_bytes()
         }
     }
+}
+
+/// The bytes by which an account's tag, in hex, falls into a share: its last ones.
+pub(crate) fn mark(who: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let end = who.len().checked_sub(4).and_then(|from| who.get(from..));
+    let last = end.and_then(|end| u16::from_str_radix(end, 16).ok());
+    if let Some(place) = bytes.last_chunk_mut::<2>() {
+        *place = last.unwrap_or(0).to_be_bytes();
+    }
+    bytes
 }

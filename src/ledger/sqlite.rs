@@ -6,6 +6,7 @@
 mod apply;
 mod fault;
 mod rows;
+mod tries;
 mod writer;
 
 use std::fs::File;
@@ -22,16 +23,16 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::apply::body;
 pub(crate) use self::fault::Place;
-pub(crate) use self::rows::{Reader, personal, sealed};
+pub(crate) use self::rows::{Reader, drift_point, personal, sealed};
 
 use self::fault::closed;
-use self::writer::{Commit, Request, Writer};
+use self::writer::{Batch, Commit, Request, Writer};
 use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, Page,
-    TokenRecord, VerifyReport,
+    Account, BatchFailure, DriftPoint, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
+    ObligationFilter, Page, Standing, TokenRecord, Unique, VerifyReport,
 };
 use crate::types::{ObligationId, Secret, TokenId};
 
@@ -42,6 +43,8 @@ pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("src/ledger/migrations")
 const DATABASE_FILE: &str = "ledger.db";
 /// Most items of one page.
 const PAGE_CAP: u32 = 1000;
+/// Most rows of one history.
+const DRIFT_CAP: u32 = 4096;
 /// Commits that may wait before a further caller waits to be let into the queue.
 const QUEUE: usize = 64;
 
@@ -135,8 +138,58 @@ impl Ledger for SqliteLedger {
         answer.await.map_err(|_| closed())?
     }
 
+    async fn commit_all(&self, commits: Vec<(Event, Vec<Mutation>)>) -> Result<u64, BatchFailure> {
+        let gone = |_| BatchFailure { at: 0, error: closed() };
+        let (reply, answer) = oneshot::channel();
+        let batch = Batch { orders: commits, reply };
+        let sent = self.queue.send(Request::Batch(batch)).await;
+        sent.map_err(|_| BatchFailure { at: 0, error: closed() })?;
+        answer.await.map_err(gone)?
+    }
+
+    async fn holder(&self, unique: &Unique) -> Result<Option<TokenId>, LedgerError> {
+        let tag = journal::unique_tag(&self.keys, unique);
+        let query = sqlx::query_scalar("SELECT id FROM tokens WHERE unique_tag = ?").bind(tag.to_vec());
+        let holder: Option<String> = query
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|error| self.fault(&error))?;
+        holder
+            .map(|id| {
+                id.parse()
+                    .map_err(|_| LedgerError::Damaged("a token's id is none".to_owned()))
+            })
+            .transpose()
+    }
+
+    async fn drift(&self, token: TokenId, limit: u32) -> Result<Vec<DriftPoint>, LedgerError> {
+        let query = sqlx::query("SELECT * FROM drift WHERE token = ? ORDER BY seq DESC LIMIT ?")
+            .bind(token.to_string())
+            .bind(i64::from(limit.clamp(1, DRIFT_CAP)));
+        let rows = query
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.fault(&error))?;
+        rows.iter()
+            .rev()
+            .map(|row| rows::drift_point(row, &self.place))
+            .collect()
+    }
+
     fn head(&self) -> Result<(u64, String), LedgerError> {
         writer::get(&self.chain).map(|chain| (chain.count, hex(&chain.last)))
+    }
+
+    async fn standing(&self, account: &Account, caller: u32) -> Result<Standing, LedgerError> {
+        self.read_standing(account, caller).await
+    }
+
+    async fn recovery_slot(&self, token: TokenId, code: &Secret) -> Result<Option<u16>, LedgerError> {
+        self.look_up_code(token, code).await
+    }
+
+    async fn recovery_left(&self, token: TokenId) -> Result<u32, LedgerError> {
+        self.count_codes(token).await
     }
 
     async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, LedgerError> {
@@ -175,6 +228,15 @@ impl Ledger for SqliteLedger {
         }
         if let Some(serial) = &filter.serial {
             query.push(" AND p.serial = ").push_bind(serial);
+        }
+        for (column, wanted) in [
+            (" AND t.maker = ", &filter.maker),
+            (" AND t.model = ", &filter.model),
+            (" AND t.batch = ", &filter.batch),
+        ] {
+            if let Some(wanted) = wanted {
+                query.push(column).push_bind(wanted);
+            }
         }
         if let Some(body) = &filter.body {
             query.push(" AND t.body = ").push_bind(body);
@@ -386,7 +448,7 @@ async fn identify(conn: &mut SqliteConnection, keys: &Keys, place: &Place) -> Re
                 sqlx::query_scalar(
                     "SELECT COUNT(*) FROM (SELECT 1 FROM journal UNION ALL SELECT 1 FROM head UNION ALL SELECT 1 FROM tokens \
                      UNION ALL SELECT 1 FROM personal UNION ALL SELECT 1 FROM seeds UNION ALL SELECT 1 FROM obligations \
-                     UNION ALL SELECT 1 FROM intents LIMIT 1)",
+                     UNION ALL SELECT 1 FROM intents UNION ALL SELECT 1 FROM drift LIMIT 1)",
                 )
                     .fetch_one(&mut *tx)
                     .await

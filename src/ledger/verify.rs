@@ -4,6 +4,7 @@
 mod cell;
 mod frame;
 mod tables;
+mod tries;
 
 use sqlx::{Connection, SqliteConnection};
 
@@ -183,7 +184,7 @@ impl Audit<'_> {
     fn play(&mut self, replay: &mut Replay, seq: u64, entry: Entry) {
         let at = entry.body.at;
         for mutation in entry.body.mutations {
-            if let Err(what) = replay.play(at, mutation) {
+            if let Err(what) = replay.play(seq, at, mutation) {
                 self.findings.entry(seq, format!("entry {seq} {what}"));
             }
         }

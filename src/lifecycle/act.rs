@@ -11,8 +11,9 @@ use crate::device::handle::DeviceHandle;
 use crate::device::session::Session;
 
 use crate::grant::{Action, Grant, Object};
-use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
+use crate::ledger::{Account, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
+use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Lifecycle, Refusal};
 use crate::types::{DeviceId, TokenId, TokenState, time_left};
 
@@ -153,6 +154,17 @@ impl Act {
     pub async fn conclude_registration(&self, token: TokenId) -> Result<bool, Refusal> {
         self.conclude().await?;
         Ok(self.token(token).await?.state == TokenState::Active)
+    }
+
+    /// Admits one try with a code of the account that `record` belongs to ([`Tries::admit`](crate::lifecycle::tries::Tries::admit)).
+    ///
+    /// # Errors
+    /// [`Refusal::TryLater`], [`Refusal::SoftLocked`], [`Refusal::Locked`]; storage.
+    pub async fn admit_try(&self, record: &TokenRecord) -> Result<Admitted, Refusal> {
+        let caller = self.grant.caller().ok_or(Refusal::Internal("nobody asked"))?.uid;
+        let now = self.house.clock().now();
+        let ledger = &**self.house.ledger();
+        self.house.tries().admit(ledger, Account::of(record), caller, now).await
     }
 
     /// Reads a token.

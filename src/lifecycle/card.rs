@@ -6,6 +6,7 @@ use crate::codec::oath::{Code, OathParameters, code_at_step};
 use crate::codec::ykoath::CredentialName;
 use crate::device::DeviceError;
 use crate::device::oath::OathSession;
+use crate::device::oath::maker::Hints;
 use crate::device::session::Session;
 use crate::ledger::Binding;
 use crate::lifecycle::Refusal;
@@ -73,8 +74,9 @@ pub fn with_applet<T>(
 ) -> Result<T, Refusal> {
     let deadline = session.deadline();
     let cancel = session.cancel().clone();
+    let hints = Hints::of(session.faces());
     let mut link = session.open_card()?;
-    let mut applet = OathSession::open(link.as_mut(), deadline, &cancel)?;
+    let mut applet = OathSession::open(link.as_mut(), &hints, deadline, &cancel)?;
     if applet.is_locked() {
         let password = password.ok_or(DeviceError::CardLocked)?;
         applet.unlock(password)?;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::device::DeviceError;
 use crate::device::oath::OathSession;
+use crate::device::oath::maker::Hints;
 use crate::device::session::Session;
 use crate::grant::{Action, Grant, Object};
 use crate::ledger::Filter;
@@ -92,8 +93,9 @@ fn ask_key(session: &mut Session, device: DeviceId) -> Result<Value, Refusal> {
 
 fn ask_card(session: &mut Session) -> Result<Value, DeviceError> {
     let (deadline, cancel) = (session.deadline(), session.cancel().clone());
+    let hints = Hints::of(session.faces());
     let mut link = session.open_card()?;
-    let mut session = OathSession::open(link.as_mut(), deadline, &cancel)?;
+    let mut session = OathSession::open(link.as_mut(), &hints, deadline, &cancel)?;
     let [major, minor, patch] = session.applet().version;
     let device_id = session.applet().device_id();
     let locked = session.is_locked();

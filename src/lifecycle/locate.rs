@@ -4,6 +4,7 @@
 use crate::device::DeviceError;
 use crate::device::handle::{DeviceHandle, DeviceState};
 use crate::device::oath::OathSession;
+use crate::device::oath::maker::Hints;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::key::{Credential, Holds, with_key};
@@ -64,8 +65,9 @@ pub async fn card(
         let answer = act
             .in_lane(&handle, act.budget(2, 0), move |session, _| {
                 let (deadline, cancel) = (session.deadline(), session.cancel().clone());
+                let hints = Hints::of(session.faces());
                 let mut link = session.open_card()?;
-                let applet = OathSession::open(link.as_mut(), deadline, &cancel)?;
+                let applet = OathSession::open(link.as_mut(), &hints, deadline, &cancel)?;
                 Ok(applet.applet().device_id() == wanted)
             })
             .await;

@@ -8,7 +8,10 @@
 //! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
 mod act;
+pub mod advice;
+mod attempts;
 mod card;
+pub mod code;
 mod describe;
 mod key;
 mod locate;
@@ -24,6 +27,10 @@ mod revoke;
 mod settle;
 mod suspend;
 mod test;
+mod throttle;
+pub mod tries;
+mod undo;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +41,8 @@ use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
 pub use self::refusal::Refusal;
-pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+pub use self::request::{AppOptions, Delivery, Fido2Options, FobOptions, Letter, OathOptions, Presence, Request};
+pub use self::resync::Allowances;
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -99,6 +107,10 @@ pub struct Lifecycle {
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
+    waiting: code::Waiting,
+    previewed: code::Waiting,
+    attempts: attempts::Attempts,
+    tries: tries::Tries,
 }
 
 impl Lifecycle {
@@ -116,6 +128,10 @@ impl Lifecycle {
             seen: broadcast::channel(64).0,
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
+            waiting: code::Waiting::default(),
+            previewed: code::Waiting::default(),
+            attempts: attempts::Attempts::default(),
+            tries: tries::Tries::default(),
         })
     }
 
@@ -131,10 +147,32 @@ impl Lifecycle {
         &self.devices
     }
 
+    /// The gate before every judgement of a code.
+    #[must_use]
+    pub fn tries(&self) -> &tries::Tries {
+        &self.tries
+    }
+
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Codes that wait for the next one of their token.
+    #[must_use]
+    pub const fn waiting(&self) -> &code::Waiting {
+        &self.waiting
+    }
+
+    /// Codes whose resync was previewed, with the time they came.
+    const fn previewed(&self) -> &code::Waiting {
+        &self.previewed
+    }
+
+    /// Resyncs in vain.
+    const fn attempts(&self) -> &attempts::Attempts {
+        &self.attempts
     }
 
     /// The figures.
@@ -277,24 +315,21 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             codes,
             options,
         } => register::fob::register(&act, subject, serial, seed, codes, options).await,
+        Request::RegisterApp {
+            subject,
+            pairing,
+            options,
+        } => register::app::register(&act, subject, pairing, options).await,
+        Request::RegisterRecoveryCodes { subject, sheet, count } => {
+            register::recovery_codes::register(&act, subject, sheet, count).await
+        }
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,
             codes,
-            beyond_bound,
-            unsynchronised,
-        } => {
-            resync::resync(
-                &act,
-                token,
-                &codes,
-                resync::Allowances {
-                    beyond_bound,
-                    unsynchronised,
-                },
-            )
-            .await
-        }
+            allowances,
+        } => resync::resync(&act, token, &codes, allowances).await,
+        Request::UndoResync(token) => undo::undo(&act, token).await,
         Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
         Request::Revoke {
             token,

@@ -11,6 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::device::DeviceError;
 use crate::device::handle::DeviceHandle;
 use crate::device::oath::OathSession;
+use crate::device::oath::maker::Hints;
 use crate::device::session::Session;
 use crate::ledger::{Duty, Obligation, ObligationFilter};
 use crate::lifecycle::Lifecycle;
@@ -162,8 +163,9 @@ fn recognise_card(session: &mut Session, obligations: &[Obligation]) -> Result<V
         return Ok(Vec::new());
     }
     let (deadline, cancel) = (session.deadline(), session.cancel().clone());
+    let hints = Hints::of(session.faces());
     let mut link = session.open_card()?;
-    let applet = OathSession::open(link.as_mut(), deadline, &cancel)?
+    let applet = OathSession::open(link.as_mut(), &hints, deadline, &cancel)?
         .applet()
         .device_id();
     Ok(wanted

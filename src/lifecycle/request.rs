@@ -1,7 +1,10 @@
 //! What a client may ask for, once admitted and parsed.
 
+use tokio::sync::oneshot;
+
 use crate::lifecycle::operation::Verb;
-use crate::types::{DeviceId, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
+use crate::lifecycle::{Allowances, Refusal};
+use crate::types::{DeviceId, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
 
 /// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
 pub enum Request {
@@ -38,6 +41,24 @@ pub enum Request {
         /// More.
         options: FobOptions,
     },
+    /// Register a software authenticator.
+    RegisterApp {
+        /// Who it is for.
+        subject: String,
+        /// Takes the `otpauth` URI to the caller.
+        pairing: Delivery,
+        /// More.
+        options: AppOptions,
+    },
+    /// Make a sheet of recovery codes.
+    RegisterRecoveryCodes {
+        /// Who it is for.
+        subject: String,
+        /// Takes the codes to the caller, a line each.
+        sheet: Delivery,
+        /// How many.
+        count: Option<u16>,
+    },
     /// Test a token.
     Test {
         /// The token.
@@ -47,17 +68,17 @@ pub enum Request {
         /// Where and with what.
         at: Presence,
     },
-    /// Resync a fob.
+    /// Resync a token, or preview it.
     Resync {
         /// The token.
         token: TokenId,
         /// Consecutive codes, in order.
         codes: Vec<String>,
-        /// Accept an offset no clock drifts to.
-        beyond_bound: bool,
-        /// Measure although the host clock is not synchronised.
-        unsynchronised: bool,
+        /// Whether only to preview, and what is allowed beyond the ordinary.
+        allowances: Allowances,
     },
+    /// Take back what the last resync taught.
+    UndoResync(TokenId),
     /// Suspend a token.
     Suspend(TokenId),
     /// Report it lost.
@@ -99,6 +120,54 @@ pub struct Presence {
     pub pin: Option<Secret>,
     /// Password of an OATH card.
     pub password: Option<Secret>,
+}
+
+/// A secret on its way out, and where to say what became of it.
+pub struct Letter {
+    /// What is to be delivered.
+    pub secret: Secret,
+    /// Whether it was, or why not.
+    pub receipt: oneshot::Sender<Result<(), String>>,
+}
+
+/// A way to hand one secret to the caller, who waits for it with an open descriptor. Whoever holds the other end writes it.
+pub struct Delivery(oneshot::Sender<Letter>);
+
+impl Delivery {
+    /// The way, and its other end.
+    #[must_use]
+    pub fn open() -> (Self, oneshot::Receiver<Letter>) {
+        let (way, end) = oneshot::channel();
+        (Self(way), end)
+    }
+
+    /// Delivers, and waits until it has been.
+    ///
+    /// # Errors
+    /// [`Refusal::Undelivered`].
+    pub(crate) async fn deliver(self, secret: Secret) -> Result<(), Refusal> {
+        let (receipt, delivered) = oneshot::channel();
+        let gone = || Refusal::Undelivered("nobody waits for it any more".to_owned());
+        self.0.send(Letter { secret, receipt }).map_err(|_| gone())?;
+        delivered.await.map_err(|_| gone())?.map_err(Refusal::Undelivered)
+    }
+}
+
+/// Options of [`Request::RegisterApp`].
+#[derive(Default)]
+pub struct AppOptions {
+    /// Free text.
+    pub label: Option<String>,
+    /// Who issues the codes, as the app shows it.
+    pub issuer: Option<String>,
+    /// Account name as the app shows it; the subject when absent.
+    pub account: Option<String>,
+    /// Hash; SHA1 when absent, which is all that some apps can.
+    pub algorithm: Option<OathAlgorithm>,
+    /// Digits; 6 when absent.
+    pub digits: Option<u8>,
+    /// Time step in seconds; 30 when absent.
+    pub period_s: Option<u32>,
 }
 
 /// Options of [`Request::RegisterFido2`].
@@ -148,6 +217,12 @@ pub struct FobOptions {
     pub digits: Option<u8>,
     /// Time step in seconds; 30 when absent.
     pub period_s: Option<u32>,
+    /// Manufacturer: serials are unique to theirs only.
+    pub maker: Option<String>,
+    /// What moves the codes on; time when absent.
+    pub factor: Option<FactorKind>,
+    /// Counter of the next code of an event fob; 0 when absent.
+    pub counter: Option<u64>,
 }
 
 impl Request {
@@ -155,9 +230,13 @@ impl Request {
     #[must_use]
     pub fn verb(&self) -> Verb {
         match self {
-            Self::RegisterFido2 { .. } | Self::RegisterOathCard { .. } | Self::RegisterFob { .. } => Verb::Register,
+            Self::RegisterFido2 { .. }
+            | Self::RegisterOathCard { .. }
+            | Self::RegisterFob { .. }
+            | Self::RegisterApp { .. }
+            | Self::RegisterRecoveryCodes { .. } => Verb::Register,
             Self::Test { .. } => Verb::Test,
-            Self::Resync { .. } => Verb::Resync,
+            Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,
             Self::Lost(_) => Verb::Lost,
             Self::Resume(_) => Verb::Resume,

@@ -119,7 +119,7 @@ async fn kill(
         to: TokenState::Revoked,
         reason: Some(reason),
     }];
-    if record.has_seed {
+    if record.has_seed || record.kind == TokenKind::RecoveryCodes {
         changes.push(Mutation::DestroySeed { token });
     }
     if let Some(obligation) = obligation {

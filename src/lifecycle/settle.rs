@@ -323,9 +323,10 @@ async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option<Dut
 /// [`Refusal::Ledger`]; [`Refusal::Internal`] for a record that cannot be read.
 pub async fn duty_of(house: &Lifecycle, record: &TokenRecord, reset: bool) -> Result<Option<Duty>, Refusal> {
     Ok(match &record.binding {
-        Binding::None => None,
-        Binding::Fob { .. } => Some(Duty::CollectFob),
-        Binding::OathCard { .. } => oath_duty(house, record).await?,
+        // Nothing of ours is on a device: none was begun, it is a phone's, or it is paper.
+        Binding::None | Binding::App { .. } | Binding::RecoveryCodes { .. } => None,
+        Binding::Fob { .. } | Binding::EventFob { .. } | Binding::NfcFob { .. } => Some(Duty::CollectFob),
+        Binding::OathCard { .. } | Binding::EventCard { .. } => oath_duty(house, record).await?,
         Binding::Fido2 {
             rp_id,
             credential_id,

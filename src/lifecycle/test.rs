@@ -2,22 +2,20 @@
 
 use serde_json::json;
 
-use crate::codec::oath::Generator;
 use crate::grant::{Action, Object};
 use crate::ledger::{LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::card::{CardBody, prove, with_applet};
+use crate::lifecycle::code::{Judgement, judge, parameters_of};
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
-use crate::lifecycle::resync::{drift_of, parameters_of};
+use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Presence, Refusal, locate};
-use crate::resync::{Policy, Verdict, accept_one};
 use crate::types::{DeviceId, TokenId, TokenKind, TokenState, UnixMillis};
 
-/// Wrong codes in a row after which a fob is no longer tested with single codes (NIST SP 800-63B-4 section 3.2.2 allows 100;
-/// the rest is for the case work to spend).
-pub const SOFT_LIMIT: u32 = 10;
+const ACTIVE: &[TokenState] = &[TokenState::Active];
+const PENDING: &[TokenState] = &[TokenState::Pending];
 
 /// Tests `token`.
 ///
@@ -29,7 +27,11 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
     let record = act.token(token).await?;
     must_be_active(&record)?;
     match record.kind {
-        TokenKind::Fob => test_fob(act, &record, code).await,
+        TokenKind::Fob | TokenKind::NfcFob | TokenKind::App => test_fob(act, &record, code).await,
+        TokenKind::RecoveryCodes => Err(Refusal::WrongKind {
+            kind: record.kind,
+            verb: "tested",
+        }),
         TokenKind::OathCard => test_card(act, &record, at).await,
         TokenKind::Fido2 => test_key(act, &record, at).await,
     }
@@ -38,7 +40,7 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
 /// A fob may be pending: it was registered without codes. Its first code alone then never passes.
 fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
     match (record.kind, record.state) {
-        (_, TokenState::Active) | (TokenKind::Fob, TokenState::Pending) => Ok(()),
+        (_, TokenState::Active) | (TokenKind::Fob | TokenKind::NfcFob | TokenKind::App, TokenState::Pending) => Ok(()),
         (_, is) => Err(LedgerError::WrongState {
             is,
             needs: TokenState::Active.to_string(),
@@ -50,55 +52,69 @@ fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
 async fn test_fob(act: &Act, record: &TokenRecord, code: Option<String>) -> Result<Outcome, Refusal> {
     let code =
         code.ok_or_else(|| Refusal::Invalid("a fob is tested by the code on its display: give “code”".into()))?;
-    let parameters = parameters_of(record)?;
+    let (parameters, _) = parameters_of(record)?;
     let code = parse_code(&code, &parameters, 0)?;
-    if record.failures >= SOFT_LIMIT {
-        return Err(Refusal::Locked);
-    }
+    let admitted = act.admit_try(record).await?;
     act.phase(Phase::Proving, 40);
     let seed = act.house.ledger().seed(record.id).await?;
-    let generator =
-        Generator::new(&seed, parameters).map_err(|_| Refusal::Internal("the sealed seed cannot be used"))?;
     let now = act.house.clock().now();
-    let verdict = accept_one(&drift_of(record), &generator, &code, now, &Policy::default());
+    // A pending fob has no clock that a test could speak of: its first codes are for a resync, whatever they are. An app's clock
+    // is the network's, so its first code activates it.
+    let speaks = record.state == TokenState::Active || record.kind == TokenKind::App;
+    let (earlier, judgement) = if speaks {
+        let earlier = act.house.waiting().take(record.id, now);
+        let synchronised = act.house.clock().synchronised();
+        let judgement = judge(record, &seed, &code, &earlier, now, synchronised)?;
+        (earlier, judgement)
+    } else {
+        (Vec::new(), Judgement::NextCode)
+    };
     act.phase(Phase::Committing, 80);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
-    match verdict {
-        Verdict::Accepted { step, new_offset_ms } => {
-            // A host clock that is not synchronised can tell that a code is right, not how far the fob is off.
-            let (offset_ms, seen) = if act.house.clock().synchronised() {
-                (new_offset_ms, now)
+    match judgement {
+        Judgement::Passed(pass) => {
+            let mut advance = vec![pass.mutation(record.id), admitted.passed()];
+            let states = if record.state == TokenState::Pending {
+                PENDING
             } else {
-                (record.offset_ms, record.last_seen.unwrap_or(now))
+                ACTIVE
             };
-            let advance = Mutation::Advance {
-                token: record.id,
-                to: step,
-                offset_ms,
-                seen,
-            };
-            // Read again where it counts: guesses made at once are guesses made one after the other.
-            let advance = vec![
-                Mutation::RequireFailuresBelow {
+            if record.state == TokenState::Pending {
+                advance.push(Mutation::Transition {
                     token: record.id,
-                    limit: SOFT_LIMIT,
-                },
-                advance,
-            ];
-            match passed(act, record.id, advance, facts([("offset_ms", json!(offset_ms))])).await {
+                    from: PENDING,
+                    to: TokenState::Active,
+                    reason: None,
+                });
+            }
+            let detail = facts([("offset_ms", json!(pass.offset_ms))]);
+            match passed(act, record.id, states, advance, detail).await {
                 // Two callers, one code: the ledger lets one of them pass.
-                Err(Refusal::Ledger(LedgerError::Stale(_))) => Err(failed(act, record.id, Refusal::CodeRejected).await),
+                Err(Refusal::Ledger(LedgerError::Stale(_))) => {
+                    Err(failed(act, record.id, Some(&admitted), Refusal::CodeRejected).await)
+                }
                 Err(other) => Err(other),
                 Ok(()) => Ok(Outcome::Done(Details {
                     token: Some(record.id),
-                    offset_s: Some(offset_ms.div_euclid(1000)),
+                    offset_s: Some(pass.offset_ms.div_euclid(1000)),
                     ..Details::default()
                 })),
             }
         }
-        Verdict::Rejected => Err(failed(act, record.id, Refusal::CodeRejected).await),
+        Judgement::Rejected => {
+            // The newest of a pair that did not fit may be the first of one that does.
+            if !earlier.is_empty() {
+                act.house.waiting().keep(record.id, vec![(code, now)]);
+            }
+            Err(failed(act, record.id, Some(&admitted), Refusal::CodeRejected).await)
+        }
         // Does not depend on the code, and so tells nothing of it; still counted, so that it is no free try.
-        Verdict::NeedsSecondCode => Err(failed(act, record.id, Refusal::NeedsResync).await),
+        Judgement::NextCode => {
+            if record.state == TokenState::Active {
+                act.house.waiting().keep(record.id, vec![(code, now)]);
+            }
+            Err(failed(act, record.id, Some(&admitted), Refusal::NeedsResync).await)
+        }
     }
 }
 
@@ -180,29 +196,32 @@ fn settle<T: Copy>(
             let now = act.house.clock().now();
             act.house
                 .runtime()
-                .block_on(passed(act, token, vec![mutation(now, proved)], Facts::new()))?;
+                .block_on(passed(act, token, ACTIVE, vec![mutation(now, proved)], Facts::new()))?;
             Ok(proved)
         }
         Err(refusal @ (Refusal::Unverified(_) | Refusal::CounterWentBack | Refusal::NotTheSameDevice)) => {
-            Err(act.house.runtime().block_on(failed(act, token, refusal)))
+            Err(act.house.runtime().block_on(failed(act, token, None, refusal)))
         }
         // The device went away, nobody touched it, the PIN was wrong: the token has neither passed nor failed.
         Err(refusal) => Err(refusal),
     }
 }
 
-async fn passed(act: &Act, token: TokenId, proven: Vec<Mutation>, detail: Facts) -> Result<(), Refusal> {
-    let mut changes = vec![Mutation::Require {
-        token,
-        states: &[TokenState::Active],
-    }];
+async fn passed(
+    act: &Act,
+    token: TokenId,
+    states: &'static [TokenState],
+    proven: Vec<Mutation>,
+    detail: Facts,
+) -> Result<(), Refusal> {
+    let mut changes = vec![Mutation::Require { token, states }];
     changes.extend(proven);
     Ok(act.commit("test.passed", Some(token), detail, changes).await?)
 }
 
 /// One record of a failed test; then the refusal, or that it could not be recorded. The journal says why, the caller hears
 /// only what the refusal tells.
-async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Refusal {
+async fn failed(act: &Act, token: TokenId, admitted: Option<&Admitted>, refusal: Refusal) -> Refusal {
     let why = match &refusal {
         Refusal::CodeRejected => "code",
         Refusal::NeedsResync => "needs-resync",
@@ -210,7 +229,8 @@ async fn failed(act: &Act, token: TokenId, refusal: Refusal) -> Refusal {
         Refusal::NotTheSameDevice => "other-device",
         _ => "unverified",
     };
-    let fail = vec![Mutation::Fail { token }];
+    let mut fail = vec![Mutation::Fail { token }];
+    fail.extend(admitted.map(Admitted::missed));
     match act
         .commit("test.failed", Some(token), facts([("why", json!(why))]), fail)
         .await

@@ -5,7 +5,12 @@ use subtle::ConstantTimeEq;
 use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES};
 
 /// Look-ahead that is never exceeded, whatever the caller asks for.
-const MAX_LOOK_AHEAD: u32 = 1_000;
+pub const MAX_LOOK_AHEAD: u32 = 1_000;
+/// Look-ahead for one code: presses in a pocket. A token that counts before it computes is one ahead from the start, which is
+/// within it.
+pub const TEST_LOOK_AHEAD: u32 = 10;
+/// Look-ahead for two or three consecutive codes.
+pub const RESYNC_LOOK_AHEAD: u32 = 100;
 
 /// What codes of an event token are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

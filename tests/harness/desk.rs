@@ -47,6 +47,18 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(1)
     }
+    async fn commit_all(&self, _: Vec<(Event, Vec<Mutation>)>) -> Result<u64, claviger::ledger::BatchFailure> {
+        self.touch();
+        Ok(1)
+    }
+    async fn holder(&self, _: &claviger::ledger::Unique) -> Result<Option<TokenId>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn drift(&self, _: TokenId, _: u32) -> Result<Vec<claviger::ledger::DriftPoint>, LedgerError> {
+        self.touch();
+        Ok(Vec::new())
+    }
     async fn token(&self, _: TokenId) -> Result<Option<TokenRecord>, LedgerError> {
         self.touch();
         Ok(self.token.lock().unwrap().clone())

@@ -1,9 +1,9 @@
 //! What the trait promises, one promise a test.
 
-use claviger::ledger::{Filter, IntentEnd, Ledger, LedgerError, Mutation, ObligationFilter};
-use claviger::types::{RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
+use claviger::ledger::{BatchFailure, Filter, IntentEnd, Ledger, LedgerError, Mutation, ObligationFilter};
+use claviger::types::{DriftSource, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
 
-use crate::desk::{OPEN, SEED, event, fob, insert, intent, key, obligation, open};
+use crate::desk::{OPEN, SEED, event, fob, insert, intent, key, obligation, open, unique};
 
 #[tokio::test]
 async fn a_token_comes_back_as_it_went_in() {
@@ -39,6 +39,7 @@ async fn a_commit_is_whole_or_nothing() {
         to,
         offset_ms: 1,
         seen: UnixMillis(1),
+        source: None,
     };
     let refused = ledger
         .commit(event(1), vec![insert(&record, None), advance(5), advance(5)])
@@ -69,6 +70,7 @@ async fn of_two_advances_to_one_step_exactly_one_wins() {
                     to: step,
                     offset_ms: 0,
                     seen: UnixMillis(2),
+                    source: Some(DriftSource::Test),
                 };
                 tokio::spawn(async move { ledger.commit(event(2), vec![advance]).await })
             })
@@ -367,4 +369,39 @@ async fn guesses_made_at_once_count_as_guesses_made_one_after_the_other() {
         .await
         .unwrap();
     ledger.commit(event(6), vec![below(1)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_commits_stand_or_fall_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await.unwrap();
+    assert_eq!(ledger.commit_all(vec![]).await, Ok(0));
+    let tokens: Vec<_> = (0..40).map(|n| fob(&format!("S-{n}"))).collect();
+    let order = |at: usize, unique: usize| {
+        let unique = format!("fob:{unique}");
+        (event(1), vec![insert(&tokens[at], Some(&unique))])
+    };
+    let twice = (0..40).map(|at| order(at, at.min(30))).collect();
+    assert_eq!(
+        ledger.commit_all(twice).await,
+        Err(BatchFailure {
+            at: 31,
+            error: LedgerError::Duplicate {
+                what: "serial",
+                token: tokens[30].id
+            }
+        })
+    );
+    assert_eq!(ledger.find(&Filter::default(), None, 10).await.unwrap().items, []);
+    assert_eq!(ledger.holder(&unique("fob:3")).await, Ok(None));
+    assert_eq!(
+        ledger.commit_all((0..40).map(|at| order(at, at)).collect()).await,
+        Ok(40)
+    );
+    assert_eq!(ledger.holder(&unique("fob:3")).await, Ok(Some(tokens[3].id)));
+    assert_eq!(ledger.commit(event(2), vec![]).await, Ok(41));
+    let report = ledger.verify().await.unwrap();
+    assert_eq!((report.findings, report.entries, report.tokens), (vec![], 41, 40));
+    ledger.close().await;
+    assert!(ledger.commit_all(vec![]).await.is_err());
 }

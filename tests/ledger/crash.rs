@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use claviger::ledger::{Ledger, Mutation};
-use claviger::types::{TokenId, UnixMillis};
+use claviger::types::{DriftSource, TokenId, UnixMillis};
 
 use crate::desk::{Dice, event, fob, insert, open};
 
@@ -37,6 +37,7 @@ async fn child() {
                             to: step,
                             offset_ms: 0,
                             seen: UnixMillis(2),
+                            source: Some(DriftSource::Test),
                         };
                         let seq = ledger.commit(event(2), vec![advance]).await.unwrap();
                         say(seq, token.id, step);

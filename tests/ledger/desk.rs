@@ -66,6 +66,10 @@ pub fn fob(serial: &str) -> TokenRecord {
         revoke_reason: None,
         reality: Reality::Hardware,
         model: "Model F".to_owned(),
+        maker: None,
+        batch: None,
+        valid_from: None,
+        valid_until: None,
         binding: Binding::Fob {
             algorithm: OathAlgorithm::Sha1,
             digits: 6,

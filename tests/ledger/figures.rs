@@ -46,6 +46,7 @@ async fn figures() {
         to,
         offset_ms: 0,
         seen: UnixMillis(1),
+        source: Some(claviger::types::DriftSource::Test),
     };
     let begun = Instant::now();
     for step in 1..=500 {

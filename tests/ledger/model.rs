@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use claviger::ledger::{
-    Binding, Filter, Intent, IntentEnd, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, SqliteLedger,
-    TokenRecord,
+    Binding, DriftPoint, Filter, Intent, IntentEnd, Ledger, LedgerError, Mutation, Obligation, ObligationFilter,
+    SqliteLedger, TokenRecord,
 };
-use claviger::types::{ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis};
+use claviger::types::{
+    DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
+};
 
 use crate::desk::{Dice, OPEN, event, fob, insert, intent, key, obligation, open};
 
@@ -19,6 +21,8 @@ struct Model {
     tokens: BTreeMap<TokenId, (TokenRecord, Option<String>)>,
     obligations: BTreeMap<ObligationId, Obligation>,
     intents: BTreeMap<OperationId, Intent>,
+    drift: BTreeMap<TokenId, Vec<DriftPoint>>,
+    entries: u64,
     /// Names of everything that was ever used, so that the dead are tried again too.
     ever: Vec<OperationId>,
 }
@@ -29,7 +33,8 @@ enum Plan {
     Insert(Box<TokenRecord>, bool, Option<String>),
     Transition(TokenId, &'static [TokenState], TokenState, Option<RevokeReason>),
     Bind(TokenId, Binding, Option<String>),
-    Advance(TokenId, u64, i64, UnixMillis),
+    Advance(TokenId, u64, i64, UnixMillis, Option<DriftSource>),
+    Correct(TokenId, i64, i64, Option<UnixMillis>, DriftSource),
     Count(TokenId, u32, UnixMillis),
     Seen(TokenId, UnixMillis),
     Fail(TokenId),
@@ -76,7 +81,11 @@ impl Plan {
             1 => Some(format!("fob:{}", dice.roll(6))),
             _ => Some(format!("fido2:{}", dice.roll(6))),
         };
-        match dice.roll(16) {
+        let source = |dice: &mut Dice| match dice.roll(3) {
+            0 | 1 => DriftSource::Test,
+            _ => *dice.pick(DriftSource::ALL),
+        };
+        match dice.roll(17) {
             0 | 1 => {
                 let mut record = if dice.roll(2) == 0 {
                     fob(&at.to_string())
@@ -97,7 +106,10 @@ impl Plan {
                 Self::Transition(token, if dice.roll(2) == 0 { LIVE } else { SOME }, to, reason)
             }
             4 => Self::Bind(token, key(&format!("bound-{at}")).binding, unique(dice)),
-            5 | 6 => Self::Advance(token, dice.roll(20), at, when),
+            5 | 6 => {
+                let source = (dice.roll(4) > 0).then(|| source(dice));
+                Self::Advance(token, dice.roll(20), at, when, source)
+            }
             7 | 8 => Self::Count(token, u32::try_from(dice.roll(6)).unwrap(), when),
             9 => Self::Seen(token, when),
             10 if dice.roll(3) == 0 => Self::Pardon(token),
@@ -118,6 +130,14 @@ impl Plan {
                     new.operation = operation;
                 }
                 Self::Begin(new)
+            }
+            15 => {
+                let expect = match model.tokens.get(&token) {
+                    Some((record, _)) if dice.roll(4) > 0 => record.offset_ms,
+                    _ => 77,
+                };
+                let seen = (dice.roll(2) == 0).then_some(when);
+                Self::Correct(token, expect, at, seen, source(dice))
             }
             _ if dice.roll(2) == 0 => Self::End(operation),
             _ => {
@@ -148,11 +168,19 @@ impl Plan {
                 binding,
                 unique: unique.as_deref().map(crate::desk::unique),
             },
-            Self::Advance(token, to, offset_ms, seen) => Mutation::Advance {
+            Self::Advance(token, to, offset_ms, seen, source) => Mutation::Advance {
                 token,
                 to,
                 offset_ms,
                 seen,
+                source,
+            },
+            Self::Correct(token, expect_ms, offset_ms, seen, source) => Mutation::Correct {
+                token,
+                expect_ms,
+                offset_ms,
+                seen,
+                source,
             },
             Self::Count(token, to, seen) => Mutation::Count { token, to, seen },
             Self::Seen(token, seen) => Mutation::Seen { token, seen },
@@ -218,6 +246,29 @@ impl Model {
         record.failures = 0;
     }
 
+    /// One row more; of tests closer than twenty hours the one in between goes.
+    fn learn(&mut self, before: &TokenRecord, after_ms: i64, source: DriftSource, at: i64) -> Result<(), LedgerError> {
+        let rows = self.drift.entry(before.id).or_default();
+        if rows.last().is_some_and(|last| last.seq == self.entries + 1) {
+            return Err(LedgerError::Stale("history of the clock"));
+        }
+        if let [.., earlier, last] = rows.as_slice()
+            && [earlier.source, last.source, source] == [DriftSource::Test; 3]
+            && last.at.0 - earlier.at.0 < 20 * 3_600_000
+        {
+            rows.pop();
+        }
+        rows.push(DriftPoint {
+            seq: self.entries + 1,
+            at: UnixMillis(at),
+            source,
+            before_ms: before.last_seen.map(|_| before.offset_ms),
+            after_ms,
+            seen_before: before.last_seen,
+        });
+        Ok(())
+    }
+
     fn play(&mut self, plan: Plan, at: i64) -> Result<(), LedgerError> {
         match plan {
             Plan::Insert(mut record, seeded, unique) => {
@@ -259,8 +310,20 @@ impl Model {
                     *held = unique;
                 }
             }
-            Plan::Advance(token, to, offset_ms, seen) => {
+            Plan::Correct(token, expect_ms, offset_ms, seen, source) => {
                 let (record, _) = self.token(token, at)?;
+                Self::provable(record)?;
+                if record.offset_ms != expect_ms {
+                    return Err(LedgerError::Stale("offset"));
+                }
+                let before = record.clone();
+                record.offset_ms = offset_ms;
+                record.last_seen = seen.or(record.last_seen);
+                self.learn(&before, offset_ms, source, at)?;
+            }
+            Plan::Advance(token, to, offset_ms, seen, source) => {
+                let (record, _) = self.token(token, at)?;
+                let before = record.clone();
                 Self::provable(record)?;
                 if record.watermark.is_some_and(|watermark| watermark >= to) {
                     return Err(LedgerError::Stale("watermark"));
@@ -268,6 +331,9 @@ impl Model {
                 record.watermark = Some(to);
                 record.offset_ms = offset_ms;
                 Self::proved(record, seen);
+                if let Some(source) = source {
+                    self.learn(&before, offset_ms, source, at)?;
+                }
             }
             Plan::Count(token, to, seen) => {
                 let (record, _) = self.token(token, at)?;
@@ -364,6 +430,10 @@ impl Model {
         );
         due.retain(|obligation| obligation.discharged.is_none());
         assert_eq!(ledger.obligations(OPEN, None, 1000).await.unwrap().items, due);
+        for token in self.tokens.keys() {
+            let due = self.drift.get(token).cloned().unwrap_or_default();
+            assert_eq!(ledger.drift(*token, 1000).await.unwrap(), due);
+        }
         let due: Vec<_> = self.intents.values().cloned().collect();
         assert_eq!(ledger.open_intents().await.unwrap(), due);
         for kind in TokenKind::ALL {
@@ -402,6 +472,7 @@ async fn random_commits_do_what_the_model_does() {
                 Ok(()) => {
                     model = next;
                     entries += 1;
+                    model.entries = entries;
                     accepted += 1;
                     assert_eq!(done, Ok(entries), "seed {seed}, commit {at}: {plans:?}");
                 }

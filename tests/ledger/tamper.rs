@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use claviger::ledger::{Binding, Intent, Ledger, Mutation, TokenRecord, VerifyReport};
-use claviger::types::{RevokeReason, TokenState, UnixMillis};
+use claviger::types::{DriftSource, RevokeReason, TokenState, UnixMillis};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -35,11 +35,12 @@ async fn furnish(directory: &Path) -> Vec<String> {
             .unwrap();
     }
     let (first, second, third) = (tokens[0].id, tokens[1].id, tokens[2].id);
-    let advance = |to| Mutation::Advance {
+    let advance = |to, source| Mutation::Advance {
         token: first,
         to,
         offset_ms: 12,
         seen: UnixMillis(20),
+        source,
     };
     let revoke = Mutation::Transition {
         token: second,
@@ -73,7 +74,15 @@ async fn furnish(directory: &Path) -> Vec<String> {
         at: UnixMillis(50),
     };
     let commits = vec![
-        vec![advance(100), advance(101)],
+        vec![advance(100, Some(DriftSource::First)), advance(101, None)],
+        vec![advance(102, Some(DriftSource::Test))],
+        vec![Mutation::Correct {
+            token: first,
+            expect_ms: 12,
+            offset_ms: -3,
+            seen: Some(UnixMillis(21)),
+            source: DriftSource::Undo,
+        }],
         vec![Mutation::Fail { token: third }, Mutation::Fail { token: third }],
         vec![revoke, Mutation::DestroySeed { token: second }],
         vec![Mutation::Oblige(obligation(second, 30)), Mutation::Oblige(discharge)],
@@ -87,7 +96,7 @@ async fn furnish(directory: &Path) -> Vec<String> {
     }
     let report = ledger.verify().await.unwrap();
     assert_eq!(report.findings, [], "an honest ledger");
-    assert_eq!((report.entries, report.tokens), (13, 5));
+    assert_eq!((report.entries, report.tokens), (15, 5));
     ledger.close().await;
     ids(&tokens)
 }
@@ -201,7 +210,7 @@ async fn the_journal_is_watched_from_end_to_end() {
     let dir = tempfile::tempdir().unwrap();
     furnish(dir.path()).await;
     let mut cases = Vec::new();
-    for seq in 1..=13 {
+    for seq in 1..=15 {
         let columns = "payload, mac";
         cases.push(format!("DELETE FROM journal WHERE seq >= {seq}"));
         cases.push(format!(
@@ -211,9 +220,9 @@ async fn the_journal_is_watched_from_end_to_end() {
             "UPDATE journal SET payload = replace(payload, 'polkit', 'session') WHERE seq = {seq}"
         ));
         cases.push(format!(
-            "INSERT INTO journal SELECT 13 + {seq}, {columns} FROM journal WHERE seq = {seq}"
+            "INSERT INTO journal SELECT 15 + {seq}, {columns} FROM journal WHERE seq = {seq}"
         ));
-        for other in seq + 1..=13 {
+        for other in seq + 1..=15 {
             cases.push(format!(
                 "UPDATE journal SET seq = -seq WHERE seq IN ({seq}, {other}); \
                  UPDATE journal SET seq = CASE seq WHEN -{seq} THEN {other} ELSE {seq} END WHERE seq < 0"
@@ -232,7 +241,7 @@ async fn rows_put_there_or_put_back_by_hand_are_found() {
     let tokens = furnish(dir.path()).await;
     let (first, second, third) = (&tokens[0], &tokens[1], &tokens[2]);
     let columns = "kind, state, revoke_reason, reality, model, binding, body, NULL, offset_ms, watermark, sign_count, \
-                   last_seen, failures, created, updated FROM tokens";
+                   last_seen, failures, created, updated, NULL, NULL, NULL, NULL FROM tokens";
     let other = "01900000-0000-7000-8000-000000000000";
     let mut cases = vec![
         format!("UPDATE tokens SET watermark = 100 WHERE id = '{first}'"),
@@ -240,6 +249,11 @@ async fn rows_put_there_or_put_back_by_hand_are_found() {
         format!("UPDATE tokens SET state = 'active' WHERE id = '{third}'"),
         format!("UPDATE tokens SET state = 'pending', revoke_reason = NULL WHERE id = '{second}'"),
         format!("UPDATE tokens SET failures = 0 WHERE id = '{third}'"),
+        format!("UPDATE drift SET after_ms = 13 WHERE token = '{first}' AND seq = 6"),
+        format!("DELETE FROM drift WHERE token = '{first}' AND seq = 6"),
+        format!("DELETE FROM drift WHERE token = '{first}'"),
+        format!("INSERT INTO drift VALUES ('{second}', 6, 10, 'test', NULL, 1, NULL)"),
+        format!("INSERT INTO drift VALUES ('{first}', 99, 10, 'test', NULL, 1, NULL)"),
         format!("UPDATE personal SET subject = 'mallory' WHERE token = '{first}'"),
         format!("INSERT INTO tokens SELECT '{other}', {columns} WHERE id = '{first}'"),
         format!("INSERT INTO tokens SELECT '', {columns} WHERE id = '{first}'"),
@@ -279,7 +293,7 @@ async fn the_guards_stop_accidents_and_their_loss_is_found() {
     furnish(dir.path()).await;
     let mut conn = stranger(dir.path()).await;
     for accident in [
-        "DELETE FROM journal WHERE seq = 13",
+        "DELETE FROM journal WHERE seq = 15",
         "UPDATE journal SET payload = ''",
         "DELETE FROM tokens",
         "UPDATE tokens SET watermark = 3 WHERE watermark IS NOT NULL",
@@ -303,14 +317,14 @@ async fn the_guards_stop_accidents_and_their_loss_is_found() {
 async fn a_cut_journal_is_not_written_on() {
     let dir = tempfile::tempdir().unwrap();
     furnish(dir.path()).await;
-    by_hand(dir.path(), "DELETE FROM journal WHERE seq = 13").await.unwrap();
+    by_hand(dir.path(), "DELETE FROM journal WHERE seq = 15").await.unwrap();
     let ledger = open(dir.path()).await.unwrap();
     let refused = ledger.commit(event(1), vec![]).await.unwrap_err();
     assert!(refused.to_string().contains("cannot be continued"), "{refused}");
     assert!(ledger.head().is_err());
     let report = ledger.verify().await.unwrap();
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
-    assert_eq!(ledger.journal(0, 100).await.unwrap().len(), 12);
+    assert_eq!(ledger.journal(0, 100).await.unwrap().len(), 14);
 }
 
 /// The chain recomputed from `docs/journal.md` alone, with none of the daemon's code.

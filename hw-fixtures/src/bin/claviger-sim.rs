@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use hw_fixtures::control::{ControlServer, Request, ask};
 use hw_fixtures::fault::Direction;
+use hw_fixtures::fob::Mishap;
 use hw_fixtures::front::{Gadgets, Testbed};
 use hw_fixtures::oath::{self, Hash};
 use hw_fixtures::session::{Session, SessionSetup};
@@ -58,7 +59,7 @@ enum Verb {
         #[arg(long, value_name = "UNIX")]
         at: Option<i64>,
     },
-    /// Press a counter fob's button and print its code.
+    /// Press a fob's button and print its code: a counter fob moves on, an NFC fob is switched on.
     Press { fob: String },
     /// Print a fob's secret in hexadecimal. For tests and demonstrations only.
     Seed { fob: String },
@@ -71,6 +72,18 @@ enum Verb {
         /// Parts per million it gains.
         #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
         ppm: f64,
+    },
+    /// Have something befall a fob: its battery dies, it gets a new one, it is set by local time, its clock jumps.
+    Mishap {
+        fob: String,
+        #[arg(value_parser = ["battery-dies", "new-battery", "local-time", "step"])]
+        kind: String,
+        /// For `local-time` the offset from UTC, for `step` how far it jumps.
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+        seconds: i32,
+        /// For `new-battery`: the time was lost, and so was the counter.
+        #[arg(long)]
+        factory: bool,
     },
     /// Have something go wrong with a token's frame.
     Fault {
@@ -251,6 +264,20 @@ fn run(cli: Cli) -> Result<ExitCode, SimError> {
             name: fob,
             offset_s,
             ppm,
+        },
+        Verb::Mishap {
+            fob,
+            kind,
+            seconds,
+            factory,
+        } => Request::Mishap {
+            name: fob,
+            mishap: match kind.as_str() {
+                "battery-dies" => Mishap::BatteryDies,
+                "new-battery" => Mishap::NewBattery { factory },
+                "local-time" => Mishap::LocalTime { seconds },
+                _ => Mishap::Step { seconds },
+            },
         },
         Verb::Fault {
             name,
@@ -475,7 +502,7 @@ fn fob(args: &FobArgs) -> Result<ExitCode, SimError> {
 fn profiles() -> Result<ExitCode, SimError> {
     for name in Profile::names() {
         let profile = Profile::named(name)?;
-        println!("{name:<14} {} {}", profile.manufacturer, profile.product);
+        println!("{name:<19} {} {}", profile.manufacturer, profile.product);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -117,7 +117,7 @@ impl World {
                 spec.name
             )));
         }
-        if let Some(make) = &profile.fob {
+        if let (Some(make), None) = (&profile.fob, &profile.nfc) {
             let fob = self.make_fob(spec, make)?;
             inside.fobs.insert(spec.name.clone(), fob);
             return Ok(());
@@ -127,8 +127,18 @@ impl World {
             serial: spec.serial.clone(),
             seed: self.seed,
             touch: spec.touch,
+            clock_unix_s: self.clock_unix_s,
         };
         let token = Token::new(&profile, setup)?;
+        if profile.nfc.is_some() {
+            let seed = seed_of(spec)?;
+            let now = self.unix_s();
+            token.with_nfc_fob(|nfc| {
+                let fob = nfc.fob_mut();
+                fob.seed = seed.unwrap_or_else(|| std::mem::take(&mut fob.seed));
+                fob.drift(spec.offset_s, spec.ppm, now);
+            });
+        }
         inside.tokens.insert(
             spec.name.clone(),
             Entry {
@@ -153,11 +163,11 @@ impl World {
         let number = u32::from_be_bytes(entropy.bytes()) % 100_000_000;
         let serial = spec.serial.clone().unwrap_or_else(|| format!("{number:08}"));
         let mut fob = Fob::new(serial, make.hash, make.digits, moving, &mut entropy);
-        if let Some(hex) = &spec.seed_hex {
-            let seed = crypto::from_hex(hex).filter(|seed| !seed.is_empty());
-            fob.seed =
-                seed.ok_or_else(|| SimError::Invalid(format!("the `seed_hex` of {} is not hexadecimal", spec.name)))?;
+        if let Some(seed) = seed_of(spec)? {
+            fob.seed = seed;
         }
+        fob.counts_first = make.counts_first;
+        fob.factory_unix_s = make.factory_unix_s;
         fob.drift(spec.offset_s, spec.ppm, self.unix_s());
         Ok(fob)
     }
@@ -174,16 +184,32 @@ impl World {
             .ok_or_else(|| unknown("token", name))
     }
 
-    /// Works on the fob called `name`.
+    /// Works on the fob called `name`, also on the one inside an NFC fob.
     ///
     /// # Errors
     /// When there is none.
     pub fn with_fob<T>(&self, name: &str, work: impl FnOnce(&mut Fob) -> T) -> Result<T, SimError> {
-        self.inside()
-            .fobs
-            .get_mut(name)
-            .map(work)
+        let mut inside = self.inside();
+        if let Some(fob) = inside.fobs.get_mut(name) {
+            return Ok(work(fob));
+        }
+        let token = inside.tokens.get(name).map(|entry| entry.token.clone());
+        drop(inside);
+        token
+            .and_then(|token| token.with_nfc_fob(|nfc| work(nfc.fob_mut())))
             .ok_or_else(|| unknown("fob", name))
+    }
+
+    /// Presses a fob's button and answers what its window shows; an NFC fob is switched on by it.
+    ///
+    /// # Errors
+    /// When there is no such fob.
+    pub fn press(&self, name: &str) -> Result<String, SimError> {
+        if let Ok(token) = self.token(name) {
+            token.touch();
+        }
+        let now = self.unix_s();
+        self.with_fob(name, |fob| fob.press(now))
     }
 
     /// Plugs a token in at all its fronts. What was plugged in already is pulled out first.
@@ -296,7 +322,10 @@ impl World {
             name: name.clone(),
             profile: entry.token.profile().name.clone(),
             kind: "token",
-            serial: entry.token.serial(),
+            serial: entry
+                .token
+                .with_nfc_fob(|nfc| nfc.fob().serial.clone())
+                .or_else(|| entry.token.serial()),
             fronts: entry.fronts.clone(),
             plugged: entry
                 .plugged
@@ -318,6 +347,17 @@ impl World {
             frames: 0,
         });
         tokens.chain(fobs).collect()
+    }
+}
+
+fn seed_of(spec: &TokenSpec) -> Result<Option<Vec<u8>>, SimError> {
+    let Some(hex) = &spec.seed_hex else { return Ok(None) };
+    match crypto::from_hex(hex).filter(|seed| !seed.is_empty()) {
+        Some(seed) => Ok(Some(seed)),
+        None => Err(SimError::Invalid(format!(
+            "the `seed_hex` of {} is not hexadecimal",
+            spec.name
+        ))),
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod apdu;
 mod applet;
+mod credential;
+mod secrets;
 pub mod tlv;
 
 use crate::Millis;
@@ -20,6 +22,30 @@ pub const AID: &[u8] = &[0xa0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01];
 /// Bytes that fit a short response; the rest is fetched piece by piece.
 const SHORT_RESPONSE: usize = 256;
 
+/// The elements' tags.
+mod tag {
+    pub const NAME: u8 = 0x71;
+    pub const NAME_LIST: u8 = 0x72;
+    pub const KEY: u8 = 0x73;
+    pub const CHALLENGE: u8 = 0x74;
+    pub const RESPONSE: u8 = 0x75;
+    pub const TRUNCATED: u8 = 0x76;
+    pub const HOTP: u8 = 0x77;
+    pub const PROPERTY: u8 = 0x78;
+    pub const VERSION: u8 = 0x79;
+    pub const MOVING_FACTOR: u8 = 0x7a;
+    pub const ALGORITHM: u8 = 0x7b;
+    pub const TOUCH: u8 = 0x7c;
+    // Nitrokey's own.
+    pub const PIN: u8 = 0x80;
+    pub const NEW_PIN: u8 = 0x81;
+    pub const PIN_COUNTER: u8 = 0x82;
+    pub const LOGIN: u8 = 0x83;
+    pub const PASSWORD: u8 = 0x84;
+    pub const METADATA: u8 = 0x85;
+    pub const SERIAL: u8 = 0x8f;
+}
+
 /// What a command led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -27,6 +53,8 @@ pub enum Reply {
     Response(Vec<u8>),
     /// The card waits for the person.
     NeedsTouch,
+    /// Nothing at all: a fob that is switched off.
+    Silence,
 }
 
 /// The card face of a token: selection, chaining, and the applet behind them.
@@ -37,6 +65,8 @@ pub struct OathCard {
     selected: bool,
     chained: Vec<u8>,
     remaining: Vec<u8>,
+    /// Hostile: what is left never ends.
+    endless: bool,
     pending: Option<(Millis, Apdu)>,
     mode: TouchMode,
 }
@@ -51,6 +81,7 @@ impl OathCard {
             selected: false,
             chained: Vec::new(),
             remaining: Vec::new(),
+            endless: false,
             pending: None,
             mode,
         }
@@ -61,6 +92,7 @@ impl OathCard {
         self.selected = false;
         self.chained.clear();
         self.remaining.clear();
+        self.endless = false;
         self.pending = None;
     }
 
@@ -101,14 +133,14 @@ impl OathCard {
         let (_, apdu) = self.pending.take()?;
         match self.run(&apdu, Presence::Touching) {
             Reply::Response(response) => Some(response),
-            Reply::NeedsTouch => None,
+            Reply::NeedsTouch | Reply::Silence => None,
         }
     }
 
     /// Takes one command APDU.
     pub fn command(&mut self, raw: &[u8], now: Millis) -> Reply {
         self.pending = None;
-        let Some(mut apdu) = Apdu::parse(raw) else {
+        let Some(mut apdu) = Apdu::parse(raw).filter(|apdu| self.profile.extended || !apdu.extended) else {
             return refuse(StatusWord::WrongLength);
         };
         if apdu.class & 0x03 != 0 || apdu.class & !0x1f & !0x80 != 0 {
@@ -146,6 +178,7 @@ impl OathCard {
             return self.send_remaining();
         }
         self.remaining.clear();
+        self.endless = false;
         if select {
             return self.select(apdu);
         }
@@ -153,7 +186,10 @@ impl OathCard {
             return refuse(StatusWord::InstructionNotSupported);
         }
         match self.applet.execute(apdu, presence) {
-            Ok(body) => self.respond(body),
+            Ok(body) => {
+                self.endless = self.profile.endless_listing && matches!(apdu.instruction, 0xa1 | 0xa4);
+                self.respond(body)
+            }
             Err(applet::Halt::Status(status)) => refuse(status),
             Err(applet::Halt::Touch) => Reply::NeedsTouch,
         }
@@ -177,6 +213,9 @@ impl OathCard {
 
     /// The next piece, with 61xx while more is left. Without anything left, SEND REMAINING has no sense.
     fn send_remaining(&mut self) -> Reply {
+        if self.endless && self.remaining.len() <= SHORT_RESPONSE {
+            tlv::push(&mut self.remaining, tag::NAME_LIST, &[b'!'; SHORT_RESPONSE]);
+        }
         let piece: Vec<u8> = self
             .remaining
             .drain(..self.remaining.len().min(SHORT_RESPONSE))

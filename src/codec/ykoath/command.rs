@@ -13,6 +13,9 @@ use crate::types::{OathAlgorithm, Secret};
 /// Shortest key the applet takes; shorter ones are padded with zeros, which changes nothing in an HMAC (RFC 2104).
 const MIN_KEY: usize = 14;
 
+/// Longest PIN that is sent; a longer one is wrong in any case.
+const MAX_PIN: usize = 127;
+
 mod ins {
     pub const PUT: u8 = 0x01;
     pub const DELETE: u8 = 0x02;
@@ -23,6 +26,9 @@ mod ins {
     pub const CALCULATE: u8 = 0xA2;
     pub const VALIDATE: u8 = 0xA3;
     pub const CALCULATE_ALL: u8 = 0xA4;
+    pub const VERIFY_PIN: u8 = 0xB2;
+    pub const CHANGE_PIN: u8 = 0xB3;
+    pub const SET_PIN: u8 = 0xB4;
 }
 
 /// SELECT of the applet.
@@ -157,6 +163,37 @@ pub fn reset() -> Command {
     Command {
         expects_data: false,
         ..Command::new(0x00, ins::RESET, 0xDE, 0xAD, Vec::new())
+    }
+}
+
+/// VERIFY PIN of a Nitrokey 3, which has a PIN with eight tries where the others have a password.
+#[must_use]
+pub fn verify_pin(pin: &Secret) -> Command {
+    with_pins(ins::VERIFY_PIN, &[(tag::PIN, pin)])
+}
+
+/// SET PIN of a Nitrokey 3 that has none.
+#[must_use]
+pub fn set_pin(pin: &Secret) -> Command {
+    with_pins(ins::SET_PIN, &[(tag::PIN, pin)])
+}
+
+/// CHANGE PIN of a Nitrokey 3.
+#[must_use]
+pub fn change_pin(old: &Secret, new: &Secret) -> Command {
+    with_pins(ins::CHANGE_PIN, &[(tag::PIN, old), (tag::NEW_PIN, new)])
+}
+
+fn with_pins(ins: u8, pins: &[(u8, &Secret)]) -> Command {
+    // Large enough for two of the longest, so that no copy is left behind in a smaller buffer.
+    let mut data = Vec::with_capacity(2 * (MAX_PIN + 3));
+    for (tag, pin) in pins {
+        let pin = pin.expose();
+        push_tlv(&mut data, *tag, &[pin.get(..MAX_PIN).unwrap_or(pin)]);
+    }
+    Command {
+        expects_data: false,
+        ..Command::new(0x00, ins, 0, 0, data)
     }
 }
 

@@ -16,6 +16,13 @@ pub(super) mod tag {
     pub const IMF: u8 = 0x7A;
     pub const ALGORITHM: u8 = 0x7B;
     pub const TOUCH: u8 = 0x7C;
+    /// Of a Nitrokey 3: its PIN, and a new one.
+    pub const PIN: u8 = 0x80;
+    pub const NEW_PIN: u8 = 0x81;
+    /// Of a Nitrokey 3, in SELECT: tries left, when a PIN is set.
+    pub const PIN_TRIES: u8 = 0x82;
+    /// Of a Nitrokey 3, in SELECT.
+    pub const SERIAL: u8 = 0x8F;
 }
 
 /// Tag, length, value; ends after the first error.

@@ -22,6 +22,10 @@ pub struct Applet {
     pub salt: Vec<u8>,
     /// Present when a password is set: what [`super::validate`] must answer.
     pub challenge: Option<Vec<u8>>,
+    /// Of a Nitrokey 3 with a PIN: tries left.
+    pub pin_tries: Option<u8>,
+    /// Whether SELECT told a serial number, as only a Nitrokey 3 does.
+    pub tells_serial: bool,
 }
 
 impl Applet {
@@ -31,6 +35,7 @@ impl Applet {
     /// [`YkoathError`] when version or salt are missing or have impossible lengths.
     pub fn parse(data: &[u8]) -> Result<Self, YkoathError> {
         let (mut version, mut salt, mut challenge) = (None, None, None);
+        let (mut pin_tries, mut tells_serial) = (None, false);
         for field in Fields(data) {
             let (tag, value) = field?;
             match tag {
@@ -43,10 +48,14 @@ impl Applet {
                 tag::ALGORITHM if value.first().is_none_or(|byte| byte & 0x0F != 1) => {
                     return Err(YkoathError::Invalid("algorithm"));
                 }
+                tag::PIN_TRIES => pin_tries = value.first().copied(),
+                tag::SERIAL => tells_serial = true,
                 _ => {}
             }
         }
         Ok(Self {
+            pin_tries,
+            tells_serial,
             version: version.ok_or(YkoathError::Missing("a version"))?,
             salt: salt.ok_or(YkoathError::Missing("a salt"))?,
             challenge,

@@ -1,5 +1,6 @@
 //! One mutation: the conditional statement that carries it out, and what the journal holds of it.
 
+use sqlx::Row;
 use sqlx::query::{Query, QueryScalar};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, SqliteConnection};
@@ -7,11 +8,11 @@ use sqlx::{Sqlite, SqliteConnection};
 use super::fault::Place;
 use crate::ledger::journal::{self, Inserted, Recorded, canonical, hex, value};
 use crate::ledger::seal::{Keys, Tag, random};
-use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, PROVABLE, TokenRecord, Unique};
-use crate::types::{OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
+use crate::ledger::{Binding, DriftPoint, Intent, LedgerError, Mutation, Obligation, PROVABLE, TokenRecord, Unique};
+use crate::types::{DriftSource, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
 
-type Outcome = Result<Recorded, LedgerError>;
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Outcome = Result<Recorded, LedgerError>;
+pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// What every mutation of a commit needs.
 pub(crate) struct Apply<'a> {
@@ -20,6 +21,8 @@ pub(crate) struct Apply<'a> {
     pub(crate) place: &'a Place,
     /// The event's time; becomes `updated`.
     pub(crate) at: UnixMillis,
+    /// The number that the journal entry will have.
+    pub(crate) seq: i64,
 }
 
 impl Apply<'_> {
@@ -43,12 +46,30 @@ impl Apply<'_> {
                 to,
                 offset_ms,
                 seen,
-            } => self.advance(token, to, offset_ms, seen).await,
+                source,
+            } => self.advance(token, to, offset_ms, seen, source).await,
+            Mutation::Correct {
+                token,
+                expect_ms,
+                offset_ms,
+                seen,
+                source,
+            } => self.correct(token, expect_ms, offset_ms, seen, source).await,
             Mutation::Count { token, to, seen } => self.count(token, to, seen).await,
             Mutation::Seen { token, seen } => self.seen(token, seen).await,
             Mutation::Fail { token } => self.fail(token).await,
             Mutation::Pardon { token } => self.pardon(token).await,
             Mutation::DestroySeed { token } => self.destroy_seed(token).await,
+            Mutation::KeepCodes { token, codes } => self.keep_codes(token, &codes).await,
+            Mutation::UseCode { token, slot, seen } => self.use_code(token, slot, seen).await,
+            Mutation::Try {
+                account,
+                caller,
+                at,
+                spent,
+                passed,
+            } => self.tried(&account, caller, at, spent, passed).await,
+            Mutation::Unlock { account } => self.unlock(&account).await,
             Mutation::Oblige(obligation) => self.oblige(obligation).await,
             Mutation::Prove { id, at } => {
                 let update = "UPDATE obligations SET proven = ? WHERE id = ? AND discharged IS NULL";
@@ -87,7 +108,7 @@ impl Apply<'_> {
         recorded.map(Some)
     }
 
-    async fn require(&mut self, token: TokenId, states: &[TokenState]) -> Result<(), LedgerError> {
+    pub(super) async fn require(&mut self, token: TokenId, states: &[TokenState]) -> Result<(), LedgerError> {
         let is = self.state(token).await?.ok_or(LedgerError::NotFound("token"))?;
         if states.contains(&is) {
             return Ok(());
@@ -119,8 +140,9 @@ impl Apply<'_> {
         let held = self.claim(id, unique.as_ref()).await?;
         let binding = canonical(&value(&record.binding)?)?;
         let insert = "INSERT INTO tokens (id, kind, state, revoke_reason, reality, model, binding, body, unique_tag, \
-                      offset_ms, watermark, sign_count, last_seen, failures, created, updated) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)";
+                      offset_ms, watermark, sign_count, last_seen, failures, created, updated, maker, batch, valid_from, \
+                      valid_until) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19)";
         let query = sqlx::query(insert)
             .bind(id.to_string())
             .bind(record.kind.as_str())
@@ -136,7 +158,11 @@ impl Apply<'_> {
             .bind(i64::from(record.sign_count))
             .bind(record.last_seen.map(|seen| seen.0))
             .bind(i64::from(record.failures))
-            .bind(self.at.0);
+            .bind(self.at.0)
+            .bind(&record.maker)
+            .bind(&record.batch)
+            .bind(record.valid_from.map(|at| at.0))
+            .bind(record.valid_until.map(|at| at.0));
         self.run(query).await?;
         let query = sqlx::query("INSERT INTO personal (token, subject, serial, label, salt) VALUES (?, ?, ?, ?, ?)")
             .bind(id.to_string())
@@ -156,6 +182,10 @@ impl Apply<'_> {
             reason: record.revoke_reason,
             reality: record.reality,
             model: record.model,
+            maker: record.maker,
+            batch: record.batch,
+            valid_from: record.valid_from,
+            valid_until: record.valid_until,
             binding: record.binding,
             unique: held.map(|tag| hex(&journal::unique_mark(self.keys, &*salt, &tag))),
             seed: seed.map(|tag| hex(&tag)),
@@ -235,7 +265,14 @@ impl Apply<'_> {
         })
     }
 
-    async fn advance(&mut self, token: TokenId, to: u64, offset_ms: i64, seen: UnixMillis) -> Outcome {
+    async fn advance(
+        &mut self,
+        token: TokenId,
+        to: u64,
+        offset_ms: i64,
+        seen: UnixMillis,
+        source: Option<DriftSource>,
+    ) -> Outcome {
         let update = "UPDATE tokens SET watermark = ?1, offset_ms = ?2, last_seen = ?3, failures = 0, updated = ?4 \
                       WHERE id = ?5 AND (watermark IS NULL OR watermark < ?1)";
         let query = sqlx::query(update)
@@ -245,13 +282,102 @@ impl Apply<'_> {
             .bind(self.at.0)
             .bind(token.to_string());
         self.require(token, PROVABLE).await?;
+        let history = match source {
+            Some(source) => Some(self.point(token, offset_ms, source).await?),
+            None => None,
+        };
         self.one(query, token, "watermark").await?;
+        if let Some(point) = history {
+            self.remember(token, point).await?;
+        }
         Ok(Recorded::Advance {
             token,
             to,
             offset_ms,
             seen,
+            source,
         })
+    }
+
+    async fn correct(
+        &mut self,
+        token: TokenId,
+        expect_ms: i64,
+        offset_ms: i64,
+        seen: Option<UnixMillis>,
+        source: DriftSource,
+    ) -> Outcome {
+        self.require(token, PROVABLE).await?;
+        let point = self.point(token, offset_ms, source).await?;
+        let update = "UPDATE tokens SET offset_ms = ?1, last_seen = COALESCE(?2, last_seen), updated = ?3 \
+                      WHERE id = ?4 AND offset_ms = ?5";
+        let query = sqlx::query(update)
+            .bind(offset_ms)
+            .bind(seen.map(|at| at.0))
+            .bind(self.at.0)
+            .bind(token.to_string())
+            .bind(expect_ms);
+        self.one(query, token, "offset").await?;
+        self.remember(token, point).await?;
+        Ok(Recorded::Correct {
+            token,
+            offset_ms,
+            seen,
+            source,
+        })
+    }
+
+    /// The history's next row, with what stands there before the change.
+    async fn point(&mut self, token: TokenId, after_ms: i64, source: DriftSource) -> Result<DriftPoint, LedgerError> {
+        let query = sqlx::query("SELECT offset_ms, last_seen FROM tokens WHERE id = ?").bind(token.to_string());
+        let row = query.fetch_optional(&mut *self.conn).await;
+        let fault = |error| self.place.fault(&error);
+        let row = row.map_err(fault)?.ok_or(LedgerError::NotFound("token"))?;
+        let seen_before: Option<i64> = row.try_get("last_seen").map_err(fault)?;
+        let offset_ms: i64 = row.try_get("offset_ms").map_err(fault)?;
+        Ok(DriftPoint {
+            seq: u64::try_from(self.seq).unwrap_or(0),
+            at: self.at,
+            source,
+            before_ms: seen_before.map(|_| offset_ms),
+            after_ms,
+            seen_before: seen_before.map(UnixMillis),
+        })
+    }
+
+    /// Adds a row to the history of a clock, and thins it.
+    async fn remember(&mut self, token: TokenId, point: DriftPoint) -> Result<(), LedgerError> {
+        if point.source == DriftSource::Test {
+            let query =
+                sqlx::query("SELECT * FROM drift WHERE token = ? ORDER BY seq DESC LIMIT 2").bind(token.to_string());
+            let rows = query.fetch_all(&mut *self.conn).await;
+            let rows = rows.map_err(|error| self.place.fault(&error))?;
+            let mut rows = rows.iter().map(|row| super::rows::drift_point(row, self.place));
+            let (newest, before) = (rows.next().transpose()?, rows.next().transpose()?);
+            if let Some(newest) = newest
+                && newest.yields(before.map(|before| (before.source, before.at)), point.source)
+            {
+                let query = sqlx::query("DELETE FROM drift WHERE token = ? AND seq = ?")
+                    .bind(token.to_string())
+                    .bind(signed(newest.seq)?);
+                self.run(query).await?;
+            }
+        }
+        let insert = "INSERT INTO drift (token, seq, at, source, before_ms, after_ms, seen_before) \
+                      VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let query = sqlx::query(insert)
+            .bind(token.to_string())
+            .bind(self.seq)
+            .bind(point.at.0)
+            .bind(point.source.as_str())
+            .bind(point.before_ms)
+            .bind(point.after_ms)
+            .bind(point.seen_before.map(|at| at.0));
+        match self.run(query).await? {
+            1 => Ok(()),
+            // One commit, one measurement.
+            _ => Err(LedgerError::Stale("history of the clock")),
+        }
     }
 
     async fn count(&mut self, token: TokenId, to: u32, seen: UnixMillis) -> Outcome {
@@ -302,7 +428,13 @@ impl Apply<'_> {
         self.one(query, token, "token").await?;
         let wipe =
             "UPDATE seeds SET sealed = zeroblob(length(sealed)), nonce = zeroblob(length(nonce)) WHERE token = ?";
-        for statement in [wipe, "DELETE FROM seeds WHERE token = ?"] {
+        let codes = "UPDATE recovery_codes SET mac = zeroblob(length(mac)) WHERE token = ?";
+        for statement in [
+            wipe,
+            "DELETE FROM seeds WHERE token = ?",
+            codes,
+            "DELETE FROM recovery_codes WHERE token = ?",
+        ] {
             let query = sqlx::query(statement).bind(token.to_string());
             self.run(query).await?;
         }
@@ -398,7 +530,12 @@ impl Apply<'_> {
     }
 
     /// The update must touch one row; if not, says whether the token is missing or `what` has moved on.
-    async fn one(&mut self, query: Statement<'_>, token: TokenId, what: &'static str) -> Result<(), LedgerError> {
+    pub(super) async fn one(
+        &mut self,
+        query: Statement<'_>,
+        token: TokenId,
+        what: &'static str,
+    ) -> Result<(), LedgerError> {
         if self.run(query).await? == 1 {
             return Ok(());
         }
@@ -418,13 +555,16 @@ impl Apply<'_> {
     }
 
     /// Rows touched.
-    async fn run(&mut self, query: Statement<'_>) -> Result<u64, LedgerError> {
+    pub(super) async fn run(&mut self, query: Statement<'_>) -> Result<u64, LedgerError> {
         let done = query.execute(&mut *self.conn).await;
         done.map(|done| done.rows_affected())
             .map_err(|error| self.place.fault(&error))
     }
 
-    async fn scalar<T>(&mut self, query: QueryScalar<'_, Sqlite, T, SqliteArguments>) -> Result<Option<T>, LedgerError>
+    pub(super) async fn scalar<T>(
+        &mut self,
+        query: QueryScalar<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Option<T>, LedgerError>
     where
         T: Send + Unpin,
         (T,): for<'r> sqlx::FromRow<'r, SqliteRow>,
@@ -440,8 +580,13 @@ impl Apply<'_> {
 pub(crate) fn body(binding: &Binding) -> Option<&str> {
     match binding {
         Binding::Fido2 { credential_id, .. } => Some(credential_id),
-        Binding::OathCard { device_id, .. } => Some(device_id),
-        Binding::None | Binding::Fob { .. } => None,
+        Binding::OathCard { device_id, .. } | Binding::EventCard { device_id, .. } => Some(device_id),
+        Binding::None
+        | Binding::Fob { .. }
+        | Binding::EventFob { .. }
+        | Binding::NfcFob { .. }
+        | Binding::App { .. }
+        | Binding::RecoveryCodes { .. } => None,
     }
 }
 

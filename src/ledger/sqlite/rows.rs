@@ -7,12 +7,13 @@ use sqlx::sqlite::SqliteRow;
 
 use super::fault::Place;
 use crate::ledger::seal::Sealed;
-use crate::ledger::{Binding, Intent, LedgerError, Obligation, Personal, TokenRecord};
+use crate::ledger::{Binding, DriftPoint, Intent, LedgerError, Obligation, Personal, TokenRecord};
 use crate::types::UnixMillis;
 
 /// All of a token that [`token`] reads. A missing personal row reads as empty; `verify` misses it.
 pub(crate) const TOKEN_COLUMNS: &str = "SELECT t.id, t.kind, t.state, t.revoke_reason, t.reality, t.model, t.binding, \
-     t.offset_ms, t.watermark, t.sign_count, t.last_seen, t.failures, t.created, t.updated, p.subject, p.serial, p.label, \
+     t.offset_ms, t.watermark, t.sign_count, t.last_seen, t.failures, t.created, t.updated, t.maker, t.batch, \
+     t.valid_from, t.valid_until, p.subject, p.serial, p.label, \
      EXISTS (SELECT 1 FROM seeds s WHERE s.token = t.id) AS has_seed \
      FROM tokens t LEFT JOIN personal p ON p.token = t.id";
 
@@ -84,6 +85,10 @@ pub(crate) fn token(row: &SqliteRow, place: &Place) -> Result<TokenRecord, Ledge
         revoke_reason: read.named_or_null("revoke_reason")?,
         reality: read.named("reality")?,
         model: read.get("model")?,
+        maker: read.get("maker")?,
+        batch: read.get("batch")?,
+        valid_from: read.time_or_null("valid_from")?,
+        valid_until: read.time_or_null("valid_until")?,
         binding: read.json::<Binding>("binding")?,
         has_seed: read.get("has_seed")?,
         offset_ms: read.get("offset_ms")?,
@@ -126,6 +131,18 @@ pub(crate) fn obligation(row: &SqliteRow, place: &Place) -> Result<Obligation, L
         created: UnixMillis(read.get("created")?),
         proven: read.time_or_null("proven")?,
         discharged: read.time_or_null("discharged")?,
+    })
+}
+
+pub(crate) fn drift_point(row: &SqliteRow, place: &Place) -> Result<DriftPoint, LedgerError> {
+    let read = Reader::new(row, place, "history of the clock of token");
+    Ok(DriftPoint {
+        seq: read.number("seq")?,
+        at: UnixMillis(read.get("at")?),
+        source: read.named("source")?,
+        before_ms: read.get("before_ms")?,
+        after_ms: read.get("after_ms")?,
+        seen_before: read.time_or_null("seen_before")?,
     })
 }
 

@@ -14,7 +14,7 @@ use super::fault::{Place, closed};
 use crate::ledger::journal::{self, Chain};
 use crate::ledger::lock::Owner;
 use crate::ledger::seal::Keys;
-use crate::ledger::{Event, LedgerError, Mutation};
+use crate::ledger::{BatchFailure, Event, LedgerError, Mutation};
 
 /// Commits that may share one transaction. More would only make the first of them wait longer.
 const GROUP: usize = 32;
@@ -28,9 +28,19 @@ pub(crate) struct Commit {
     pub(crate) reply: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
+/// What one commit writes.
+type Order = (Event, Vec<Mutation>);
+
+/// Many commits that stand or fall together.
+pub(crate) struct Batch {
+    pub(crate) orders: Vec<Order>,
+    pub(crate) reply: oneshot::Sender<Result<u64, BatchFailure>>,
+}
+
 /// What the queue carries.
 pub(crate) enum Request {
     Commit(Commit),
+    Batch(Batch),
     /// Ends the writer after what came before it.
     Close(oneshot::Sender<()>),
 }
@@ -75,6 +85,11 @@ impl Writer {
                 match request {
                     Request::Commit(commit) if leaving.is_none() => commits.push(commit),
                     Request::Commit(late) => drop(late.reply.send(Err(closed()))),
+                    Request::Batch(batch) if leaving.is_none() => {
+                        self.serve(std::mem::take(&mut commits)).await;
+                        self.serve_batch(batch).await;
+                    }
+                    Request::Batch(late) => drop(late.reply.send(Err(BatchFailure { at: 0, error: closed() }))),
                     Request::Close(done) => leaving = Some(done),
                 }
             }
@@ -102,10 +117,7 @@ impl Writer {
             replies.push(commit.reply);
             orders.push((commit.event, commit.mutations));
         }
-        let wipes = orders
-            .iter()
-            .flat_map(|(_, mutations)| mutations)
-            .any(|mutation| matches!(mutation, Mutation::DestroySeed { .. }));
+        let wipes = wipes(&orders);
         match self.transaction(orders).await {
             Ok(outcomes) => {
                 if wipes {
@@ -127,29 +139,76 @@ impl Writer {
         }
     }
 
-    /// The outcome of each, or the fault for which none of them was written.
-    async fn transaction(
-        &mut self,
-        orders: Vec<(Event, Vec<Mutation>)>,
-    ) -> Result<Vec<Result<u64, LedgerError>>, LedgerError> {
-        let place = self.place.clone();
-        let fault = |error| place.fault(&error);
-        let conn = match &mut self.conn {
+    /// One transaction for all of a batch, then its reply.
+    async fn serve_batch(&mut self, batch: Batch) {
+        let wipes = wipes(&batch.orders);
+        let outcome = self.batch(batch.orders).await;
+        if outcome.is_ok() && wipes {
+            self.wipe_due = true;
+            self.wipe().await;
+        }
+        // What stopped it may have been SQLite: a fresh connection costs nothing here.
+        if outcome.is_err()
+            && let Some(conn) = self.conn.take()
+        {
+            let _ = conn.close_hard().await;
+        }
+        let _ = batch.reply.send(outcome);
+    }
+
+    /// The number of the last entry.
+    async fn batch(&mut self, orders: Vec<Order>) -> Result<u64, BatchFailure> {
+        let whole = |error| BatchFailure { at: 0, error };
+        let (keys, place) = (Arc::clone(&self.keys), self.place.clone());
+        let fault = |error| whole(place.fault(&error));
+        let shared = Arc::clone(&self.chain);
+        let conn = self.connection().await.map_err(whole)?;
+        let before = get(&shared).map_err(whole)?;
+        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        let mut chain = before;
+        for (at, (event, mutations)) in orders.into_iter().enumerate() {
+            chain = entry(&mut tx, &keys, &place, chain, event, mutations)
+                .await
+                .map_err(|error| BatchFailure { at, error })?;
+        }
+        if chain != before {
+            write_head(&mut tx, &keys, &place, &before, &chain)
+                .await
+                .map_err(whole)?;
+        }
+        tx.commit().await.map_err(fault)?;
+        set(&shared, Ok(chain));
+        Ok(chain.count)
+    }
+
+    /// The connection; a fresh one after a fault.
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, LedgerError> {
+        let conn = match self.conn.take() {
             Some(conn) => conn,
             None => {
-                let mut conn = self.options.connect().await.map_err(fault)?;
+                let conn = self.options.connect().await;
+                let mut conn = conn.map_err(|error| self.place.fault(&error))?;
                 // What was last acknowledged decides, not what we remember from before the fault.
                 set(&self.chain, read_chain(&mut conn, &self.keys, &self.place).await);
-                self.conn.insert(conn)
+                conn
             }
         };
-        let before = get(&self.chain)?;
+        Ok(self.conn.insert(conn))
+    }
+
+    /// The outcome of each, or the fault for which none of them was written.
+    async fn transaction(&mut self, orders: Vec<Order>) -> Result<Vec<Result<u64, LedgerError>>, LedgerError> {
+        let (keys, place) = (Arc::clone(&self.keys), self.place.clone());
+        let fault = |error| place.fault(&error);
+        let shared = Arc::clone(&self.chain);
+        let conn = self.connection().await?;
+        let before = get(&shared)?;
         let mut chain = before;
         let mut outcomes = Vec::with_capacity(orders.len());
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         for (event, mutations) in orders {
             let mut one = tx.begin().await.map_err(fault)?;
-            match entry(&mut one, &self.keys, &self.place, chain, event, mutations).await {
+            match entry(&mut one, &keys, &place, chain, event, mutations).await {
                 Ok(next) => {
                     one.commit().await.map_err(fault)?;
                     chain = next;
@@ -166,9 +225,9 @@ impl Writer {
             tx.rollback().await.map_err(fault)?;
             return Ok(outcomes);
         }
-        write_head(&mut tx, &self.keys, &self.place, &before, &chain).await?;
+        write_head(&mut tx, &keys, &place, &before, &chain).await?;
         tx.commit().await.map_err(fault)?;
-        set(&self.chain, Ok(chain));
+        set(&shared, Ok(chain));
         Ok(outcomes)
     }
 
@@ -181,6 +240,12 @@ impl Writer {
     }
 }
 
+/// Whether a seed is destroyed.
+fn wipes(orders: &[Order]) -> bool {
+    let mut mutations = orders.iter().flat_map(|(_, mutations)| mutations);
+    mutations.any(|mutation| matches!(mutation, Mutation::DestroySeed { .. }))
+}
+
 /// All mutations of one commit and its journal entry.
 async fn entry(
     conn: &mut SqliteConnection,
@@ -191,16 +256,18 @@ async fn entry(
     mutations: Vec<Mutation>,
 ) -> Result<Chain, LedgerError> {
     let mut recorded = Vec::with_capacity(mutations.len());
+    let seq = chain.count.saturating_add(1);
     let mut apply = Apply {
         conn: &mut *conn,
         keys,
         place,
         at: event.at,
+        seq: row_number(seq)?,
     };
     for mutation in mutations {
         recorded.extend(apply.mutation(mutation).await?);
     }
-    let payload = journal::payload(chain.count.saturating_add(1), &event, &recorded)?;
+    let payload = journal::payload(seq, &event, &recorded)?;
     let next = chain.extended(keys, &payload);
     let query = sqlx::query("INSERT INTO journal (seq, payload, mac) VALUES (?, ?, ?)")
         .bind(row_number(next.count)?)

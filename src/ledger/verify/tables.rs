@@ -1,13 +1,15 @@
 //! Every row against what the journal makes of it.
 
+use std::collections::HashMap;
+
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 
 use super::cell::{Cell, differences, read};
 use super::{Audit, PAGE};
 use crate::ledger::journal::{canonical, detail_tag, hex, personal_tag, seed_tag, unique_mark, value};
-use crate::ledger::replay::{Open, Replay, Share, Token};
-use crate::ledger::sqlite::{body, personal, sealed};
+use crate::ledger::replay::{History, Open, Replay, Share, Token};
+use crate::ledger::sqlite::{body, drift_point, personal, sealed};
 use crate::ledger::{LedgerError, Obligation};
 use crate::types::{ObligationId, OperationId, TokenId};
 
@@ -41,6 +43,9 @@ impl Audit<'_> {
         if share.part == 0 {
             self.strays().await?;
         }
+        self.histories(&replay, share).await?;
+        self.sheets(&replay, share).await?;
+        self.accounts(&mut replay, share).await?;
         let mut from = Vec::new();
         while let Some(rows) = self.page(&TOKENS, &mut from).await? {
             for row in &rows {
@@ -72,6 +77,59 @@ impl Audit<'_> {
         for id in replay.intents.into_keys() {
             self.findings
                 .frame(format!("operation {id} is open by the journal, but its row is gone"));
+        }
+        Ok(())
+    }
+
+    /// What was learned of clocks, by token.
+    async fn histories(&mut self, replay: &Replay, share: Share) -> Result<(), LedgerError> {
+        let sql = "SELECT *, CAST(token AS BLOB) AS raw_key FROM drift \
+                   WHERE (token, seq) > (CAST(? AS TEXT), ?) ORDER BY token, seq LIMIT ?";
+        let mut found = HashMap::<TokenId, History>::new();
+        let (mut after, mut last) = (Vec::new(), i64::MIN);
+        loop {
+            let query = sqlx::query(sql).bind(after.clone()).bind(last).bind(PAGE);
+            let rows = query.fetch_all(&mut *self.conn).await;
+            let rows = rows.map_err(|error| self.place.fault(&error))?;
+            let Some((Cell::Blob(key), Cell::Int(seq))) =
+                rows.last().map(|row| (read(row, "raw_key"), read(row, "seq")))
+            else {
+                break;
+            };
+            // In a damaged file an index can lead back to where we were: that must not keep us here for ever.
+            if (&key, seq) <= (&after, last) {
+                self.findings
+                    .frame("rows of drift are out of order: the database file is damaged");
+                break;
+            }
+            (after, last) = (key, seq);
+            for row in &rows {
+                let Some(token) = self.key::<TokenId>(row, "token", "history of a clock", share) else {
+                    continue;
+                };
+                if !share.has(token.as_bytes()) {
+                    continue;
+                }
+                match drift_point(row, self.place) {
+                    Ok(point) => found.entry(token).or_default().found(point),
+                    Err(_) => self.findings.token(
+                        token,
+                        format!("the history of the clock of token {token} cannot be read"),
+                    ),
+                }
+            }
+        }
+        let none = History::default();
+        for (id, token) in &replay.tokens {
+            if !found.remove(id).as_ref().unwrap_or(&none).is(&token.drift) {
+                let what = format!("the history of the clock of token {id} is not what the journal says");
+                self.findings.token(*id, what);
+            }
+        }
+        for id in found.into_keys() {
+            self.findings.frame(format!(
+                "there is a history of the clock of token {id}, which does not exist"
+            ));
         }
         Ok(())
     }
@@ -268,6 +326,10 @@ fn token_cells(due: &Token) -> Vec<(&'static str, Cell)> {
         ),
         ("reality", is.reality.as_str().into()),
         ("model", is.model.as_str().into()),
+        ("maker", is.maker.as_deref().into()),
+        ("batch", is.batch.as_deref().into()),
+        ("valid_from", is.valid_from.map(|at| at.0).into()),
+        ("valid_until", is.valid_until.map(|at| at.0).into()),
         ("binding", json(&is.binding)),
         ("body", body(&is.binding).into()),
         ("offset_ms", is.offset_ms.into()),

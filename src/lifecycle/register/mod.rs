@@ -1,8 +1,10 @@
 //! Register: bind a token to a subject. A token is active only after it has passed a test.
 
+pub mod app;
 pub mod fido2;
 pub mod fob;
 pub mod oath_card;
+pub mod recovery_codes;
 
 use crate::codec::oath::OathParameters;
 use crate::ledger::{Binding, Mutation, Personal, TokenRecord};
@@ -32,7 +34,7 @@ fn still_pending(token: TokenId) -> Mutation {
 }
 
 /// A record of which nothing is known yet.
-fn fresh(id: TokenId, kind: TokenKind, reality: Reality, personal: Personal) -> TokenRecord {
+pub(super) fn fresh(id: TokenId, kind: TokenKind, reality: Reality, personal: Personal) -> TokenRecord {
     TokenRecord {
         id,
         kind,
@@ -40,6 +42,10 @@ fn fresh(id: TokenId, kind: TokenKind, reality: Reality, personal: Personal) -> 
         revoke_reason: None,
         reality,
         model: String::new(),
+        maker: None,
+        batch: None,
+        valid_from: None,
+        valid_until: None,
         binding: Binding::None,
         has_seed: false,
         offset_ms: 0,

@@ -1,0 +1,2 @@
+//! Protocols of one maker each, where no standard speaks.
+pub mod token2;
