@@ -120,11 +120,11 @@ fn plan(register: Takes, revoke: Takes, resync: Takes) -> Vec<(Verb, Moment)> {
     let mut plan = Vec::new();
     let frame = |takes: Takes, part: u64| Moment::Frame((takes.frames * part / 6).max(1));
     let write = |takes: Takes, part: usize| Moment::Write((takes.writes * part / 4).max(1));
+    plan.extend([Verb::Register, Verb::Revoke, Verb::Resync].map(|verb| (verb, Moment::End)));
     plan.extend([1, 3, 5].map(|part| (Verb::Register, frame(register, part))));
     plan.extend([1, 4].map(|part| (Verb::Revoke, frame(revoke, part))));
     plan.push((Verb::Revoke, write(revoke, 2)));
     plan.extend([1, 2, 4].map(|part| (Verb::Resync, write(resync, part))));
-    plan.extend([Verb::Register, Verb::Revoke, Verb::Resync].map(|verb| (verb, Moment::End)));
     plan
 }
 
