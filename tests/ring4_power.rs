@@ -45,8 +45,6 @@ enum Moment {
     Frame(u64),
     /// So many writes to the disk have been made.
     Write(usize),
-    /// It has just been acknowledged.
-    End,
 }
 
 /// What an act takes when nothing goes wrong.
@@ -120,11 +118,11 @@ fn plan(register: Takes, revoke: Takes, resync: Takes) -> Vec<(Verb, Moment)> {
     let mut plan = Vec::new();
     let frame = |takes: Takes, part: u64| Moment::Frame((takes.frames * part / 6).max(1));
     let write = |takes: Takes, part: usize| Moment::Write((takes.writes * part / 4).max(1));
-    plan.extend([Verb::Register, Verb::Revoke, Verb::Resync].map(|verb| (verb, Moment::End)));
     plan.extend([1, 3, 5].map(|part| (Verb::Register, frame(register, part))));
-    plan.extend([1, 4].map(|part| (Verb::Revoke, frame(revoke, part))));
+    plan.extend([1, 3, 5].map(|part| (Verb::Revoke, frame(revoke, part))));
+    plan.push((Verb::Register, write(register, 2)));
     plan.push((Verb::Revoke, write(revoke, 2)));
-    plan.extend([1, 2, 4].map(|part| (Verb::Resync, write(resync, part))));
+    plan.extend([1, 2, 3, 4].map(|part| (Verb::Resync, write(resync, part))));
     plan
 }
 
@@ -254,7 +252,6 @@ impl Desk {
         let ended = match moment {
             Moment::Frame(_) => self.until_held(&mut running),
             Moment::Write(count) => writes.until(count, &mut running),
-            Moment::End => Some(running.end()),
         };
         let Scene { plugged, guest, .. } = scene;
         guest.cut();
