@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use guest::{Guest, Image, quoted, say};
 use hw_fixtures::fault::{Direction, Fault, FaultKind};
+use hw_fixtures::front::Beside;
 use hw_fixtures::token::TokenSetup;
 use hw_fixtures::{Plugged, Token};
 
@@ -26,6 +27,7 @@ const CASES: &[Case] = &[
     ),
     ("a node that another key has taken over", reused_node),
     ("a reset within the power-up window, by a replug", reset),
+    ("a key that is a card, too, is one device", two_faces),
     ("a card behind libccid, taken out in the middle", card),
 ];
 
@@ -109,8 +111,12 @@ fn rules(guest: &Guest) {
     let before = nodes(guest);
     assert_eq!(before.len(), 1, "QEMU's keyboard: {before:?}");
     let token = key("yubikey-5", "RULES", 40);
+    let keyboard = Beside {
+        keyboard: true,
+        card: false,
+    };
     let from = guest.now();
-    let plugged = guest.keys.plug_at(&token, 0, true).expect("plugged in");
+    let plugged = guest.keys.plug_at(&token, 0, keyboard).expect("plugged in");
     let device = guest.arrived(from);
     let after = nodes(guest);
     assert_eq!(after.len(), 3, "{after:?}");
@@ -230,7 +236,7 @@ fn reused_node(guest: &Guest) {
     let from = guest.now();
     plugged.unplug();
     guest.run(&format!("udevadm wait --removed {node}")).done();
-    let other = guest.keys.plug_at(&two, 1, false).expect("plugged in");
+    let other = guest.keys.plug_at(&two, 1, Beside::default()).expect("plugged in");
     guest.run(&format!("udevadm wait {node}")).done();
     other.record();
     // Both are to wait in the daemon's socket before it looks at anything. That they do so is told by nothing: once both clients
@@ -285,6 +291,45 @@ fn reset(guest: &Guest) {
     let owed = guest.claviger(&["obligations"], "").done();
     assert!(!owed.said.to_string().contains(&id), "{}", owed.said);
     unplug(guest, plugged, path(&device));
+}
+
+/// Both faces are interfaces of one USB device; the card's comes by libccid and pcscd, and only the reader's channel id
+/// (`SCARD_ATTR_CHANNEL_ID`: bus and address) tells that they belong together.
+fn two_faces(guest: &Guest) {
+    let token = key("yubikey-5", "BOTH", 48);
+    let from = guest.now();
+    let both = Beside {
+        keyboard: true,
+        card: true,
+    };
+    let plugged = guest.keys.plug_at(&token, 0, both).expect("plugged in");
+    let first = guest.arrived(from);
+    // Either the reader was quicker and it came with both, or the second joins.
+    guest.told(from, "its second face", |event| {
+        [
+            &event["device"]["faces"],
+            &event["changed"]["Faces"],
+            &event["changed"]["faces"],
+        ]
+        .iter()
+        .any(|faces| faces.as_array().is_some_and(|faces| faces.len() == 2))
+    });
+    let devices = guest.claviger(&["devices"], "").done();
+    let devices = devices.said["devices"].as_array().expect("devices");
+    assert_eq!(devices.len(), 1, "two devices: {devices:?}");
+    assert_eq!(devices[0]["faces"], serde_json::json!(["hid", "card"]), "{devices:?}");
+    let place = devices[0]["place"].as_str().expect("a place");
+    assert!(place.starts_with("USB port "), "{place}");
+    let device = path(&devices[0]).to_owned();
+    assert_eq!(device, path(&first));
+    // Each face does its work.
+    let by_key = register(guest, "deep", &device);
+    let by_card = ["register", "oath-card", "thought", "--device", &device];
+    let by_card = guest.claviger(&by_card, "").done().text("token").to_owned();
+    guest.claviger(&["test", &by_key], "").done();
+    guest.claviger(&["test", &by_card], "").done();
+    unplug(guest, plugged, &device);
+    guest.claviger(&["test", &by_card], "").refused(AWAY);
 }
 
 fn card(guest: &Guest) {

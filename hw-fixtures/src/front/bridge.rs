@@ -23,10 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const ADD: u8 = 0x01;
 pub(super) const REMOVE: u8 = 0x02;
 pub(super) const TO_HOST: u8 = 0x11;
+/// An answer to reset or a response APDU.
+pub(super) const CARD_ANSWER: u8 = 0x12;
 pub(super) const READY: u8 = 0x81;
 pub(super) const ADDED: u8 = 0x82;
 pub(super) const REMOVED: u8 = 0x83;
 pub(super) const FROM_HOST: u8 = 0x84;
+/// The reader powers the card up and wants its answer to reset.
+pub(super) const CARD_POWER: u8 = 0x85;
+pub(super) const CARD_COMMAND: u8 = 0x86;
+pub(super) const CARD_RELEASE: u8 = 0x87;
 pub(super) const FAILED: u8 = 0x8f;
 
 /// This end of the stream.
@@ -119,7 +125,10 @@ impl Bridge {
         let gone = Arc::new(AtomicBool::new(false));
         let pump = Pump {
             token: token.clone(),
-            faces: Faces { hid: true, card: false },
+            faces: Faces {
+                hid: true,
+                card: about.get("card").and_then(Value::as_bool) == Some(true),
+            },
             events: receiver,
             gone: gone.clone(),
         };
@@ -191,10 +200,17 @@ impl Shared {
     fn read_all(&self, mut output: impl Read) {
         while let Ok(message) = Message::read(&mut output) {
             let mut keys = self.keys();
-            if message.kind == FROM_HOST {
-                if let (Some(pump), Ok(report)) = (keys.pumps.get(&message.key), Report::try_from(message.payload)) {
+            let event = match message.kind {
+                FROM_HOST => Report::try_from(message.payload.as_slice()).ok().map(Event::Report),
+                CARD_POWER => Some(Event::CardPower),
+                CARD_COMMAND => Some(Event::Command(message.payload.clone())),
+                CARD_RELEASE => Some(Event::CardRelease),
+                _ => None,
+            };
+            if let Some(event) = event {
+                if let Some(pump) = keys.pumps.get(&message.key) {
                     // A pump that ended has no use for it.
-                    let _ = pump.send(Event::Report(report));
+                    let _ = pump.send(event);
                 }
             } else if let Some(waiting) = keys.orders.remove(&message.key) {
                 let _ = waiting.send(message);
@@ -246,11 +262,11 @@ impl Port for Node {
         self.shared.say(TO_HOST, self.number, report)
     }
 
-    fn atr(&mut self, _atr: &[u8]) -> io::Result<()> {
-        Ok(())
+    fn atr(&mut self, atr: &[u8]) -> io::Result<()> {
+        self.shared.say(CARD_ANSWER, self.number, atr)
     }
 
-    fn response(&mut self, _response: &[u8]) -> io::Result<()> {
-        Ok(())
+    fn response(&mut self, response: &[u8]) -> io::Result<()> {
+        self.shared.say(CARD_ANSWER, self.number, response)
     }
 }

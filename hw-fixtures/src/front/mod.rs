@@ -20,7 +20,7 @@ use crate::fido::ctaphid::Report;
 use crate::token::{Action, Event, Faces, Token};
 use crate::{Millis, SimError};
 pub use ccid::plug_ccid;
-pub use gadget::Gadgets;
+pub use gadget::{Beside, Gadgets};
 pub use umockdev::Testbed;
 pub use virtual_socket::plug_virtual;
 pub use vpcd::{VpcdSetup, plug_vpcd};

@@ -111,6 +111,7 @@ fn furnish(directory: &Path) -> (PathBuf, String) {
             for package in &packages {
                 succeeds(Command::new("dpkg-deb").arg("-x").arg(package).arg(&tree));
             }
+            merge_usr(&tree);
             format!("{} Debian packages", packages.len())
         }
         None => {
@@ -124,6 +125,19 @@ fn furnish(directory: &Path) -> (PathBuf, String) {
         fs::copy(repository("tests/ring4").join(name), to).expect("copied");
     }
     (tree, programs)
+}
+
+/// Where the guest has a link, `/lib`, an archive with a directory of that name would put a directory in its place.
+fn merge_usr(tree: &Path) {
+    if tree.join("lib").is_dir() {
+        succeeds(
+            Command::new("cp")
+                .arg("-a")
+                .arg(tree.join("lib/."))
+                .arg(tree.join("usr/lib")),
+        );
+        fs::remove_dir_all(tree.join("lib")).expect("removed");
+    }
 }
 
 /// The packages of `make deb`, when they are newer than what cargo has built for this test.

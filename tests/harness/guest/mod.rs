@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use hw_fixtures::Token;
-use hw_fixtures::front::{Gadgets, Plugged, plug_ccid};
+use hw_fixtures::front::{Beside, Gadgets, Plugged, plug_ccid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -194,7 +194,7 @@ impl Guest {
     #[track_caller]
     pub fn plug(&self, token: &Token, port: usize) -> (Plugged, Value) {
         let from = self.now();
-        let plugged = self.keys.plug_at(token, port, false).expect("plugged in");
+        let plugged = self.keys.plug_at(token, port, Beside::default()).expect("plugged in");
         (plugged, self.arrived(from))
     }
 

@@ -20,13 +20,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::bridge::{ADD, ADDED, Bridge, FAILED, FROM_HOST, Message, REMOVE, REMOVED, TO_HOST};
+mod card;
+
+use card::CardFace;
+
+use super::bridge::{ADD, ADDED, Bridge, CARD_ANSWER, FAILED, FROM_HOST, Message, REMOVE, REMOVED, TO_HOST};
 use super::{Plugged, spawn};
 use crate::SimError;
 use crate::token::Token;
 
 const CONFIGFS: &str = "/sys/kernel/config/usb_gadget";
 const CONTROLLERS: &str = "/sys/class/udc";
+const CARD: &str = "functions/ffs.card";
 const REPORT: usize = 64;
 /// How long a host may leave a report lying before it is lost, in milliseconds.
 const PATIENCE_MS: u16 = 2_000;
@@ -43,6 +48,15 @@ const KEYBOARD: &[u8] = &[
     0x08, 0x81, 0x02, 0x95, 0x01, 0x75, 0x08, 0x81, 0x01, 0x95, 0x06, 0x75, 0x08, 0x15, 0x00, 0x25, 0x65, 0x05, 0x07,
     0x19, 0x00, 0x29, 0x65, 0x81, 0x00, 0xc0,
 ];
+
+/// What else a key is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// A keyboard, by its first interface.
+    pub keyboard: bool,
+    /// A smart card in a reader of its own, by its last interface.
+    pub card: bool,
+}
 
 /// The side that has the tokens.
 pub struct Gadgets {
@@ -83,13 +97,16 @@ impl Gadgets {
         self.bridge.plug(token, &[])
     }
 
-    /// Plugs it into a controller by its place in the alphabet, from 0. With `keyboard` it is a keyboard as well, which is the
-    /// first interface then.
+    /// Plugs it into a controller by its place in the alphabet, from 0, with more interfaces than the key's own.
     ///
     /// # Errors
     /// As [`Self::plug`]; also when there are not so many controllers or this one is taken.
-    pub fn plug_at(&self, token: &Token, controller: usize, keyboard: bool) -> Result<Plugged, SimError> {
-        let more = [("controller", controller.into()), ("keyboard", keyboard.into())];
+    pub fn plug_at(&self, token: &Token, controller: usize, beside: Beside) -> Result<Plugged, SimError> {
+        let more = [
+            ("controller", controller.into()),
+            ("keyboard", beside.keyboard.into()),
+            ("card", beside.card.into()),
+        ];
         self.bridge.plug(token, &more)
     }
 }
@@ -105,6 +122,8 @@ struct About {
     controller: Option<usize>,
     #[serde(default)]
     keyboard: bool,
+    #[serde(default)]
+    card: bool,
 }
 
 type Output = Arc<Mutex<dyn Write + Send>>;
@@ -149,6 +168,11 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static) -> Resul
                     gadget.send(message.payload);
                 }
             }
+            CARD_ANSWER => {
+                if let Some(card) = gadgets.get(&key).and_then(|gadget| gadget.card.as_ref()) {
+                    card.answer(message.payload);
+                }
+            }
             _ => {}
         }
     }
@@ -174,6 +198,7 @@ struct Gadget {
     /// Its other end tells the threads to stop.
     running: Option<PipeWriter>,
     threads: Vec<JoinHandle<()>>,
+    card: Option<CardFace>,
 }
 
 impl Gadget {
@@ -189,19 +214,22 @@ impl Gadget {
             reports: None,
             running: None,
             threads: Vec::new(),
+            card: None,
         };
-        gadget
+        let control = gadget
             .describe(&about)
             .map_err(SimError::io(format!("making a gadget in {CONFIGFS}")))?;
         gadget
-            .attach(key, output)
+            .attach(key, control, output)
             .map_err(SimError::io(format!("attaching a gadget to {}", gadget.controller)))?;
         Ok(gadget)
     }
 
-    fn describe(&self, about: &About) -> io::Result<()> {
-        let at = |name: &str| self.directory.join(name);
-        fs::create_dir(&self.directory)?;
+    /// Everything but the controller. A card's interface is controlled by the file.
+    fn describe(&mut self, about: &About) -> io::Result<Option<File>> {
+        let directory = self.directory.clone();
+        let at = |name: &str| directory.join(name);
+        fs::create_dir(&directory)?;
         fs::write(at("idVendor"), format!("{:#06x}", about.vendor_id))?;
         fs::write(at("idProduct"), format!("{:#06x}", about.product_id))?;
         fs::write(at("bcdUSB"), "0x0200")?;
@@ -215,7 +243,16 @@ impl Gadget {
         if about.keyboard {
             self.function("hid.keyboard", 1, 8, KEYBOARD)?;
         }
-        self.function("hid.key", 0, REPORT, FIDO)
+        self.function("hid.key", 0, REPORT, FIDO)?;
+        if !about.card {
+            return Ok(None);
+        }
+        fs::create_dir(at(CARD))?;
+        let name = CARD.rsplit('.').next().unwrap_or_default();
+        let (card, control) = CardFace::describe(name)?;
+        self.card = Some(card);
+        symlink(at(CARD), at("configs/c.1/ffs.card"))?;
+        Ok(Some(control))
     }
 
     /// An interface. Its subclass is “boot” exactly when it has a protocol (HID 1.11 sections 4.2 and 4.3).
@@ -229,7 +266,7 @@ impl Gadget {
         symlink(&at, self.directory.join("configs/c.1").join(name))
     }
 
-    fn attach(&mut self, key: u16, output: &Output) -> io::Result<()> {
+    fn attach(&mut self, key: u16, control: Option<File>, output: &Output) -> io::Result<()> {
         fs::write(self.directory.join("UDC"), &self.controller)?;
         let node = OpenOptions::new()
             .read(true)
@@ -241,6 +278,7 @@ impl Gadget {
         let (reports, to_send) = channel();
         let spawned =
             |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(work);
+        let stopping = stop.try_clone()?;
         let (reading, told, stopped) = (node.clone(), output.clone(), stop.try_clone()?);
         self.threads.push(spawned(
             "gadget-read",
@@ -250,6 +288,9 @@ impl Gadget {
             "gadget-write",
             Box::new(move || write_reports(&node, &stop, &to_send)),
         )?);
+        if let (Some(card), Some(control)) = (&mut self.card, control) {
+            card.serve(control, stopping, key, output)?;
+        }
         self.reports = Some(reports);
         self.running = Some(running);
         Ok(())
@@ -282,8 +323,16 @@ impl Drop for Gadget {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        for function in ["hid.keyboard", "hid.key"] {
+        if let Some(card) = &mut self.card {
+            card.end();
+        }
+        for function in ["hid.keyboard", "hid.key", "ffs.card"] {
             let _ = fs::remove_file(at("configs/c.1").join(function));
+        }
+        if let Some(card) = &mut self.card {
+            card.unmount();
+        }
+        for function in ["hid.keyboard", "hid.key", "ffs.card"] {
             let _ = fs::remove_dir(at("functions").join(function));
         }
         for made in ["configs/c.1", "strings/0x409", ""] {
