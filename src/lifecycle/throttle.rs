@@ -57,10 +57,7 @@ impl Throttle {
 
     /// The password was right, or the card was never asked.
     pub fn forgive(&self, device_id: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(device_id);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(device_id);
     }
 }
 
