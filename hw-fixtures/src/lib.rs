@@ -4,7 +4,7 @@
 //! mistakes. The way through the house:
 //!
 //! ```text
-//! model (fido, ykoath, fob, nfc_fob)  <-  token (faces, person, faults)  <-  front (virtual socket, vpcd, umockdev)
+//! model (fido, ykoath, fob, nfc_fob)  <-  token (faces, person, faults)  <-  front (virtual, vpcd, umockdev, gadget, ccid)
 //!                                     world (many tokens)       <-  control (JSON lines), claviger-sim
 //! ```
 //!

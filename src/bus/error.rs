@@ -11,6 +11,7 @@ use crate::device::DeviceError;
 use crate::guard::Denied;
 use crate::ledger::LedgerError;
 use crate::lifecycle::Refusal;
+use crate::lifecycle::advice::Advice;
 use crate::lifecycle::operation::TooLate;
 use crate::link::Holder;
 
@@ -20,6 +21,9 @@ use crate::link::Holder;
 pub struct BusError {
     name: &'static str,
     message: String,
+    /// Seconds after which the next try is looked at: a second argument of the reply, so that a program need not read the
+    /// sentence.
+    wait_s: Option<u32>,
 }
 
 impl BusError {
@@ -28,6 +32,7 @@ impl BusError {
         Self {
             name: name.as_str(),
             message: message.into(),
+            wait_s: None,
         }
     }
 
@@ -45,7 +50,15 @@ impl BusError {
 
 impl DBusError for BusError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(call, self.name).build(&(self.message.as_str(),))
+        let reply = Message::error(call, self.name);
+        match self.wait_s {
+            Some(wait_s) => {
+                let mut details = Dict::new();
+                details.put("wait-s", wait_s);
+                reply.build(&(self.message.as_str(), details))
+            }
+            None => reply.build(&(self.message.as_str(),)),
+        }
     }
 
     fn name(&self) -> WireName<'_> {
@@ -78,6 +91,7 @@ impl From<Denied> for BusError {
         Self {
             name,
             message: denied.to_string(),
+            wait_s: None,
         }
     }
 }
@@ -105,7 +119,10 @@ impl From<LedgerError> for BusError {
 
 impl From<Failure> for BusError {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.name, failure.message)
+        Self {
+            wait_s: failure.wait_s,
+            ..Self::new(failure.name, failure.message)
+        }
     }
 }
 
@@ -120,6 +137,10 @@ pub struct Failure {
     pub tries_left: Option<u8>,
     /// Who has the device.
     pub holder: Option<Holder>,
+    /// What was found out about the cause, the likeliest first.
+    pub advice: Vec<Advice>,
+    /// Seconds after which the next try is looked at.
+    pub wait_s: Option<u32>,
 }
 
 impl Failure {
@@ -129,6 +150,15 @@ impl Failure {
             message: message.into(),
             tries_left: None,
             holder: None,
+            advice: Vec::new(),
+            wait_s: None,
+        }
+    }
+
+    fn waiting(name: ErrorName, refusal: &Refusal, wait_s: u32) -> Self {
+        Self {
+            wait_s: Some(wait_s),
+            ..Self::new(name, refusal.to_string())
         }
     }
 
@@ -139,9 +169,22 @@ impl Failure {
         details.put("error", self.name.as_str());
         details.put("message", self.message.as_str());
         details.put_some("tries-left", self.tries_left.map(u32::from));
+        details.put_some("wait-s", self.wait_s);
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
+        }
+        if !self.advice.is_empty() {
+            let names: Vec<String> = self.advice.iter().map(|advice| advice.name().to_owned()).collect();
+            let desk: Vec<String> = self.advice.iter().map(|advice| advice.for_desk()).collect();
+            let subject: Vec<String> = self
+                .advice
+                .iter()
+                .map(|advice| advice.for_subject().to_owned())
+                .collect();
+            details.put("advice", names);
+            details.put("advice-desk", desk);
+            details.put("advice-subject", subject);
         }
         details
     }
@@ -175,6 +218,14 @@ impl From<&Refusal> for Failure {
             Refusal::Ambiguous => E::DeviceAmbiguous,
             Refusal::NotTheSameDevice => E::DeviceMismatch,
             Refusal::CodeRejected => E::CodeRejected,
+            Refusal::Advised { refusal, advice } => {
+                return Self {
+                    advice: advice.clone(),
+                    ..Self::from(refusal.as_ref())
+                };
+            }
+            Refusal::TooManyAttempts => E::TooManyAttempts,
+            Refusal::NothingToUndo => E::NothingToUndo,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {
@@ -186,6 +237,8 @@ impl From<&Refusal> for Failure {
             }
             Refusal::Unverified(_) => E::VerificationFailed,
             Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
+            Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
             Refusal::Locked => E::Locked,
             Refusal::PasswordThrottled { .. } => E::PasswordThrottled,
             Refusal::ClockWipesSeed => E::ClockWipesSeed,
@@ -221,6 +274,8 @@ fn device(error: &DeviceError) -> Failure {
                 message: busy(holder.as_ref()),
                 tries_left: None,
                 holder: holder.clone(),
+                advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::Permission(_) => (
@@ -239,6 +294,8 @@ fn device(error: &DeviceError) -> Failure {
                 message: format!("wrong PIN{}", tries(tries_left)),
                 tries_left: *tries_left,
                 holder: None,
+                advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
@@ -250,6 +307,8 @@ fn device(error: &DeviceError) -> Failure {
                 ),
                 tries_left: *tries_left,
                 holder: None,
+                advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::PinBlocked => {
@@ -260,6 +319,8 @@ fn device(error: &DeviceError) -> Failure {
                         .to_owned(),
                 tries_left: Some(0),
                 holder: None,
+                advice: Vec::new(),
+                wait_s: None,
             };
         }
         DeviceError::UvBlocked => (

@@ -329,6 +329,8 @@ fn facts(details: &Details) -> Dict {
         offset_s,
         counter,
         shift_s,
+        offset_before_s,
+        skipped,
         unsettled,
     } = details;
     let mut told = Dict::new();
@@ -340,6 +342,8 @@ fn facts(details: &Details) -> Dict {
     told.put_some("offset-s", *offset_s);
     told.put_some("counter", *counter);
     told.put_some("shift-s", *shift_s);
+    told.put_some("offset-before-s", *offset_before_s);
+    told.put_some("skipped", *skipped);
     if let Some(refusal) = unsettled {
         told.extend(Failure::from(refusal.as_ref()).details());
     }

@@ -18,7 +18,7 @@ use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Fido2Options, FobOptions, OathOptions, Request};
+use crate::lifecycle::{Allowances, Fido2Options, FobOptions, OathOptions, Request};
 use crate::types::{ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
@@ -60,6 +60,37 @@ impl Tokens {
         let case = Options::new(options, &[])?.case()?;
         self.launch(header, Deed::on(Object::Token(token), case), Sealed::default(), |_| {
             Ok(request(token))
+        })
+        .await
+    }
+
+    /// Several codes: to learn from, or to say what would be learned.
+    async fn resync_or_preview(
+        &self,
+        header: &Header<'_>,
+        token: &str,
+        codes: Vec<String>,
+        options: Dict,
+        preview: bool,
+    ) -> Result<Accepted, BusError> {
+        let token = parse::<TokenId>("token", token)?;
+        let codes = self::codes(codes)?;
+        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED])?;
+        let allowances = Allowances {
+            preview,
+            beyond_bound: given.flag(key::BEYOND_BOUND)?,
+            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
+        };
+        let case = given.case()?;
+        let deed = Deed::on(Object::Token(token), case)
+            .with(key::BEYOND_BOUND, allowances.beyond_bound)
+            .with(key::UNSYNCHRONISED, allowances.unsynchronised);
+        self.launch(header, deed, Sealed::default(), move |_| {
+            Ok(Request::Resync {
+                token,
+                codes,
+                allowances,
+            })
         })
         .await
     }
@@ -324,10 +355,14 @@ impl Tokens {
         .await
     }
 
-    /// Corrects what is believed about a fob's clock from two to four consecutive codes, searched jointly. [resync]
+    /// Corrects what is believed about where a token's clock or counter stands, from two to four consecutive codes, searched
+    /// jointly: two where a clock may well stand, three where it hardly does. Codes that were previewed count as given then.
+    /// Five tries in vain within 24 hours. [resync]
     /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
     /// not synchronised; journalled), case (s).
-    /// Details on success: token (s), shift-s, offset-s (x). Errors: CodeRejected, ClockUnsynchronised, OffsetImplausible.
+    /// Details on success: token (s); of a clock shift-s, offset-s, offset-before-s (x); of a counter skipped (t).
+    /// Errors: CodeRejected and OffsetImplausible, with details advice (as: names), advice-desk and advice-subject (as:
+    /// sentences, for the help desk and for the person) where something was found out; ClockUnsynchronised, TooManyAttempts.
     #[zbus(out_args("operation"))]
     async fn resync(
         &self,
@@ -336,24 +371,33 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let codes = self::codes(codes)?;
-        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED])?;
-        let beyond_bound = given.flag(key::BEYOND_BOUND)?;
-        let unsynchronised = given.flag(key::UNSYNCHRONISED)?;
-        let case = given.case()?;
-        let deed = Deed::on(Object::Token(token), case)
-            .with(key::BEYOND_BOUND, beyond_bound)
-            .with(key::UNSYNCHRONISED, unsynchronised);
-        self.launch(&header, deed, Sealed::default(), move |_| {
-            Ok(Request::Resync {
-                token,
-                codes,
-                beyond_bound,
-                unsynchronised,
-            })
-        })
-        .await
+        self.resync_or_preview(&header, token, codes, options, false).await
+    }
+
+    /// Says what a Resync with these codes would change, and changes nothing. In vain it counts as one in vain. [resync]
+    /// options, details and errors: as Resync.
+    #[zbus(out_args("operation"))]
+    async fn preview_resync(
+        &self,
+        token: &str,
+        codes: Vec<String>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.resync_or_preview(&header, token, codes, options, true).await
+    }
+
+    /// Takes back what the last resync taught, unless something was learned since: the offset before it counts again, and used
+    /// codes stay used. options: case (s). [resync]
+    /// Details on success: token (s), shift-s, offset-s (x). Errors: NothingToUndo.
+    #[zbus(out_args("operation"))]
+    async fn undo_resync(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        self.simple(&header, token, options, Request::UndoResync).await
     }
 
     /// Takes an active token out of use for a while. options: case (s). [suspend]

@@ -93,7 +93,7 @@ pub enum Verb {
     },
     /// Test a token
     Test(TestArgs),
-    /// Correct what is believed about a fob's clock, by two consecutive codes
+    /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes
     Resync(ResyncArgs),
     /// Take a token out of use for a while
     Suspend(TokenOnly),
@@ -363,6 +363,12 @@ pub struct ResyncArgs {
     /// Two to four consecutive codes; asked for when left out
     #[arg(value_name = "CODE", num_args = 0..=4)]
     pub codes: Vec<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub preview: bool,
+    /// Take back what the last resync taught; used codes stay used
+    #[arg(long, conflicts_with_all = ["codes", "preview", "beyond_bound", "unsynchronised"])]
+    pub undo: bool,
     /// Accept an offset that no clock drifts to
     #[arg(long)]
     pub beyond_bound: bool,

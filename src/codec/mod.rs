@@ -3,6 +3,7 @@ pub mod cbor;
 pub mod ctap2;
 pub mod ctaphid;
 pub mod iso7816;
+pub mod misreading;
 pub mod oath;
 pub mod seed;
 pub mod vendor;

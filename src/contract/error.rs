@@ -124,6 +124,10 @@ error_names!(
     DeviceRefused,
     /// Wrong, used or out of the window; which is not told.
     CodeRejected,
+    /// Five resyncs of the token were in vain within 24 hours.
+    TooManyAttempts,
+    /// There is no resync to take back.
+    NothingToUndo,
     /// One code is not enough: resync with two.
     NeedsResync,
     /// The codes fit an offset no clock drifts to.
@@ -134,7 +138,11 @@ error_names!(
     VerificationFailed,
     /// The signature counter went back: a copy may exist.
     CounterWentBack,
-    /// Too many wrong codes in a row.
+    /// A code was wrong a moment ago; the next one is looked at in “wait-s”.
+    TryLater,
+    /// Too many wrong codes; the lock ends by itself in “wait-s”.
+    SoftLocked,
+    /// A hundred wrong codes in a row; a person must lift the lock.
     Locked,
     /// The disk with the ledger is full.
     LedgerFull,

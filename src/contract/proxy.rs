@@ -124,6 +124,12 @@ pub trait Tokens1 {
     /// Corrects what is believed about a fob's clock.
     #[zbus(allow_interactive_auth)]
     fn resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Says what a resync would change.
+    #[zbus(allow_interactive_auth)]
+    fn preview_resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Takes back what the last resync taught.
+    #[zbus(allow_interactive_auth)]
+    fn undo_resync(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Takes a token out of use for a while.
     #[zbus(allow_interactive_auth)]
     fn suspend(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -113,6 +113,8 @@ pub const TABLE: &[Row] = &[
     guarded(TOKENS, "RegisterFob", Action::Register, Tier::Register, Scope::NewFob),
     guarded(TOKENS, "Test", Action::Test, Tier::Test, Scope::Token),
     guarded(TOKENS, "Resync", Action::Resync, Tier::Test, Scope::Token),
+    guarded(TOKENS, "PreviewResync", Action::Resync, Tier::Test, Scope::Token),
+    guarded(TOKENS, "UndoResync", Action::Resync, Tier::Test, Scope::Token),
     // Taking a token out of use does no lasting harm; putting it back hands authority out again.
     guarded(TOKENS, "Suspend", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "ReportLost", Action::Suspend, Tier::Test, Scope::Token),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seal::{Keys, Tag};
-use super::{Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
+use super::{Account, Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
 use crate::grant::Authority;
 use crate::types::{
     DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
@@ -61,6 +61,28 @@ pub(crate) enum Recorded {
     },
     DestroySeed {
         token: TokenId,
+    },
+    KeepCodes {
+        token: TokenId,
+        /// Tag over the hashes.
+        codes: String,
+        count: u16,
+    },
+    UseCode {
+        token: TokenId,
+        slot: u16,
+        seen: UnixMillis,
+    },
+    Try {
+        /// Tag that stands for the account.
+        who: String,
+        caller: u32,
+        at: UnixMillis,
+        spent: UnixMillis,
+        passed: bool,
+    },
+    Unlock {
+        who: String,
     },
     Oblige(Obligation),
     Prove {
@@ -248,6 +270,21 @@ pub(crate) fn seed_tag(keys: &Keys, token: TokenId, sealed: &super::seal::Sealed
         "seed",
         &[token.as_bytes(), &sealed.key_id, &version, &sealed.nonce, &sealed.bytes],
     )
+}
+
+/// What the rows of wrong tries name an account by.
+pub(crate) fn account_tag(keys: &Keys, account: &Account) -> Tag {
+    keys.tag("account", &account.parts())
+}
+
+/// The chain's stand-in for that, salted: with the row goes the account.
+pub(crate) fn account_mark(keys: &Keys, salt: &[u8], who: &[u8]) -> Tag {
+    keys.tag("account in chain", &[salt, who])
+}
+
+/// The chain's stand-in for the hashes of a sheet of recovery codes, in the order of their slots.
+pub(crate) fn codes_tag(keys: &Keys, token: TokenId, macs: &[Tag]) -> Tag {
+    keys.tag("recovery codes", &[token.as_bytes(), &macs.concat()])
 }
 
 /// The chain's stand-in for what recovery needs to know: it may name a person, and goes with the intent's row.

@@ -12,6 +12,7 @@ mod record;
 mod replay;
 mod seal;
 mod sqlite;
+mod tries;
 mod verify;
 
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ pub use mutation::{Event, Mutation, Unique};
 pub use record::{Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, Oath, Obligation, Personal, TokenRecord};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
+pub use tries::{Account, CallerTries, Standing, Sweep};
 
 /// Why the ledger did not do it. Nothing was written when one of these comes back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -186,6 +188,24 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// As [`Ledger::commit`], with which of them it was.
     async fn commit_all(&self, commits: Vec<(Event, Vec<Mutation>)>) -> Result<u64, BatchFailure>;
+
+    /// Wrong tries on an account, and those of `caller` over all accounts. One that was never tried has none.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn standing(&self, account: &Account, caller: u32) -> Result<Standing, LedgerError>;
+
+    /// Which unused recovery code of a token this is; the same work whatever it is. For [`Mutation::UseCode`].
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn recovery_slot(&self, token: TokenId, code: &Secret) -> Result<Option<u16>, LedgerError>;
+
+    /// How many recovery codes of a token are unused.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn recovery_left(&self, token: TokenId) -> Result<u32, LedgerError>;
 
     /// The live token that holds this, if one does.
     ///

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Binding, Intent, IntentEnd, Obligation, TokenRecord};
+use super::{Account, Binding, Intent, IntentEnd, Obligation, TokenRecord};
 use crate::grant::Authority;
 use crate::types::{DriftSource, ObligationId, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
 
@@ -166,12 +166,49 @@ pub enum Mutation {
         /// The token.
         token: TokenId,
     },
-    /// Overwrites and deletes the sealed seed; a token without one is as good as one whose seed is destroyed. When the commit
+    /// Overwrites and deletes the sealed seed and the recovery codes; a token without is as good as one whose seed is destroyed. When the commit
     /// is answered, the sealed bytes are out of the files, unless a reader that was in the middle of a long query keeps the
     /// write-ahead log from being emptied: then they are as soon as it has ended.
     DestroySeed {
         /// The token.
         token: TokenId,
+    },
+    /// Keeps the recovery codes of a token that has none, hashed.
+    KeepCodes {
+        /// The token.
+        token: TokenId,
+        /// The codes in their canonical form, in the order of their slots.
+        codes: Vec<Secret>,
+    },
+    /// Uses a recovery code up, if it is unused (else [`LedgerError::Stale`](super::LedgerError::Stale)), notes when the token was
+    /// seen and clears the failures.
+    UseCode {
+        /// The token.
+        token: TokenId,
+        /// Which code.
+        slot: u16,
+        /// When.
+        seen: UnixMillis,
+    },
+    /// A try with a code: a pass ends the account's wrong tries in a row and the caller's own there, a miss adds one. Rows are
+    /// made where there are none, and both write the same ones.
+    Try {
+        /// Whose codes were tried.
+        account: Account,
+        /// Uid that had them tried.
+        caller: u32,
+        /// When.
+        at: UnixMillis,
+        /// When all tries in hand will have grown again.
+        spent: UnixMillis,
+        /// Whether the code was right.
+        passed: bool,
+    },
+    /// Forgets the wrong tries on an account, if there were any (else [`LedgerError::NotFound`](super::LedgerError::NotFound)): a
+    /// person has looked at them.
+    Unlock {
+        /// Whose.
+        account: Account,
     },
     /// Adds an obligation.
     Oblige(Obligation),

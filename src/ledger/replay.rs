@@ -2,11 +2,44 @@
 //!
 //! This is the second opinion on [`sqlite`](super::sqlite)'s statements, so it shares no code with them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::journal::{Inserted, Recorded};
 use super::{Binding, DriftPoint, Obligation, PROVABLE};
 use crate::types::{DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+
+/// A sheet of recovery codes as the journal leaves it.
+pub(crate) struct Codes {
+    /// Tag over their hashes.
+    pub(crate) tag: String,
+    pub(crate) count: u16,
+    /// Those that were used, and when.
+    pub(crate) used: BTreeMap<u16, UnixMillis>,
+}
+
+/// An account that was tried, as the journal leaves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    pub(crate) spent: UnixMillis,
+    /// By caller.
+    pub(crate) callers: BTreeMap<u32, Count>,
+}
+
+/// Wrong tries of one caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) count: u32,
+    /// Of the account's run; 0 where there is none.
+    pub(crate) share: u32,
+    pub(crate) last: UnixMillis,
+}
+
+impl Count {
+    fn add(&mut self, at: UnixMillis, passed: bool) {
+        let next = |n: u32| if passed { 0 } else { n.saturating_add(1) };
+        (self.count, self.share, self.last) = (next(self.count), next(self.share), at);
+    }
+}
 
 /// A token as the journal leaves it.
 pub(crate) struct Token {
@@ -16,6 +49,7 @@ pub(crate) struct Token {
     pub(crate) updated: UnixMillis,
     /// What was learned of its clock.
     pub(crate) drift: History,
+    pub(crate) codes: Option<Codes>,
 }
 
 /// The history of a clock in bounded memory: what is settled as one digest, and the newest row, which may still go.
@@ -85,6 +119,10 @@ pub(crate) struct Replay {
     pub(crate) tokens: HashMap<TokenId, Token>,
     pub(crate) obligations: HashMap<ObligationId, Obligation>,
     pub(crate) intents: HashMap<OperationId, Open>,
+    /// By their tags.
+    pub(crate) accounts: HashMap<String, Tried>,
+    /// Over all accounts; in the first share only.
+    pub(crate) callers: BTreeMap<u32, Count>,
     share: Share,
 }
 
@@ -124,6 +162,20 @@ impl Replay {
     /// # Errors
     /// A sentence, when the mutation contradicts what came before it: a journal of ours never does.
     pub(crate) fn play(&mut self, seq: u64, at: UnixMillis, mutation: Recorded) -> Result<(), String> {
+        match &mutation {
+            Recorded::Try {
+                who,
+                caller,
+                at,
+                spent,
+                passed,
+            } => {
+                self.tried(who, *caller, *at, *spent, *passed);
+                return Ok(());
+            }
+            Recorded::Unlock { who } => return self.unlock(who),
+            _ => {}
+        }
         if !self.share.has(subject(&mutation)) {
             return Ok(());
         }
@@ -169,9 +221,25 @@ impl Replay {
                 Ok(())
             }
             Recorded::DestroySeed { token } => {
-                self.token(at, token)?.is.seed = None;
+                let token = self.token(at, token)?;
+                token.is.seed = None;
+                token.codes = None;
                 Ok(())
             }
+            Recorded::KeepCodes { token, codes, count } => {
+                let new = Codes {
+                    tag: codes,
+                    count,
+                    used: BTreeMap::new(),
+                };
+                match self.token(at, token)?.codes.replace(new) {
+                    Some(_) => Err(format!("gives token {token} a second sheet of recovery codes")),
+                    None => Ok(()),
+                }
+            }
+            Recorded::UseCode { token, slot, seen } => self.token(at, token)?.use_code(slot, seen),
+            // Played above: they are about more than one row.
+            Recorded::Try { .. } | Recorded::Unlock { .. } => Ok(()),
             Recorded::Oblige(new) => match self.obligations.insert(new.id, new) {
                 Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
                 None => Ok(()),
@@ -234,6 +302,35 @@ impl Replay {
         }
     }
 
+    /// A try is about two rows: the account's, and the caller's over all accounts, which is part of the first share.
+    fn tried(&mut self, who: &str, caller: u32, at: UnixMillis, spent: UnixMillis, passed: bool) {
+        if self.share.part == 0 {
+            self.callers.entry(caller).or_default().add(at, passed);
+        }
+        if !self.share.has(&mark(who)) {
+            return;
+        }
+        let account = self.accounts.entry(who.to_owned()).or_default();
+        account.spent = spent;
+        if passed {
+            account.callers.values_mut().for_each(|tries| tries.share = 0);
+        }
+        account.callers.entry(caller).or_default().add(at, passed);
+    }
+
+    fn unlock(&mut self, who: &str) -> Result<(), String> {
+        if !self.share.has(&mark(who)) {
+            return Ok(());
+        }
+        let account = self.accounts.get_mut(who);
+        let account = account.ok_or("unlocks an account that was never tried")?;
+        account.spent = UnixMillis(0);
+        for tries in account.callers.values_mut() {
+            (tries.count, tries.share) = (0, 0);
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, at: UnixMillis, is: Inserted) -> Result<(), String> {
         let token = is.token;
         let new = Token {
@@ -241,6 +338,7 @@ impl Replay {
             created: at,
             updated: at,
             drift: History::default(),
+            codes: None,
         };
         match self.tokens.insert(token, new) {
             Some(_) => Err(format!("inserts token {token} a second time")),
@@ -321,6 +419,18 @@ impl Token {
         self.proved(seen)
     }
 
+    fn use_code(&mut self, slot: u16, seen: UnixMillis) -> Result<(), String> {
+        let codes = self.codes.as_mut().filter(|codes| slot < codes.count);
+        let used = codes.map(|codes| codes.used.insert(slot, seen));
+        match used {
+            Some(None) => self.proved(seen),
+            _ => Err(format!(
+                "uses a recovery code of token {} that is not there",
+                self.is.token
+            )),
+        }
+    }
+
     /// Only a token that is in use can prove itself: an entry that says otherwise was written while its row had been changed by
     /// hand.
     fn proved(&mut self, seen: UnixMillis) -> Result<(), String> {
@@ -348,11 +458,25 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::Seen { token, .. }
         | Recorded::Fail { token }
         | Recorded::Pardon { token }
+        | Recorded::KeepCodes { token, .. }
+        | Recorded::UseCode { token, .. }
         | Recorded::DestroySeed { token } => token.as_bytes(),
+        Recorded::Try { .. } | Recorded::Unlock { .. } => &[0; 16],
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),
         Recorded::Begin { operation, .. } | Recorded::Phase { operation, .. } | Recorded::End { operation, .. } => {
             operation.as_bytes()
         }
     }
+}
+
+/// The bytes by which an account's tag, in hex, falls into a share: its last ones.
+pub(crate) fn mark(who: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let end = who.len().checked_sub(4).and_then(|from| who.get(from..));
+    let last = end.and_then(|end| u16::from_str_radix(end, 16).ok());
+    if let Some(place) = bytes.last_chunk_mut::<2>() {
+        *place = last.unwrap_or(0).to_be_bytes();
+    }
+    bytes
 }

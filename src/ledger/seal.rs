@@ -1,7 +1,7 @@
 //! The sealing key and what hangs on it: sealed seeds, the journal's MACs and the tags that stand for personal data.
 //!
 //! One key of 32 random bytes is held outside the ledger. HKDF-SHA-256 (RFC 5869) makes the subkeys from it: `seal` for the
-//! seeds, `journal` for chain and head, `personal` for tags. MAC subkeys are 64 bytes, a whole SHA-256 block (RFC 2104
+//! seeds, `journal` for chain and head, `personal` for tags, `recovery` for recovery codes. MAC subkeys are 64 bytes, a whole SHA-256 block (RFC 2104
 //! section 3).
 
 use std::fs::{self, File, OpenOptions};
@@ -53,6 +53,7 @@ pub(crate) struct Keys {
     seal: Zeroizing<[u8; 32]>,
     journal: Zeroizing<[u8; 64]>,
     personal: Zeroizing<[u8; 64]>,
+    recovery: Zeroizing<[u8; 64]>,
 }
 
 /// A seed as it is stored.
@@ -102,12 +103,14 @@ impl Keys {
             seal: Zeroizing::new([0; 32]),
             journal: Zeroizing::new([0; 64]),
             personal: Zeroizing::new([0; 64]),
+            recovery: Zeroizing::new([0; 64]),
         };
         let too_long = |_| LedgerError::Key("cannot be expanded".to_owned());
         hkdf.expand(b"id", &mut keys.id).map_err(too_long)?;
         hkdf.expand(b"seal", &mut *keys.seal).map_err(too_long)?;
         hkdf.expand(b"journal", &mut *keys.journal).map_err(too_long)?;
         hkdf.expand(b"personal", &mut *keys.personal).map_err(too_long)?;
+        hkdf.expand(b"recovery", &mut *keys.recovery).map_err(too_long)?;
         Ok(keys)
     }
 
@@ -156,6 +159,16 @@ impl Keys {
         for part in parts {
             mac.update(part);
         }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// What is stored of a recovery code: HMAC-SHA-256 under a subkey, over the token's id and the code. A code has at least 64
+    /// random bits, so that a slow hash would add nothing (NIST SP 800-63B-4 section 4.2.1.1), and without the sealing key the
+    /// rows are worth nothing to who has them.
+    pub(crate) fn recovery_mac(&self, token: TokenId, code: &Secret) -> Tag {
+        let mut mac = Hmac::<Sha256>::new((&*self.recovery).into());
+        mac.update(token.as_bytes());
+        mac.update(code.expose());
         mac.finalize().into_bytes().into()
     }
 

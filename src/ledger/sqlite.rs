@@ -6,6 +6,7 @@
 mod apply;
 mod fault;
 mod rows;
+mod tries;
 mod writer;
 
 use std::fs::File;
@@ -30,8 +31,8 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    BatchFailure, DriftPoint, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
-    ObligationFilter, Page, TokenRecord, Unique, VerifyReport,
+    Account, BatchFailure, DriftPoint, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
+    ObligationFilter, Page, Standing, TokenRecord, Unique, VerifyReport,
 };
 use crate::types::{ObligationId, Secret, TokenId};
 
@@ -177,6 +178,18 @@ impl Ledger for SqliteLedger {
 
     fn head(&self) -> Result<(u64, String), LedgerError> {
         writer::get(&self.chain).map(|chain| (chain.count, hex(&chain.last)))
+    }
+
+    async fn standing(&self, account: &Account, caller: u32) -> Result<Standing, LedgerError> {
+        self.read_standing(account, caller).await
+    }
+
+    async fn recovery_slot(&self, token: TokenId, code: &Secret) -> Result<Option<u16>, LedgerError> {
+        self.look_up_code(token, code).await
+    }
+
+    async fn recovery_left(&self, token: TokenId) -> Result<u32, LedgerError> {
+        self.count_codes(token).await
     }
 
     async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, LedgerError> {

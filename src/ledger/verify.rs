@@ -4,6 +4,7 @@
 mod cell;
 mod frame;
 mod tables;
+mod tries;
 
 use sqlx::{Connection, SqliteConnection};
 

@@ -85,7 +85,8 @@ pub fn judge(
         // The first offset is never taken from a clock that cannot be believed, and without one no later code would pass.
         Verdict::NeedsSecondCode if state.last_seen.is_none() && !synchronised => return Ok(Judgement::NextCode),
         Verdict::NeedsSecondCode => {
-            let mut codes = earlier.to_vec();
+            let spare = earlier.len().saturating_sub(MAX_CODES - 1);
+            let mut codes: Vec<Received> = earlier.iter().skip(spare).cloned().collect();
             codes.push((code.clone(), now));
             match accept_next(&state, &generator, &codes, now, &policy) {
                 ResyncVerdict::Accepted {
@@ -186,7 +187,7 @@ impl Waiting {
 
     /// Keeps the newest codes of `token`, which came to no decision.
     pub fn keep(&self, token: TokenId, mut received: Vec<Received>) {
-        let spare = received.len().saturating_sub(MAX_CODES - 1);
+        let spare = received.len().saturating_sub(MAX_CODES);
         received.drain(..spare);
         let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
         if codes.len() >= MAX_WAITING && !codes.contains_key(&token) {

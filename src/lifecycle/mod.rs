@@ -8,6 +8,8 @@
 //! a crash included, [`recover`] brings the record to one of three ends: completed, rolled back, or an obligation.
 
 mod act;
+pub mod advice;
+mod attempts;
 mod card;
 pub mod code;
 mod describe;
@@ -26,6 +28,8 @@ mod settle;
 mod suspend;
 mod test;
 mod throttle;
+pub mod tries;
+mod undo;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +41,7 @@ use tokio::sync::{broadcast, watch};
 pub use self::describe::Description;
 pub use self::refusal::Refusal;
 pub use self::request::{Fido2Options, FobOptions, OathOptions, Presence, Request};
+pub use self::resync::Allowances;
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
@@ -102,6 +107,8 @@ pub struct Lifecycle {
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
     waiting: code::Waiting,
+    previewed: code::Waiting,
+    attempts: attempts::Attempts,
 }
 
 impl Lifecycle {
@@ -120,6 +127,8 @@ impl Lifecycle {
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
             waiting: code::Waiting::default(),
+            previewed: code::Waiting::default(),
+            attempts: attempts::Attempts::default(),
         })
     }
 
@@ -145,6 +154,16 @@ impl Lifecycle {
     #[must_use]
     pub const fn waiting(&self) -> &code::Waiting {
         &self.waiting
+    }
+
+    /// Codes whose resync was previewed, with the time they came.
+    const fn previewed(&self) -> &code::Waiting {
+        &self.previewed
+    }
+
+    /// Resyncs in vain.
+    const fn attempts(&self) -> &attempts::Attempts {
+        &self.attempts
     }
 
     /// The figures.
@@ -291,20 +310,9 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         Request::Resync {
             token,
             codes,
-            beyond_bound,
-            unsynchronised,
-        } => {
-            resync::resync(
-                &act,
-                token,
-                &codes,
-                resync::Allowances {
-                    beyond_bound,
-                    unsynchronised,
-                },
-            )
-            .await
-        }
+            allowances,
+        } => resync::resync(&act, token, &codes, allowances).await,
+        Request::UndoResync(token) => undo::undo(&act, token).await,
         Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
         Request::Revoke {
             token,

@@ -162,6 +162,10 @@ pub struct Details {
     pub counter: Option<u64>,
     /// By how much a resync moved the offset, seconds.
     pub shift_s: Option<i64>,
+    /// The offset before a resync, seconds, when one had been measured.
+    pub offset_before_s: Option<i64>,
+    /// Presses of an event token that nobody sent.
+    pub skipped: Option<u64>,
     /// Why the device could not be settled now, when an obligation remains.
     pub unsettled: Option<Box<Refusal>>,
 }

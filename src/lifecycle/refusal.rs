@@ -3,6 +3,7 @@
 use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
+use crate::lifecycle::advice::Advice;
 use crate::types::TokenKind;
 
 /// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
@@ -60,6 +61,20 @@ pub enum Refusal {
         "the codes fit no time that this clock can have drifted to; if its clock was reset, an administrator may resync it with “beyond-bound”"
     )]
     OffsetImplausible,
+    /// The same refusal, with what was found out about its cause.
+    #[error("{refusal}")]
+    Advised {
+        /// The refusal.
+        refusal: Box<Self>,
+        /// What to do, the likeliest first.
+        advice: Vec<Advice>,
+    },
+    /// Too many resyncs in vain.
+    #[error("five resyncs of this token were in vain within 24 hours: see the token itself, or replace it")]
+    TooManyAttempts,
+    /// The last thing learned of the clock was no resync.
+    #[error("there is no resync to take back: none was made, or the clock was measured again since")]
+    NothingToUndo,
     /// The host clock is not synchronised.
     #[error("the clock of this host is not synchronised, so drift cannot be measured against it")]
     ClockUnsynchronised,
@@ -69,8 +84,20 @@ pub enum Refusal {
     /// The signature counter went back: a copy of the key may exist.
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
-    /// Too many wrong codes in a row.
-    #[error("too many wrong codes in a row: the token is locked until somebody who may do so resumes it")]
+    /// A wrong code a moment ago.
+    #[error("after a wrong code the next one is looked at in {wait_s} s")]
+    TryLater {
+        /// Seconds to wait.
+        wait_s: u32,
+    },
+    /// Ten wrong codes in a row, or all tries in hand spent.
+    #[error("too many wrong codes: no code is looked at for {wait_s} s; the lock then ends by itself")]
+    SoftLocked {
+        /// Seconds to wait.
+        wait_s: u32,
+    },
+    /// A hundred wrong codes in a row.
+    #[error("a hundred wrong codes in a row: locked until somebody who may do so lifts it (“claviger unlock SUBJECT”)")]
     Locked,
     /// Too many wrong passwords for one card: the card does not count them, so the daemon does.
     #[error("too many wrong passwords for this card: wait {wait_s} seconds before the next try")]

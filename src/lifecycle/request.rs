@@ -1,5 +1,6 @@
 //! What a client may ask for, once admitted and parsed.
 
+use crate::lifecycle::Allowances;
 use crate::lifecycle::operation::Verb;
 use crate::types::{DeviceId, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
 
@@ -47,17 +48,17 @@ pub enum Request {
         /// Where and with what.
         at: Presence,
     },
-    /// Resync a fob.
+    /// Resync a token, or preview it.
     Resync {
         /// The token.
         token: TokenId,
         /// Consecutive codes, in order.
         codes: Vec<String>,
-        /// Accept an offset no clock drifts to.
-        beyond_bound: bool,
-        /// Measure although the host clock is not synchronised.
-        unsynchronised: bool,
+        /// Whether only to preview, and what is allowed beyond the ordinary.
+        allowances: Allowances,
     },
+    /// Take back what the last resync taught.
+    UndoResync(TokenId),
     /// Suspend a token.
     Suspend(TokenId),
     /// Report it lost.
@@ -163,7 +164,7 @@ impl Request {
         match self {
             Self::RegisterFido2 { .. } | Self::RegisterOathCard { .. } | Self::RegisterFob { .. } => Verb::Register,
             Self::Test { .. } => Verb::Test,
-            Self::Resync { .. } => Verb::Resync,
+            Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,
             Self::Lost(_) => Verb::Lost,
             Self::Resume(_) => Verb::Resume,

@@ -50,6 +50,9 @@ pub async fn transfer(act: &Act, token: TokenId) -> Result<Outcome, Refusal> {
         }],
     };
     act.commit(event, Some(token), Facts::new(), changes).await?;
+    if act.step.verb == Verb::Resume {
+        act.house.attempts().forget(token).await;
+    }
     Ok(Outcome::Done(Details {
         token: Some(token),
         ..Details::default()

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use subtle::{Choice, ConstantTimeEq};
 
+use super::odds::{Finding, log10_odds};
 use super::{DriftState, Policy, measured_offset_ms, saturate, steps_around};
 use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES, OathParameters};
 use crate::types::UnixMillis;
@@ -16,6 +17,9 @@ use crate::types::UnixMillis;
 const MAX_STEPS: u64 = 262_144;
 /// Most steps between two codes of one call that any policy may allow: each multiplies a guesser's chance and our work.
 const MAX_GAP: u32 = 16;
+
+/// Odds that a test asks for; a change of what is believed asks for [`Policy::least_odds`].
+const TEST_ODDS: u64 = 1_000_000;
 
 /// What several codes are worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,12 @@ pub enum Refusal {
     /// More than one chain fits.
     #[error("the codes fit more than one time: read one more code")]
     Ambiguous,
+    /// The one chain that fits does not weigh enough for where it puts the clock: one more code would.
+    #[error("the codes do not weigh enough for a clock {shift_s} seconds off: read one more code")]
+    TooFew {
+        /// Distance from the expected offset in seconds.
+        shift_s: i64,
+    },
     /// The chain fits at a time to which this clock cannot have drifted.
     #[error("the codes fit a clock {shift_s} seconds off, which drift does not explain")]
     Implausible {
@@ -66,11 +76,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason as it may be told to whoever typed the codes: that codes are right but used is no business of a thief.
+    /// The reason as it may be told to whoever typed the codes: that codes are right but used, or right but too few, is no
+    /// business of a thief. Whoever gives two codes in vain is asked for three, whatever the reason.
     #[must_use]
     pub const fn outward(self) -> Self {
         match self {
-            Self::Replayed => Self::NoMatch,
+            Self::Replayed | Self::TooFew { .. } => Self::NoMatch,
             other => other,
         }
     }
@@ -107,6 +118,7 @@ pub fn accept_next(
     let near = Policy {
         horizon_ms: reach.min(policy.horizon_ms),
         accept_implausible: false,
+        least_odds: TEST_ODDS,
         ..*policy
     };
     search_codes(state, generator, codes, now, &near)
@@ -119,6 +131,53 @@ fn search(
     now: UnixMillis,
     policy: &Policy,
 ) -> Result<ResyncVerdict, Refusal> {
+    let found = fit(state, generator, codes, now, policy)?;
+    if !found.steps.first().is_some_and(|first| state.is_fresh(*first)) {
+        return Err(Refusal::Replayed);
+    }
+    let shift_s = saturate((found.shift_ms + 500).div_euclid(1000));
+    if !found.is_worth(policy.least_odds) {
+        return Err(Refusal::TooFew { shift_s });
+    }
+    let bound = policy.plausible_shift_ms(state, generator.parameters(), now);
+    let may_be_played_ahead = policy.settable_clock && found.shift_ms > 0;
+    if found.shift_ms.abs() > i128::from(bound) && (may_be_played_ahead || !policy.accept_implausible) {
+        return Err(Refusal::Implausible { shift_s });
+    }
+    Ok(ResyncVerdict::Accepted {
+        steps: found.steps,
+        offset_before_ms: state.offset_ms,
+        offset_after_ms: found.offset_ms,
+        shift_s,
+    })
+}
+
+/// The one chain of steps that fits, used or not, wherever it puts the clock.
+pub(super) struct Fit {
+    /// Step of each code.
+    pub(super) steps: Vec<u64>,
+    /// The offset that the last code speaks for, in milliseconds.
+    offset_ms: i64,
+    /// That less the expected one.
+    pub(super) shift_ms: i128,
+    /// Decimal logarithm of the odds for it.
+    log10_odds: f64,
+}
+
+impl Fit {
+    pub(super) fn is_worth(&self, odds: u64) -> bool {
+        self.log10_odds >= (odds.max(1) as f64).log10()
+    }
+}
+
+/// Finds it.
+pub(super) fn fit(
+    state: &DriftState,
+    generator: &Generator,
+    codes: &[(Code, UnixMillis)],
+    now: UnixMillis,
+    policy: &Policy,
+) -> Result<Fit, Refusal> {
     let received = check_input(codes, now, policy)?;
     let parameters = generator.parameters();
     let gaps = gaps_between(codes, parameters, policy);
@@ -128,20 +187,20 @@ fn search(
     let chains = horizon.chains(&matches, &gaps);
     let last = only(&horizon, chains.last().ok_or(Refusal::Count)?)?;
     let steps = horizon.trace(&chains, &gaps, last).ok_or(Refusal::NoMatch)?;
-    if !steps.first().is_some_and(|first| state.is_fresh(*first)) {
-        return Err(Refusal::Replayed);
-    }
-    let offset_after_ms = measured_offset_ms(last, parameters, received, policy);
-    let shift_ms = i128::from(offset_after_ms) - i128::from(state.offset_ms);
-    let shift_s = saturate((shift_ms + 500).div_euclid(1000));
-    if shift_ms.abs() > i128::from(policy.plausible_shift_ms(state, parameters, now)) && !policy.accept_implausible {
-        return Err(Refusal::Implausible { shift_s });
-    }
-    Ok(ResyncVerdict::Accepted {
+    let offset_ms = measured_offset_ms(last, parameters, received, policy);
+    let finding = Finding {
+        shift_ms: i128::from(offset_ms) - i128::from(state.offset_ms),
+        codes: codes.len(),
+        ways: gaps
+            .iter()
+            .map(|gap| (gap.end() - gap.start()).saturating_add(1))
+            .fold(1, u64::saturating_mul),
+    };
+    Ok(Fit {
         steps,
-        offset_before_ms: state.offset_ms,
-        offset_after_ms,
-        shift_s,
+        offset_ms,
+        shift_ms: finding.shift_ms,
+        log10_odds: log10_odds(&finding, state, parameters, now, policy),
     })
 }
 

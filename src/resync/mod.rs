@@ -15,18 +15,23 @@
 //! |---|---|
 //! | `single.rs` | one code of a token whose clock is known well enough |
 //! | `joint.rs`  | several codes of a token whose clock is not |
+//! | `odds.rs`   | how much several codes are worth |
+//! | `hypothesis.rs` | what would explain codes that do not fit |
 //! | `counter.rs`| event tokens: look-ahead and consecutive codes |
 //!
 //! Units: `offset_ms` is the token's clock minus true time in milliseconds, so a slow fob has a negative one. A step is the
 //! number of whole periods since the epoch (RFC 6238 section 4.2).
 
 mod counter;
+mod hypothesis;
 mod joint;
+mod odds;
 mod single;
 
 pub use counter::{
     CounterVerdict, MAX_LOOK_AHEAD, RESYNC_LOOK_AHEAD, TEST_LOOK_AHEAD, accept_counter, search_counters,
 };
+pub use hypothesis::{Alternative, ClockFault, Explanation, explain};
 pub use joint::{Refusal, ResyncVerdict, accept_next, search_codes};
 pub use single::{Verdict, accept_one};
 
@@ -95,6 +100,8 @@ pub struct Policy {
     pub horizon_ms: i64,
     /// Fastest drift that a crystal is believed capable of, in parts per million.
     pub drift_limit_ppm: u32,
+    /// Fastest drift that is nothing out of the ordinary, in parts per million: the worst consumer grade.
+    pub drift_likely_ppm: u32,
     /// What a clock may be off without an age to blame, in milliseconds: fobs leave the shelf up to ten minutes off, and a
     /// weak battery or a cold night costs minutes at once.
     pub jump_allowance_ms: i64,
@@ -104,6 +111,13 @@ pub struct Policy {
     pub max_spread_ms: i64,
     /// Accept a shift beyond the physical bound: a person has looked at the reason and said so.
     pub accept_implausible: bool,
+    /// Whoever holds the token can set its clock: codes from a future that drift does not explain may have been played ahead
+    /// (CVE-2021-32033), and no word makes them acceptable.
+    pub settable_clock: bool,
+    /// Least odds, to one, for changing what is believed of a clock.
+    pub least_odds: u64,
+    /// Explanations that are tried side by side: each is one more chance of a guesser.
+    pub hypotheses: u32,
 }
 
 impl Default for Policy {
@@ -115,10 +129,14 @@ impl Default for Policy {
             max_candidates: 21,
             horizon_ms: 24 * 3_600_000,
             drift_limit_ppm: 100,
+            drift_likely_ppm: 50,
             jump_allowance_ms: 20 * 60_000,
             max_gap: 1,
             max_spread_ms: 3_600_000,
             accept_implausible: false,
+            settable_clock: false,
+            least_odds: 1_000_000_000,
+            hypotheses: 1,
         }
     }
 }
@@ -157,8 +175,22 @@ impl Policy {
     /// allowance. Of a token never seen the age is unknown and the allowance stands for it.
     #[must_use]
     pub fn plausible_shift_ms(&self, state: &DriftState, parameters: &OathParameters, now: UnixMillis) -> i64 {
-        let drift = i128::from(self.drift_limit_ppm) * state.unseen_ms(now).unwrap_or(0) / 1_000_000;
+        self.shift_ms(self.drift_limit_ppm, state, parameters, now)
+    }
+
+    /// The same for a clock with nothing out of the ordinary: `50 ppm × age + 2 T` and the allowance.
+    fn likely_shift_ms(&self, state: &DriftState, parameters: &OathParameters, now: UnixMillis) -> i64 {
+        self.shift_ms(self.drift_likely_ppm, state, parameters, now)
+    }
+
+    fn shift_ms(&self, ppm: u32, state: &DriftState, parameters: &OathParameters, now: UnixMillis) -> i64 {
+        let drift = i128::from(ppm) * state.unseen_ms(now).unwrap_or(0) / 1_000_000;
         saturate(drift + 2 * i128::from(parameters.period_ms()) + i128::from(self.jump_allowance_ms))
+    }
+
+    /// What an ordinary clock may have drifted since it was seen, in milliseconds.
+    fn drifted_ms(&self, state: &DriftState, now: UnixMillis) -> i64 {
+        saturate(i128::from(self.drift_likely_ppm) * state.unseen_ms(now).unwrap_or(0) / 1_000_000)
     }
 }
 

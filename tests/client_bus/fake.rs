@@ -639,6 +639,29 @@ impl Tokens {
         self.begin("Resync", arguments, &header, connection).await
     }
 
+    async fn preview_resync(
+        &self,
+        token: &str,
+        codes: Vec<String>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Error> {
+        let arguments = json!({"token": token, "codes": codes, "options": told(&options)});
+        self.begin("PreviewResync", arguments, &header, connection).await
+    }
+
+    async fn undo_resync(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Error> {
+        let arguments = json!({"token": token, "options": told(&options)});
+        self.begin("UndoResync", arguments, &header, connection).await
+    }
+
     async fn suspend(
         &self,
         token: &str,

@@ -144,6 +144,16 @@ async fn every_other_verb_sends_what_the_contract_says() {
             "Resync",
             json!({"token": FOB, "codes": ["111111", "222222"], "options": {"beyond-bound": true}}),
         ),
+        (
+            &["resync", FOB, "111111", "222222", "--preview"],
+            "PreviewResync",
+            json!({"token": FOB, "codes": ["111111", "222222"], "options": {}}),
+        ),
+        (
+            &["resync", FOB, "--undo"],
+            "UndoResync",
+            json!({"token": FOB, "options": {}}),
+        ),
         (&["suspend", FOB], "Suspend", json!({"token": FOB, "options": {}})),
         (&["resume", FOB], "Resume", json!({"token": FOB, "options": {}})),
         (

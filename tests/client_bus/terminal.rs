@@ -160,9 +160,16 @@ async fn codes_are_asked_for_one_after_the_other() {
     seat.type_in("111 111\n");
     seat.expect("Type the next code: ");
     seat.type_in("222222\n");
+    seat.expect("The codes fit");
+    seat.expect("Correct it so?");
+    seat.type_in("y\n");
     seat.expect("Resynced token");
     assert_eq!(seat.exit_code(), Some(0));
-    assert_eq!(fake.calls()[0].1["codes"], serde_json::json!(["111111", "222222"]));
+    let calls = fake.calls();
+    assert_eq!([calls[0].0.as_str(), calls[1].0.as_str()], ["PreviewResync", "Resync"]);
+    for (_, call) in &calls {
+        assert_eq!(call["codes"], serde_json::json!(["111111", "222222"]));
+    }
 }
 
 /// On the system bus with a terminal, polkit's text agent runs for the client's process, registered before the first call

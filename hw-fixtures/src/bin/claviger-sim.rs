@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use hw_fixtures::control::{ControlServer, Request, ask};
 use hw_fixtures::fault::Direction;
 use hw_fixtures::fob::Mishap;
-use hw_fixtures::front::Testbed;
+use hw_fixtures::front::{Gadgets, Testbed};
 use hw_fixtures::oath::{self, Hash};
 use hw_fixtures::session::{Session, SessionSetup};
 use hw_fixtures::world::{Front, Hosts, World, WorldFile};
@@ -132,6 +132,12 @@ enum Verb {
         #[arg(long)]
         serial: Option<String>,
     },
+    /// Make the keys of a simulator elsewhere USB gadgets of this machine: STREAM leads there.
+    Gadget {
+        /// A character device, such as a virtual machine's serial port.
+        #[arg(value_name = "STREAM")]
+        stream: PathBuf,
+    },
     /// End the simulator.
     Quit,
     /// Compute a one-time code without any simulator.
@@ -173,6 +179,9 @@ struct ServeArgs {
     /// Make hidraw nodes by umockdev, with the testbed under DIR or, for `auto`, in the temporary directory.
     #[arg(long, value_name = "DIR|auto")]
     umockdev: Option<String>,
+    /// Be USB gadgets of this machine's own device controllers.
+    #[arg(long)]
+    gadget: bool,
     /// Milliseconds every response of a card in a reader takes.
     #[arg(long)]
     apdu_delay_ms: Option<u64>,
@@ -240,6 +249,7 @@ fn run(cli: Cli) -> Result<ExitCode, SimError> {
     let request = match cli.verb {
         Verb::Up(args) => return up(args),
         Verb::Serve(args) => return serve(args, control),
+        Verb::Gadget { stream } => return gadget(&stream),
         Verb::Fob(args) => return fob(&args),
         Verb::Profiles => return profiles(),
         Verb::Man => return man(),
@@ -365,10 +375,12 @@ fn serve(args: ServeArgs, control: Option<&Path>) -> Result<ExitCode, SimError> 
         Some("auto") => Some(Testbed::start(None)?),
         Some(directory) => Some(Testbed::start(Some(Path::new(directory)))?),
     };
+    let gadgets = args.gadget.then(Gadgets::local).transpose()?.map(Arc::new);
     let hosts = Hosts {
         virtual_socket: args.virtual_socket,
         vpcd: args.vpcd,
         testbed: testbed.clone(),
+        gadgets,
     };
     let world = Arc::new(World::new(&file, hosts)?);
     world.plug_all(&file)?;
@@ -384,6 +396,22 @@ fn serve(args: ServeArgs, control: Option<&Path>) -> Result<ExitCode, SimError> 
     let _ = ended.recv();
     drop(server);
     world.unplug_all();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gadget(stream: &Path) -> Result<ExitCode, SimError> {
+    let failed = |source| SimError::Io {
+        what: format!("opening {}", stream.display()),
+        source,
+    };
+    let output = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(stream)
+        .map_err(failed)?;
+    // The same descriptor for both ways: a serial port may be opened once.
+    let input = output.try_clone().map_err(failed)?;
+    hw_fixtures::front::gadget::serve(input, output)?;
     Ok(ExitCode::SUCCESS)
 }
 

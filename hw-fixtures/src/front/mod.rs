@@ -1,5 +1,8 @@
 //! The ways a token reaches a host, and the pump that drives a token through any of them.
 
+mod bridge;
+pub mod ccid;
+pub mod gadget;
 pub mod umockdev;
 pub mod virtual_socket;
 pub mod vpcd;
@@ -16,6 +19,8 @@ use crate::fault::{Direction, Fault};
 use crate::fido::ctaphid::Report;
 use crate::token::{Action, Event, Faces, Token};
 use crate::{Millis, SimError};
+pub use ccid::plug_ccid;
+pub use gadget::Gadgets;
 pub use umockdev::Testbed;
 pub use virtual_socket::plug_virtual;
 pub use vpcd::{VpcdSetup, plug_vpcd};

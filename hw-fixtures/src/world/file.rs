@@ -15,6 +15,8 @@ pub enum Front {
     Vpcd,
     /// A hidraw node, by umockdev.
     Umockdev,
+    /// A USB device controller of this machine, as a gadget.
+    Gadget,
 }
 
 impl std::str::FromStr for Front {
@@ -25,8 +27,9 @@ impl std::str::FromStr for Front {
             "virtual" => Ok(Self::Virtual),
             "vpcd" => Ok(Self::Vpcd),
             "umockdev" => Ok(Self::Umockdev),
+            "gadget" => Ok(Self::Gadget),
             other => Err(SimError::Invalid(format!(
-                "front {other:?} is not one of virtual, vpcd, umockdev"
+                "front {other:?} is not one of virtual, vpcd, umockdev, gadget"
             ))),
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::entropy::Entropy;
 use crate::fob::{Fob, Moving};
-use crate::front::{Plugged, Testbed, VpcdSetup, plug_virtual, plug_vpcd};
+use crate::front::{Gadgets, Plugged, Testbed, VpcdSetup, plug_virtual, plug_vpcd};
 use crate::profile::{FobProfile, Profile};
 use crate::token::{Token, TokenSetup};
 use crate::{SimError, crypto};
@@ -26,6 +26,8 @@ pub struct Hosts {
     pub vpcd: Option<(String, u16)>,
     /// The umockdev testbed.
     pub testbed: Option<Arc<Testbed>>,
+    /// USB device controllers.
+    pub gadgets: Option<Arc<Gadgets>>,
 }
 
 struct Entry {
@@ -265,6 +267,12 @@ impl World {
                 .testbed
                 .as_ref()
                 .ok_or_else(|| missing("--umockdev DIR|auto"))?
+                .plug(token),
+            Front::Gadget => self
+                .hosts
+                .gadgets
+                .as_ref()
+                .ok_or_else(|| missing("--gadget"))?
                 .plug(token),
         }
     }

@@ -11,8 +11,8 @@ use crate::ledger::seal::{Keys, Tag, random};
 use crate::ledger::{Binding, DriftPoint, Intent, LedgerError, Mutation, Obligation, PROVABLE, TokenRecord, Unique};
 use crate::types::{DriftSource, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
 
-type Outcome = Result<Recorded, LedgerError>;
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Outcome = Result<Recorded, LedgerError>;
+pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// What every mutation of a commit needs.
 pub(crate) struct Apply<'a> {
@@ -60,6 +60,16 @@ impl Apply<'_> {
             Mutation::Fail { token } => self.fail(token).await,
             Mutation::Pardon { token } => self.pardon(token).await,
             Mutation::DestroySeed { token } => self.destroy_seed(token).await,
+            Mutation::KeepCodes { token, codes } => self.keep_codes(token, &codes).await,
+            Mutation::UseCode { token, slot, seen } => self.use_code(token, slot, seen).await,
+            Mutation::Try {
+                account,
+                caller,
+                at,
+                spent,
+                passed,
+            } => self.tried(&account, caller, at, spent, passed).await,
+            Mutation::Unlock { account } => self.unlock(&account).await,
             Mutation::Oblige(obligation) => self.oblige(obligation).await,
             Mutation::Prove { id, at } => {
                 let update = "UPDATE obligations SET proven = ? WHERE id = ? AND discharged IS NULL";
@@ -98,7 +108,7 @@ impl Apply<'_> {
         recorded.map(Some)
     }
 
-    async fn require(&mut self, token: TokenId, states: &[TokenState]) -> Result<(), LedgerError> {
+    pub(super) async fn require(&mut self, token: TokenId, states: &[TokenState]) -> Result<(), LedgerError> {
         let is = self.state(token).await?.ok_or(LedgerError::NotFound("token"))?;
         if states.contains(&is) {
             return Ok(());
@@ -418,7 +428,13 @@ impl Apply<'_> {
         self.one(query, token, "token").await?;
         let wipe =
             "UPDATE seeds SET sealed = zeroblob(length(sealed)), nonce = zeroblob(length(nonce)) WHERE token = ?";
-        for statement in [wipe, "DELETE FROM seeds WHERE token = ?"] {
+        let codes = "UPDATE recovery_codes SET mac = zeroblob(length(mac)) WHERE token = ?";
+        for statement in [
+            wipe,
+            "DELETE FROM seeds WHERE token = ?",
+            codes,
+            "DELETE FROM recovery_codes WHERE token = ?",
+        ] {
             let query = sqlx::query(statement).bind(token.to_string());
             self.run(query).await?;
         }
@@ -514,7 +530,12 @@ impl Apply<'_> {
     }
 
     /// The update must touch one row; if not, says whether the token is missing or `what` has moved on.
-    async fn one(&mut self, query: Statement<'_>, token: TokenId, what: &'static str) -> Result<(), LedgerError> {
+    pub(super) async fn one(
+        &mut self,
+        query: Statement<'_>,
+        token: TokenId,
+        what: &'static str,
+    ) -> Result<(), LedgerError> {
         if self.run(query).await? == 1 {
             return Ok(());
         }
@@ -534,13 +555,16 @@ impl Apply<'_> {
     }
 
     /// Rows touched.
-    async fn run(&mut self, query: Statement<'_>) -> Result<u64, LedgerError> {
+    pub(super) async fn run(&mut self, query: Statement<'_>) -> Result<u64, LedgerError> {
         let done = query.execute(&mut *self.conn).await;
         done.map(|done| done.rows_affected())
             .map_err(|error| self.place.fault(&error))
     }
 
-    async fn scalar<T>(&mut self, query: QueryScalar<'_, Sqlite, T, SqliteArguments>) -> Result<Option<T>, LedgerError>
+    pub(super) async fn scalar<T>(
+        &mut self,
+        query: QueryScalar<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Option<T>, LedgerError>
     where
         T: Send + Unpin,
         (T,): for<'r> sqlx::FromRow<'r, SqliteRow>,

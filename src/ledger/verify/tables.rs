@@ -44,6 +44,8 @@ impl Audit<'_> {
             self.strays().await?;
         }
         self.histories(&replay, share).await?;
+        self.sheets(&replay, share).await?;
+        self.accounts(&mut replay, share).await?;
         let mut from = Vec::new();
         while let Some(rows) = self.page(&TOKENS, &mut from).await? {
             for row in &rows {

@@ -179,6 +179,7 @@ fn used_codes_stay_used() {
     assert_eq!(Refusal::Replayed.outward(), Refusal::NoMatch);
 }
 
+/// Two codes where a clock may well be, three where it hardly is, and beyond physics a word besides.
 #[test]
 fn beyond_physics_needs_a_word() {
     let policy = Policy::default();
@@ -186,33 +187,50 @@ fn beyond_physics_needs_a_word() {
         accept_implausible: true,
         ..policy
     };
-    for (minutes, age_days, plausible) in [
-        (-20, 0, true),
-        (20, 0, true),
-        (-23, 0, false),
-        (-300, 0, false),
-        (300, 0, false),
-        // 100 ppm over two years are 105 minutes.
-        (-110, 730, true),
-        (-150, 730, false),
+    for (minutes, age_days, two_do, plausible) in [
+        (-20, 0, true, true),
+        (20, 0, true, true),
+        (-23, 0, false, false),
+        (-300, 0, false, false),
+        (300, 0, false, false),
+        // 50 ppm over two years are 53 minutes, 100 ppm 105.
+        (-70, 730, true, true),
+        (-110, 730, false, true),
+        (-150, 730, false, false),
     ] {
         let fob = Fob::new(OathParameters::default(), minutes * MINUTE, 0);
         let now = EPOCH.plus_ms(25_000);
         let step = fob.step_at(EPOCH.plus_ms(15_000));
-        let codes = at_once(&fob, &[step - 1, step], now);
+        let (two, three) = (
+            at_once(&fob, &[step - 1, step], now),
+            at_once(&fob, &[step - 2, step - 1, step], now),
+        );
         let state = seen(None, now.plus_ms(-age_days * DAY));
-        let verdict = search_codes(&state, &fob.generator, &codes, now, &policy);
-        match verdict {
-            ResyncVerdict::Accepted { .. } => assert!(plausible, "{minutes} min after {age_days} d"),
-            ResyncVerdict::Refused(Refusal::Implausible { shift_s }) => {
-                assert!(!plausible, "{minutes} min after {age_days} d");
-                assert!((shift_s - minutes * 60).abs() <= 15, "{shift_s}");
-                let verdict = search_codes(&state, &fob.generator, &codes, now, &willing);
-                next_passes_and_earlier_fail(&resynced(&state, &verdict, now), &fob, step, &policy);
+        let case = format!("{minutes} min after {age_days} d");
+        for (codes, policy) in [(&two, &policy), (&two, &willing)] {
+            match search_codes(&state, &fob.generator, codes, now, policy) {
+                ResyncVerdict::Accepted { .. } => assert!(two_do, "{case}"),
+                ResyncVerdict::Refused(Refusal::TooFew { shift_s }) => {
+                    assert!(!two_do, "{case}");
+                    assert!((shift_s - minutes * 60).abs() <= 15, "{shift_s}");
+                }
+                other @ ResyncVerdict::Refused(_) => panic!("{case}: {other:?}"),
             }
-            other @ ResyncVerdict::Refused(_) => panic!("{other:?}"),
         }
+        match search_codes(&state, &fob.generator, &three, now, &policy) {
+            ResyncVerdict::Accepted { .. } => assert!(plausible, "{case}"),
+            ResyncVerdict::Refused(Refusal::Implausible { .. }) => assert!(!plausible, "{case}"),
+            other @ ResyncVerdict::Refused(_) => panic!("{case}: {other:?}"),
+        }
+        let verdict = search_codes(&state, &fob.generator, &three, now, &willing);
+        next_passes_and_earlier_fail(&resynced(&state, &verdict, now), &fob, step, &policy);
     }
+    let few = Refusal::TooFew { shift_s: 1 };
+    assert_eq!(
+        few.outward(),
+        Refusal::NoMatch,
+        "one more code is asked for whatever the reason"
+    );
     // Beyond the horizon nothing is looked for, willing or not.
     let fob = Fob::new(OathParameters::default(), 25 * 60 * MINUTE, 0);
     let step = fob.step_at(EPOCH);
@@ -400,7 +418,7 @@ proptest! {
         period in prop_oneof![Just(30_u32), Just(60)],
     ) {
         let generator = generator(of_period(period));
-        let policy = Policy { horizon_ms: 2 * 3_600_000, max_gap, accept_implausible: true, ..Policy::default() };
+        let policy = Policy { horizon_ms: 2 * 3_600_000, max_gap, accept_implausible: true, least_odds: 1, ..Policy::default() };
         let step = generator.parameters().step_at(EPOCH.plus_ms(offset_ms)).checked_add_signed(away).unwrap();
         let first = step.checked_add_signed(-gap).unwrap();
         let watermark_step = watermark.map(|by| first.checked_add_signed(by).unwrap());

@@ -4,6 +4,7 @@ mod counter;
 mod fob;
 mod joint;
 mod single;
+mod stress;
 
 use proptest::test_runner::{Config, RngSeed};
 

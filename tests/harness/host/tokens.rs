@@ -98,6 +98,7 @@ pub fn world(host: &Host, text: &str, bed: Option<&Arc<Testbed>>, readers: Optio
         virtual_socket: Some(virtual_socket(host)),
         vpcd: readers.map(Pcscd::address),
         testbed: bed.cloned(),
+        gadgets: None,
     };
     let world = Arc::new(World::new(&file, hosts).expect("a world"));
     world.plug_all(&file).expect("plugged in");
