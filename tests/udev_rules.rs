@@ -56,7 +56,8 @@ struct Table {
 struct Maker {
     name: String,
     vendor: String,
-    products: Vec<(String, String)>,
+    /// Id, name, interfaces.
+    products: Vec<(String, String, String)>,
 }
 
 fn file(name: &str) -> PathBuf {
@@ -72,7 +73,7 @@ fn generated(table: &Table) -> String {
     for maker in &table.maker {
         writeln!(rules, "# {}", maker.name).unwrap();
         for products in maker.products.chunks(IN_A_LINE) {
-            let ids: Vec<&str> = products.iter().map(|(id, _)| id.as_str()).collect();
+            let ids: Vec<&str> = products.iter().map(|(id, ..)| id.as_str()).collect();
             writeln!(
                 rules,
                 "SUBSYSTEMS==\"usb\", ATTRS{{idVendor}}==\"{}\", ATTRS{{idProduct}}==\"{}\", GOTO=\"claviger_key\"",
@@ -104,10 +105,11 @@ fn the_rules_are_generated_from_the_table() {
 fn the_table_is_sound() {
     let mut seen = BTreeSet::new();
     let mut last = String::new();
+    let mut fido = 0;
     for maker in table().maker {
         assert!(maker.vendor > last, "vendor {} is not in order", maker.vendor);
         assert!(!maker.name.is_empty() && !maker.products.is_empty(), "{}", maker.vendor);
-        for (id, name) in &maker.products {
+        for (id, name, interfaces) in &maker.products {
             for hex in [id, &maker.vendor] {
                 let lower = |c: char| c.is_ascii_digit() || matches!(c, 'a'..='f');
                 assert!(
@@ -116,6 +118,13 @@ fn the_table_is_sound() {
                 );
             }
             assert!(!name.is_empty(), "{id} has no name");
+            let known = ["ccid", "fido", "otp", "wallet", "webusb"];
+            assert!(!interfaces.is_empty(), "{id} has no interface");
+            assert!(
+                interfaces.split(' ').all(|name| known.contains(&name)),
+                "{id}: {interfaces}"
+            );
+            fido += usize::from(interfaces.split(' ').any(|name| name == "fido"));
             assert!(
                 seen.insert(format!("{}:{id}", maker.vendor)),
                 "{}:{id} twice",
@@ -124,7 +133,71 @@ fn the_table_is_sound() {
         }
         last = maker.vendor;
     }
-    println!("{} products", seen.len());
+    println!("{} products, {fido} of them with a FIDO interface", seen.len());
+    assert!(fido > 80, "a table cut short");
+}
+
+/// Where other packages list FIDO devices for udev, each of theirs is in our table. Debian 12 has no such list any more: its
+/// udev knows keys by their report descriptor.
+#[test]
+fn what_other_packages_list_is_in_the_table() {
+    let ours: BTreeSet<(String, String)> = table()
+        .maker
+        .into_iter()
+        .flat_map(|maker| {
+            maker
+                .products
+                .into_iter()
+                .map(move |(id, ..)| (maker.vendor.clone(), id))
+        })
+        .collect();
+    let mut files = 0;
+    for path in LISTS.iter().map(Path::new).filter(|path| path.exists()) {
+        let listed = ids(&std::fs::read_to_string(path).unwrap());
+        println!("{}: {} products", path.display(), listed.len());
+        assert!(!listed.is_empty(), "{} was not understood", path.display());
+        let unknown: Vec<_> = listed.difference(&ours).collect();
+        assert!(unknown.is_empty(), "{} has more: {unknown:?}", path.display());
+        files += 1;
+    }
+    if files == 0 {
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("other lists of FIDO devices: skipped, no package here has one\n"),
+        );
+    }
+}
+
+/// Where libfido2 and libu2f put theirs.
+const LISTS: &[&str] = &[
+    "/etc/udev/rules.d/70-u2f.rules",
+    "/lib/udev/rules.d/60-libfido2-u2f.rules",
+    "/lib/udev/rules.d/60-u2f.rules",
+    "/lib/udev/rules.d/70-u2f.rules",
+];
+
+/// Vendor and product of each line that has both; alternatives are parted by “|”.
+fn ids(rules: &str) -> BTreeSet<(String, String)> {
+    let value = |line: &str, key: &str| -> Option<String> {
+        let (_, rest) = line.split_once(key)?;
+        Some(rest.split('"').nth(1)?.to_ascii_lowercase())
+    };
+    let mut found = BTreeSet::new();
+    for line in rules.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        if let (Some(vendor), Some(products)) = (value(line, "{idVendor}"), value(line, "{idProduct}")) {
+            found.extend(products.split('|').map(|product| (vendor.clone(), product.to_owned())));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_list_of_another_form_is_read() {
+    let list = "# ATTRS{idVendor}==\"dead\", ATTRS{idProduct}==\"beef\"\n\
+                KERNEL==\"hidraw*\", ATTRS{idVendor}==\"1050\", ATTRS{idProduct}==\"0113|011A\", TAG+=\"uaccess\"\n";
+    let read: Vec<(String, String)> = ids(list).into_iter().collect();
+    let pair = |id: &str| ("1050".to_owned(), id.to_owned());
+    assert_eq!(read, [pair("0113"), pair("011a")]);
 }
 
 /// Every statement is one that udev knows, every jump has its label further down. `udevadm verify` (systemd 254) says more.

@@ -3,6 +3,7 @@
 mod machine;
 
 mod desk;
+mod newcomer;
 mod package;
 mod sandbox;
 mod service;

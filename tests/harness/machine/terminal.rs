@@ -55,18 +55,29 @@ impl Terminal {
     /// Waits until this is on the screen, after what was waited for before; what came up to it.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
+        self.expect_one(&[text]).1
+    }
+
+    /// The same for the first of several that comes; which, and what came up to it.
+    #[track_caller]
+    pub fn expect_one(&mut self, texts: &[&str]) -> (usize, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(at) = self.seen.find(text) {
-                let rest = self.seen.split_off(at + text.len());
-                return std::mem::replace(&mut self.seen, rest);
+            let first = texts
+                .iter()
+                .enumerate()
+                .filter_map(|(which, text)| Some((self.seen.find(text)? + text.len(), which)))
+                .min();
+            if let Some((end, which)) = first {
+                let rest = self.seen.split_off(end);
+                return (which, std::mem::replace(&mut self.seen, rest));
             }
             match self
                 .bytes
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
                 Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => panic!("“{text}” never came: {:?}", self.seen),
+                Err(_) => panic!("none of {texts:?} came: {:?}", self.seen),
             }
         }
     }
