@@ -4,13 +4,10 @@
 #[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
-#[allow(dead_code, reason = "the matrix uses a part of it")]
 #[path = "harness/house.rs"]
 mod house;
-#[allow(dead_code, reason = "the matrix uses a part of it")]
 #[path = "harness/relay.rs"]
 mod relay;
-#[allow(dead_code, reason = "the matrix uses a part of it")]
 #[path = "harness/shim.rs"]
 mod shim;
 

@@ -2,10 +2,8 @@
 #[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
-#[allow(dead_code, reason = "the stories use a part of it")]
 #[path = "harness/house.rs"]
 mod house;
-#[allow(dead_code, reason = "the stories use a part of it")]
 #[path = "harness/shim.rs"]
 mod shim;
 

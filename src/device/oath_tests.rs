@@ -432,7 +432,7 @@ fn what_a_card_cannot_do_is_not_sent() {
     };
     sent([5, 2, 7], |session| session.rename(&name(), &name()));
     // A CanoKey has no RESET, and must not be asked to find out.
-    sent([6, 0, 0], OathSession::reset);
+    sent([6, 0, 0], |session| session.reset());
     sent([3, 4, 0], |session| {
         let parameters = OathParameters::new(OathAlgorithm::Sha1, 6, 30).unwrap();
         let touch = Properties {
