@@ -55,18 +55,6 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(1)
     }
-    async fn standing(&self, _: &claviger::ledger::Account, _: u32) -> Result<claviger::ledger::Standing, LedgerError> {
-        self.touch();
-        Ok(claviger::ledger::Standing::default())
-    }
-    async fn recovery_slot(&self, _: TokenId, _: &Secret) -> Result<Option<u16>, LedgerError> {
-        self.touch();
-        Ok(None)
-    }
-    async fn recovery_left(&self, _: TokenId) -> Result<u32, LedgerError> {
-        self.touch();
-        Ok(0)
-    }
     async fn holder(&self, _: &claviger::ledger::Unique) -> Result<Option<TokenId>, LedgerError> {
         self.touch();
         Ok(None)

@@ -1,12 +1,16 @@
-//! A small fleet of fobs with half a year behind them, through the shipped daemon and the shipped client.
-mod harness;
+//! Ring 1: a small fleet of fobs with half a year behind them, through the shipped daemon and the shipped client.
+#[allow(dead_code, missing_docs)]
+#[path = "harness/bus.rs"]
+mod bus;
+#[path = "harness/house.rs"]
+mod house;
 
 use std::collections::{BTreeMap, HashMap};
 
 use claviger::contract::proxy::{Drift1Proxy, Options, Record};
 use claviger::ledger::{Binding, Event, KeySource, Ledger, Mutation, OpenOptions, Personal, SqliteLedger, TokenRecord};
 use claviger::types::{DriftSource, OathAlgorithm, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
-use harness::house::{Figures, House};
+use house::{Figures, House};
 use serde_json::Value;
 
 const WEEK: i64 = 7 * 86_400_000;
