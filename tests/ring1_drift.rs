@@ -148,7 +148,7 @@ fn client(house: &House, arguments: &[&str]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_is_foreseen() {
-    let bus = std::sync::Arc::new(harness::bus::PrivateBus::start());
+    let bus = std::sync::Arc::new(bus::PrivateBus::start());
     let mut house = House::unstarted(bus, &Figures::default()).await;
     let ids = write(&house).await;
     house.restart().await;

@@ -175,6 +175,10 @@ pub fn nfc_fob(data: &[u8]) {
         period_s: 30,
     };
     let seed = Secret::new(vec![7; 10 + usize::from(choice >> 3)]);
-    let _ = black_box(fob.write(setting, (choice & 4 != 0).then_some(&seed), &now));
+    let _ = black_box(fob.authenticate());
+    let _ = black_box(fob.write_setting(setting, &now));
+    if choice & 4 != 0 {
+        let _ = black_box(fob.write_seed(&seed));
+    }
     let _ = black_box(fob.look(&now));
 }
