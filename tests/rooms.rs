@@ -29,6 +29,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             // What a code and a seed may be is said there alone.
             "codec::oath",
             "codec::seed",
+            // So are the formats of seed files, and what is wrong with one.
+            "codec::seed_file",
             "contract",
             "device::DeviceError",
             "grant",

@@ -6,6 +6,7 @@ use zbus::names::ErrorName as WireName;
 use zbus::{DBusError, Message};
 
 use super::values::{Dict, Put};
+use crate::codec::seed_file::Remedy;
 use crate::contract::error::{ACCESS_DENIED, ErrorName};
 use crate::device::DeviceError;
 use crate::guard::Denied;
@@ -209,6 +210,13 @@ impl From<&Refusal> for Failure {
             Refusal::UnknownObligation => E::UnknownObligation,
             Refusal::WrongKind { .. } => E::WrongKind,
             Refusal::Invalid(_) => E::InvalidArgument,
+            Refusal::SeedFile(error) => match error.remedy() {
+                Remedy::Argument => E::InvalidArgument,
+                Remedy::NameFormat => E::FormatUnclear,
+                Remedy::Key => E::KeyRequired,
+                Remedy::Integrity => E::IntegrityFailed,
+                Remedy::File => E::SeedFileInvalid,
+            },
             Refusal::DeviceAbsent => {
                 return Self::new(
                     E::DeviceAbsent,

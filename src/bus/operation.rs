@@ -331,6 +331,7 @@ fn facts(details: &Details) -> Dict {
         shift_s,
         offset_before_s,
         skipped,
+        import,
         exported,
         left_out,
         unsettled,
@@ -346,6 +347,13 @@ fn facts(details: &Details) -> Dict {
     told.put_some("shift-s", *shift_s);
     told.put_some("offset-before-s", *offset_before_s);
     told.put_some("skipped", *skipped);
+    if let Some(import) = import {
+        told.put("format", import.format);
+        told.put("imported", import.imported);
+        told.put("rejected", import.rejected);
+        told.put("rejected-lines", import.rejected_lines.clone());
+        told.put("protection", import.protection.as_str());
+    }
     told.put_some("exported", *exported);
     told.put_some("left-out", *left_out);
     if let Some(refusal) = unsettled {
@@ -368,7 +376,7 @@ impl OperationObject {
 
 #[interface(name = "org.claviger.Operation1")]
 impl OperationObject {
-    /// register, test, resync, suspend, lost, resume, revoke, discharge, export.
+    /// register, test, resync, suspend, lost, resume, revoke, discharge, import, export.
     #[zbus(property(emits_changed_signal = "const"))]
     fn verb(&self) -> &str {
         self.operation.verb.as_str()

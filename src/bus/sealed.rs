@@ -17,6 +17,11 @@ pub(super) struct Sealed {
     pub(super) password: Option<OwnedFd>,
     pub(super) new_password: Option<OwnedFd>,
     pub(super) seed: Option<(OwnedFd, Encoding)>,
+    pub(super) passphrase: Option<OwnedFd>,
+    /// A key of raw bytes.
+    pub(super) key: Option<OwnedFd>,
+    /// A file of seeds.
+    pub(super) file: Option<OwnedFd>,
 }
 
 /// The same, read.
@@ -26,10 +31,13 @@ pub(super) struct Opened {
     pub(super) password: Option<Secret>,
     pub(super) new_password: Option<Secret>,
     pub(super) seed: Option<Secret>,
+    pub(super) passphrase: Option<Secret>,
+    pub(super) key: Option<Secret>,
+    pub(super) file: Option<Secret>,
 }
 
 impl Sealed {
-    /// Reads them all under one deadline and decodes them.
+    /// Reads them all under one deadline and decodes them; a file under its own.
     pub(super) async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
         let mut opened = Opened::default();
         if let Some(fd) = self.pin {
@@ -55,6 +63,15 @@ impl Sealed {
             let written = reader.read("seed", fd, ending).await?;
             let seed = encoding.decode(&written);
             opened.seed = Some(seed.map_err(|error| BusError::invalid(error.to_string()))?);
+        }
+        if let Some(fd) = self.passphrase {
+            opened.passphrase = Some(reader.read(key::PASSPHRASE, fd, Ending::Text).await?);
+        }
+        if let Some(fd) = self.key {
+            opened.key = Some(reader.read(key::KEY, fd, Ending::Raw).await?);
+        }
+        if let Some(fd) = self.file {
+            opened.file = Some(reader.seed_file().read("file", fd, Ending::Raw).await?);
         }
         Ok(opened)
     }

@@ -1,4 +1,5 @@
-//! Secrets come as file descriptors: read after admission only, at most 4 KiB, at most 2 s, then closed; the buffer is wiped.
+//! Secrets come as file descriptors: read after admission only, at most 4 KiB, at most 2 s, then closed; the buffer is wiped. A
+//! seed file comes the same way, with bounds of its own: at most 64 MiB, at most 10 s.
 //!
 //! Nothing a client passes can hold us: pipes are read without blocking, and everything else (which may lie on a file system
 //! that never answers, not even to say what it is) on a few threads of their own, whose number is capped.
@@ -18,14 +19,33 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::error::BusError;
+use crate::codec::seed_file::MAX_FILE_LEN;
 use crate::contract::error::ErrorName;
 use crate::types::Secret;
 
-/// Most bytes a secret may have.
-const CAP: usize = 4096;
+/// How much is read of a descriptor, and how long that may take.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Most bytes it may hold.
+    bytes: usize,
+    /// Of all the descriptors of one call together.
+    time: Duration,
+}
 
-/// How long reading all secrets of one call may take.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// Of PINs, passwords, passphrases, keys and seeds.
+const SECRET: Bounds = Bounds {
+    bytes: 4096,
+    time: Duration::from_secs(2),
+};
+
+/// Of a file of seeds.
+const SEED_FILE: Bounds = Bounds {
+    bytes: MAX_FILE_LEN,
+    time: Duration::from_secs(10),
+};
+
+/// Bytes read at a time, and those that every buffer has room for.
+const CHUNK: usize = 4096;
 
 /// Examinations and reads of files at once. One that hangs keeps its place until its file system answers.
 const FILE_READS: usize = 8;
@@ -41,6 +61,7 @@ pub(super) enum Ending {
 
 /// Reads the secrets of one call, under one deadline.
 pub(super) struct SecretReader {
+    bounds: Bounds,
     deadline: Instant,
     files: Arc<Semaphore>,
 }
@@ -53,9 +74,19 @@ pub(super) fn file_places() -> Arc<Semaphore> {
 impl SecretReader {
     /// The clock starts now: call this after admission.
     pub(super) fn start(files: &Arc<Semaphore>) -> Self {
+        Self::within(SECRET, Arc::clone(files))
+    }
+
+    /// The same for a seed file, which is larger than any secret and may take longer. Its clock starts now.
+    pub(super) fn seed_file(&self) -> Self {
+        Self::within(SEED_FILE, Arc::clone(&self.files))
+    }
+
+    fn within(bounds: Bounds, files: Arc<Semaphore>) -> Self {
         Self {
-            deadline: Instant::now() + DEADLINE,
-            files: Arc::clone(files),
+            bounds,
+            deadline: Instant::now() + bounds.time,
+            files,
         }
     }
 
@@ -68,14 +99,14 @@ impl SecretReader {
             )
         };
         let (read, late) = if is_pipe(&fd) {
-            let read = tokio::time::timeout_at(self.deadline, pipe(fd)).await;
+            let read = tokio::time::timeout_at(self.deadline, pipe(fd, self.bounds.bytes)).await;
             (read, ("was not at its end after", "close the writing end"))
         } else {
-            let read = tokio::time::timeout_at(self.deadline, file(fd, &self.files)).await;
+            let read = tokio::time::timeout_at(self.deadline, file(fd, self.bounds.bytes, &self.files)).await;
             (read, ("gave no answer within", "is its file system in order?"))
         };
         let mut bytes = read
-            .map_err(|_| unreadable(format!("{} {} s: {}", late.0, DEADLINE.as_secs(), late.1)))?
+            .map_err(|_| unreadable(format!("{} {} s: {}", late.0, self.bounds.time.as_secs(), late.1)))?
             .map_err(unreadable)?;
         if ending == Ending::Text && bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -92,21 +123,28 @@ fn is_pipe(fd: &OwnedFd) -> bool {
     fcntl(fd, FcntlArg::F_GETPIPE_SZ).is_ok()
 }
 
-/// A buffer that never grows, so that no copy of the secret is left behind by a reallocation.
+/// A buffer that [`append`] alone fills, so that no copy of the secret is left behind by a reallocation.
 fn buffer() -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(Vec::with_capacity(CAP))
+    Zeroizing::new(Vec::with_capacity(CHUNK))
 }
 
-/// Appends a chunk, or says that it is too much.
-fn append(bytes: &mut Vec<u8>, chunk: &[u8]) -> Result<(), String> {
-    if bytes.len() + chunk.len() > CAP {
-        return Err(format!("holds more than {CAP} bytes"));
+/// Appends a chunk, or says that it is more than `cap` bytes then.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, chunk: &[u8], cap: usize) -> Result<(), String> {
+    let length = bytes.len() + chunk.len();
+    if length > cap {
+        return Err(format!("holds more than {cap} bytes"));
+    }
+    if length > bytes.capacity() {
+        // The old buffer is wiped as it goes.
+        let mut larger = Zeroizing::new(Vec::with_capacity(cap.min(length.saturating_mul(2))));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
     }
     bytes.extend_from_slice(chunk);
     Ok(())
 }
 
-async fn pipe(fd: OwnedFd) -> Result<Zeroizing<Vec<u8>>, String> {
+async fn pipe(fd: OwnedFd, cap: usize) -> Result<Zeroizing<Vec<u8>>, String> {
     let unreadable = |why: &dyn std::fmt::Display| format!("cannot be read ({why})");
     let flags = fcntl(&fd, FcntlArg::F_GETFL).map_err(|errno| unreadable(&errno.desc()))?;
     let flags = OFlag::from_bits_retain(flags);
@@ -118,18 +156,18 @@ async fn pipe(fd: OwnedFd) -> Result<Zeroizing<Vec<u8>>, String> {
     // Checked is that it is a pipe; tokio's own check would ask the file system.
     let mut pipe = pipe::Receiver::from_owned_fd_unchecked(fd).map_err(|error| unreadable(&error))?;
     let mut bytes = buffer();
-    let mut chunk = Zeroizing::new([0_u8; CAP]);
+    let mut chunk = Zeroizing::new([0_u8; CHUNK]);
     loop {
         match pipe.read(chunk.as_mut_slice()).await {
             Ok(0) => return Ok(bytes),
-            Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default())?,
+            Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default(), cap)?,
             Err(error) => return Err(unreadable(&error)),
         }
     }
 }
 
 /// A regular file is read from its start, wherever its offset stands: a client that has just written a memfd need not rewind.
-async fn file(fd: OwnedFd, places: &Arc<Semaphore>) -> Result<Zeroizing<Vec<u8>>, String> {
+async fn file(fd: OwnedFd, cap: usize, places: &Arc<Semaphore>) -> Result<Zeroizing<Vec<u8>>, String> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
@@ -142,12 +180,12 @@ async fn file(fd: OwnedFd, places: &Arc<Semaphore>) -> Result<Zeroizing<Vec<u8>>
             return Err("is neither a pipe nor a regular file".to_owned());
         }
         let mut bytes = buffer();
-        let mut chunk = Zeroizing::new([0_u8; CAP]);
+        let mut chunk = Zeroizing::new([0_u8; CHUNK]);
         loop {
             let offset = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
             match pread(&fd, chunk.as_mut_slice(), offset) {
                 Ok(0) => return Ok(bytes),
-                Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default())?,
+                Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default(), cap)?,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(format!("cannot be read ({})", errno.desc())),
             }
@@ -175,7 +213,32 @@ mod tests {
         let told = crowded().read("pin", directory.into(), Ending::Text).await;
         let text = told.err().expect("refused").to_string();
         assert!(text.contains("no answer within 2 s"), "{text}");
-        assert!(begun.elapsed() >= DEADLINE, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= SECRET.time, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_seed_file_may_be_larger_than_a_secret_and_arrives_whole() {
+        let content: Vec<u8> = (0..100_001_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let files = file_places();
+        let memory = || {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&content).expect("written");
+            file
+        };
+        let told = SecretReader::start(&files)
+            .read("pin", memory().into(), Ending::Raw)
+            .await;
+        let text = told.err().expect("refused").to_string();
+        assert!(text.contains("more than 4096 bytes"), "{text}");
+        let reader = SecretReader::start(&files).seed_file();
+        let read = reader.read("file", memory().into(), Ending::Raw).await;
+        assert!(read.expect("read").expose() == content);
+        let (end, mut writer) = std::io::pipe().expect("a pipe");
+        let sent = content.clone();
+        let writing = std::thread::spawn(move || writer.write_all(&sent));
+        let read = reader.read("file", end.into(), Ending::Raw).await;
+        assert!(read.expect("read").expose() == content);
+        writing.join().expect("joined").expect("written");
     }
 
     #[tokio::test]

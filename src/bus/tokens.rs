@@ -15,11 +15,14 @@ use super::sealed::{Opened, Sealed, encoding, required};
 use super::secret_fd::SecretReader;
 use super::secret_out;
 use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
+use crate::codec::seed_file::{Format, Integrity, SeedFileError, Unlock};
 use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Filter, ObligationFilter, TokenRecord};
-use crate::lifecycle::{Allowances, AppOptions, Fido2Options, FobOptions, NfcFobOptions, OathOptions, Request};
+use crate::lifecycle::{
+    Allowances, AppOptions, Fido2Options, FobOptions, ImportOptions, NfcFobOptions, OathOptions, Request,
+};
 use crate::types::{ExportFormat, ObligationId, RevokeReason, TokenId};
 
 /// The tokens object.
@@ -130,6 +133,33 @@ fn filter(given: &mut Options) -> Result<Filter, BusError> {
         body: None,
         alive: false,
     })
+}
+
+/// What is demanded of encrypted seeds.
+fn integrity(name: Option<&str>) -> Result<Integrity, BusError> {
+    match name {
+        None | Some("strict") => Ok(Integrity::Strict),
+        Some("lax") => Ok(Integrity::Lax),
+        Some(_) => Err(BusError::invalid(format!(
+            "option “{}” must be strict or lax",
+            key::INTEGRITY
+        ))),
+    }
+}
+
+/// The format of a seed file by its name or by a column map; none when it is to be detected.
+fn seed_format(name: Option<String>, map: Option<String>) -> Result<Option<Format>, BusError> {
+    let unknown = |error: SeedFileError| BusError::invalid(error.to_string());
+    match (name, map) {
+        (Some(_), Some(_)) => Err(BusError::invalid(format!(
+            "“{}” says what the format is: leave “{}” out",
+            key::MAP,
+            key::FORMAT
+        ))),
+        (Some(name), None) => name.parse().map(Some).map_err(unknown),
+        (None, Some(map)) => Format::by_map(&map).map(Some).map_err(unknown),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Admits, takes a place, reads the secrets, starts the verb and answers with its operation's path: in this order, so that
@@ -487,6 +517,66 @@ impl Tokens {
         self.launch(&header, deed, Sealed::default(), |_| {
             let sheet = secret_out::into(codes.into(), &self.desk.file_reads);
             Ok(Request::RegisterRecoveryCodes { subject, sheet, count })
+        })
+        .await
+    }
+
+    /// Takes a file of seeds into the ledger: all that can be read of it in one transaction, or nothing. A token that the file gives
+    /// to a person is pending, the others are in the inventory. The file (pipe, memfd or file; 64 MiB, 10 s) is read after admission.
+    /// [register]
+    /// options: format (s: pskc, otpauth, entra, yubico, privacyidea, privacyidea2, linotp, multiotp; detected when it is clear),
+    /// map (s: which column holds what, instead of a format), passphrase (h), key (h: a pre-shared key, its bytes), integrity (s: strict
+    /// (default), lax: seeds encrypted without a MAC are taken), batch (s: name of the delivery, by default the day), dry-run (b: look and
+    /// write nothing), left (h: descriptor for the file of what was left, when something was, in the format it came in), case (s).
+    /// Details on success: format (s), imported, rejected (t), rejected-lines (as: at most 100, each with its line and why),
+    /// protection (s: how the seeds were protected on their way).
+    /// Errors: FormatUnclear, KeyRequired, IntegrityFailed, SeedFileInvalid, Duplicate, SecretUnreadable, SecretUnwritable.
+    #[zbus(out_args("operation"))]
+    async fn import(
+        &self,
+        file: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let known = [
+            key::FORMAT,
+            key::MAP,
+            key::PASSPHRASE,
+            key::KEY,
+            key::INTEGRITY,
+            key::BATCH,
+            key::DRY_RUN,
+            key::LEFT,
+        ];
+        let mut given = Options::new(options, &known)?;
+        let integrity = integrity(given.string(key::INTEGRITY)?.as_deref())?;
+        let mut options = ImportOptions {
+            format: seed_format(given.string(key::FORMAT)?, given.string(key::MAP)?)?,
+            integrity,
+            batch: given.text(key::BATCH, TextRule::LABEL)?,
+            dry_run: given.flag(key::DRY_RUN)?,
+            ..ImportOptions::default()
+        };
+        let left = given.descriptor(key::LEFT)?;
+        let sealed = Sealed {
+            file: Some(file.into()),
+            passphrase: given.descriptor(key::PASSPHRASE)?,
+            key: given.descriptor(key::KEY)?,
+            ..Sealed::default()
+        };
+        let deed = Deed::on(Object::Whole, given.case()?)
+            .with(key::IMPORT, true)
+            .with("lax", integrity == Integrity::Lax);
+        self.launch(&header, deed, sealed, |opened| {
+            options.unlock = Unlock {
+                key: opened.key,
+                passphrase: opened.passphrase,
+            };
+            options.left = left.map(|fd| secret_out::into(fd, &self.desk.file_reads));
+            Ok(Request::Import {
+                file: required(opened.file)?,
+                options: Box::new(options),
+            })
         })
         .await
     }

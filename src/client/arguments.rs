@@ -101,6 +101,8 @@ pub enum Verb {
     Unlock(SubjectOnly),
     /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes, or over NFC
     Resync(ResyncArgs),
+    /// Take a file of seeds into the ledger, all of it in one transaction
+    Import(ImportArgs),
     /// Hand seeds out, for a verifier that cannot ask the daemon
     Export(ExportArgs),
     /// Set the clock of a fob over NFC
@@ -200,6 +202,41 @@ pub struct TokensArgs {
     /// Only tokens of this delivery
     #[arg(long)]
     pub batch: Option<String>,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The seed file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Its format; told from the file when left out
+    #[arg(long, value_parser = ["pskc", "otpauth", "entra", "yubico", "privacyidea", "privacyidea2", "linotp", "multiotp"])]
+    pub format: Option<String>,
+    /// Which column holds what, instead of a format: serial=1,seed=Secret Key,type:=totp
+    #[arg(long, value_name = "FIELD=COLUMN,...", conflicts_with = "format")]
+    pub map: Option<String>,
+    /// Name of the delivery [default: the day]
+    #[arg(long)]
+    pub batch: Option<String>,
+    /// Say what would be taken in, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write what is left of the file, as it came, to this file; it can be read by you alone, and is not written when nothing is left
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub left: Option<PathBuf>,
+    /// Whether encrypted seeds must have a MAC
+    #[arg(long, value_parser = ["strict", "lax"], default_value = "strict")]
+    pub integrity: String,
+    /// Read the pre-shared key, its bytes, from this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["passphrase", "passphrase_stdin", "passphrase_fd"])]
+    pub key_file: Option<PathBuf>,
+    /// Ask for the passphrase of the file
+    #[arg(long, conflicts_with_all = ["passphrase_stdin", "passphrase_fd"])]
+    pub passphrase: bool,
+    /// Or where it comes from.
+    #[command(flatten)]
+    pub piped: PassphraseArgs,
 }
 
 /// `export`.

@@ -29,6 +29,8 @@ mod drift;
 pub mod drift_plot;
 mod export;
 mod generate;
+mod import;
+mod new_file;
 mod oath;
 mod obligations;
 mod qr;
@@ -93,6 +95,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Standing(args) => verify::standing(session, &args).await,
         Verb::Unlock(args) => verify::unlock(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
+        Verb::Import(args) => import::run(session, &args).await,
         Verb::Export(args) => export::run(session, &args).await,
         Verb::Clock(args) => clock::run(session, &args).await,
         Verb::Oath { what } => oath::run(session, &what).await,

@@ -126,6 +126,28 @@ pub fn new_passphrase(from: PassphraseArgs) -> Result<Secret, Failure> {
     Ok(normalised(&text))
 }
 
+/// The passphrase of a file to be read, when one was announced.
+///
+/// # Errors
+/// As [`pin`].
+pub fn passphrase(ask_for_it: bool, from: PassphraseArgs) -> Result<Option<Secret>, Failure> {
+    let text = match piped_passphrase(from)? {
+        Some(text) => text,
+        None if ask_for_it => ask("Passphrase of the file: ", "--passphrase-stdin or --passphrase-fd")?,
+        None => return Ok(None),
+    };
+    Ok(Some(normalised(&text)))
+}
+
+/// A key of raw bytes from a file.
+///
+/// # Errors
+/// As [`pin`].
+pub fn key_file(path: &Path) -> Result<Secret, Failure> {
+    let mut file = File::open(path).map_err(|e| Failure::local(format!("cannot open {}: {e}", path.display())))?;
+    read_bounded(&mut file, "the key").map(Secret::new)
+}
+
 fn piped_passphrase(from: PassphraseArgs) -> Result<Option<Zeroizing<String>>, Failure> {
     match (from.passphrase_stdin, from.passphrase_fd) {
         (true, _) => read_text(&mut io::stdin().lock(), "the passphrase").map(Some),

@@ -3,8 +3,10 @@
 use std::str::FromStr;
 
 use super::delivery::Delivery;
+pub use super::delivery::MAX_FILE_LEN;
 use super::otpauth::{self, OtpauthError};
-use super::pskc::{self, Integrity, PskcError, Unlock};
+use super::pskc::{self, PskcError};
+pub use super::pskc::{Integrity, Unlock};
 use super::seedcsv::{self, ColumnMap, CsvError, CsvFormat};
 
 /// The formats.
@@ -52,6 +54,35 @@ pub enum SeedFileError {
     Otpauth(#[from] OtpauthError),
 }
 
+/// What can be done about a refused file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Correct the name of the format, or the column map.
+    Argument,
+    /// Name the format.
+    NameFormat,
+    /// Give the key or passphrase that opens it.
+    Key,
+    /// Check the key or passphrase, and the way the file came.
+    Integrity,
+    /// Get another file.
+    File,
+}
+
+impl SeedFileError {
+    /// What can be done about it.
+    #[must_use]
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::UnknownFormat(_) | Self::Csv(CsvError::Map(_)) => Remedy::Argument,
+            Self::Undetected => Remedy::NameFormat,
+            Self::Pskc(PskcError::NeedsKey | PskcError::NeedsPassphrase | PskcError::KeyLength { .. }) => Remedy::Key,
+            Self::Pskc(PskcError::NoMac(_) | PskcError::Mac(_) | PskcError::Decrypt(_)) => Remedy::Integrity,
+            Self::Pskc(_) | Self::Csv(_) | Self::Otpauth(_) => Remedy::File,
+        }
+    }
+}
+
 impl FromStr for Format {
     type Err = SeedFileError;
 
@@ -64,6 +95,14 @@ impl FromStr for Format {
 }
 
 impl Format {
+    /// The format that a column map describes.
+    ///
+    /// # Errors
+    /// [`SeedFileError::Csv`].
+    pub fn by_map(map: &str) -> Result<Self, SeedFileError> {
+        Ok(Self::Map(map.parse()?))
+    }
+
     /// Its name; “map” for a column map.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -54,6 +54,14 @@ error_names!(
     SecretUnreadable,
     /// A descriptor for a secret could not be written to.
     SecretUnwritable,
+    /// Which format a seed file has cannot be told: name it.
+    FormatUnclear,
+    /// The seed file is encrypted, and what opens it was not given.
+    KeyRequired,
+    /// The seed file's key or passphrase is wrong, it was changed, or it lacks what would show that.
+    IntegrityFailed,
+    /// The seed file as a whole cannot be read.
+    SeedFileInvalid,
     /// Too many operations at once.
     TooManyOperations,
     /// The daemon is starting or stopping.

@@ -44,6 +44,22 @@ pub const PIN: &str = "pin";
 pub const PASSPHRASE: &str = "passphrase";
 /// Seeds go out: no option, a word that polkit's rules see.
 pub const EXPORT: &str = "export";
+/// Seeds come in: no option, a word that polkit's rules see.
+pub const IMPORT: &str = "import";
+/// Format of a seed file (s).
+pub const FORMAT: &str = "format";
+/// Descriptor with the pre-shared key of a file (h).
+pub const KEY: &str = "key";
+/// What is demanded of encrypted seeds: `strict` or `lax` (s).
+pub const INTEGRITY: &str = "integrity";
+/// Which column of a file holds what (s).
+pub const MAP: &str = "map";
+/// Name of a delivery (s).
+pub const BATCH: &str = "batch";
+/// Look, and write nothing (b).
+pub const DRY_RUN: &str = "dry-run";
+/// Descriptor for the file of what was left (h).
+pub const LEFT: &str = "left";
 /// Encoding of a seed (s).
 pub const ENCODING: &str = "encoding";
 /// Model name (s).

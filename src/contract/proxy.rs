@@ -168,6 +168,9 @@ pub trait Tokens1 {
         codes: Fd<'_>,
         options: &Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    /// Takes a seed file in.
+    #[zbus(allow_interactive_auth)]
+    fn import(&self, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Hands seeds out.
     #[zbus(allow_interactive_auth)]
     fn export(&self, format: &str, into: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::device::handle::DeviceHandle;
 use crate::device::session::Session;
 
-use crate::grant::{Action, Grant, Object};
+use crate::grant::{Action, Authority, Grant, Object};
 use crate::ledger::{Account, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
 use crate::lifecycle::tries::Admitted;
@@ -49,11 +49,16 @@ impl Act {
         Ok(self.grant.require(action, object)?)
     }
 
+    /// On whose authority this act is done.
+    pub fn authority(&self) -> Authority {
+        self.grant.authority(Some(self.step.id))
+    }
+
     /// The event that a commit of this act carries.
     fn event(&self, name: &'static str, token: Option<TokenId>, detail: Facts) -> Event {
         Event {
             name,
-            authority: self.grant.authority(Some(self.step.id)),
+            authority: self.authority(),
             token,
             at: self.house.clock().now(),
             detail,
@@ -165,9 +170,7 @@ impl Act {
     /// # Errors
     /// Storage; then the next start does it.
     pub async fn conclude(&self) -> Result<(), Refusal> {
-        self.house
-            .conclude_open(self.step.id, self.grant.authority(Some(self.step.id)))
-            .await
+        self.house.conclude_open(self.step.id, self.authority()).await
     }
 
     /// After a registration's lane came back without success: brings it to an end, and says whether it had been completed all

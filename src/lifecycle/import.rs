@@ -1,6 +1,7 @@
 //! Taking a delivery of fobs into the ledger: what a seed file says becomes records, all of them in one transaction.
 //!
-//! [`prepare`] looks without writing, and so is the dry run; [`take_in`] writes what it prepared, or nothing.
+//! [`import`] is the verb. [`prepare`] looks without writing, and so is the dry run; [`take_in`] writes what it prepared, or
+//! nothing.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,10 +9,94 @@ use std::ops::Range;
 use serde_json::json;
 
 use crate::codec::delivery::{Delivered, Delivery, Flaw, Moving, Protection};
-use crate::grant::Authority;
+use crate::codec::seed_file::Format;
+use crate::grant::{Action, Authority, Object};
 use crate::ledger::{BatchFailure, Binding, Event, Ledger, LedgerError, Mutation, Personal, TokenRecord, Unique};
-use crate::lifecycle::act::{Facts, facts};
-use crate::types::{Reality, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::lifecycle::act::{Act, Facts, facts};
+use crate::lifecycle::operation::{Details, Imported, Outcome, Phase};
+use crate::lifecycle::{ImportOptions, Refusal};
+use crate::types::shown::printable;
+use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
+
+/// Most entries left out that are told one by one.
+const MOST_TOLD: usize = 100;
+/// Entries looked at between two words about progress.
+const TOLD_EVERY: usize = 256;
+
+/// Takes a file in, or only says what would be.
+///
+/// # Errors
+/// [`Refusal::SeedFile`]; [`Refusal::Undelivered`] when what was left cannot be handed out; a serial that was registered while we
+/// looked is a `Duplicate`; storage. Nothing was taken in then.
+pub async fn import(act: &Act, file: Secret, options: ImportOptions) -> Result<Outcome, Refusal> {
+    act.require(Action::Register, &Object::Whole)?;
+    act.phase(Phase::Proving, 5);
+    let ImportOptions {
+        format,
+        unlock,
+        integrity,
+        batch,
+        dry_run,
+        left,
+    } = options;
+    // A passphrase is stretched for seconds, and a file may be large.
+    let read = tokio::task::spawn_blocking(move || {
+        let format = format.map_or_else(|| Format::detect(file.expose()), Ok)?;
+        let delivery = format.read(file.expose(), &unlock, integrity)?;
+        Ok::<_, Refusal>((file, format.name(), delivery))
+    });
+    let (file, format, delivery) = read
+        .await
+        .map_err(|_| Refusal::Internal("the reading of a seed file ended unexpectedly"))??;
+    act.phase(Phase::Proving, 20);
+    let batch = batch.unwrap_or_else(|| day(act.house.clock().now()));
+    let step = act.step.clone();
+    let prepared = prepare(delivery, &**act.house.ledger(), &batch, |done, of| {
+        if done.is_multiple_of(TOLD_EVERY) {
+            let share = done.saturating_mul(40).checked_div(of).unwrap_or(40);
+            step.phase(Phase::Proving, 20 + u8::try_from(share).unwrap_or(40));
+        }
+    })
+    .await?;
+    let told = tell(&prepared, format);
+    if let Some(left) = left.filter(|_| !prepared.left.is_empty()) {
+        // Before anything is written: a caller who cannot keep what was left must not have to look for it.
+        left.deliver(Delivery::left(file.expose(), &prepared.spans)).await?;
+    }
+    if !dry_run {
+        act.phase(Phase::Committing, 60);
+        act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
+        let at = act.house.clock().now();
+        take_in(prepared, &**act.house.ledger(), &act.authority(), at)
+            .await
+            .map_err(|failure| failure.error)?;
+    }
+    Ok(Outcome::Done(Details {
+        import: Some(Box::new(told)),
+        ..Details::default()
+    }))
+}
+
+/// The day in UTC, as the name of a delivery that has none.
+fn day(at: UnixMillis) -> String {
+    let day = jiff::Timestamp::from_millisecond(at.0).map(|at| at.strftime("%Y-%m-%d").to_string());
+    day.unwrap_or_else(|_| "import".to_owned())
+}
+
+fn tell(prepared: &Prepared, format: &'static str) -> Imported {
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let line = |left: &Left| match &left.serial {
+        Some(serial) => format!("line {}, serial {}: {}", left.line, printable(serial), left.why),
+        None => format!("line {}: {}", left.line, left.why),
+    };
+    Imported {
+        format,
+        imported: count(prepared.count()),
+        rejected: count(prepared.left.len()),
+        rejected_lines: prepared.left.iter().take(MOST_TOLD).map(line).collect(),
+        protection: prepared.protection.to_string(),
+    }
+}
 
 /// Why an entry of a file was not taken in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

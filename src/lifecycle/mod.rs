@@ -50,7 +50,8 @@ pub use self::describe::Description;
 pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
 pub use self::request::{
-    AppOptions, Delivery, Fido2Options, FobOptions, Letter, NfcFobOptions, OathDeed, OathOptions, Presence, Request,
+    AppOptions, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed, OathOptions,
+    Presence, Request,
 };
 pub use self::resync::Allowances;
 
@@ -380,6 +381,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             reset,
             absent,
         } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
+        Request::Import { file, options } => import::import(&act, file, *options).await,
         Request::Export {
             format,
             filter,

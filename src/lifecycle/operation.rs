@@ -30,6 +30,8 @@ pub enum Verb {
     Revoke,
     /// Settle an obligation.
     Discharge,
+    /// Take a seed file in.
+    Import,
     /// Hand seeds out.
     Export,
     /// Write a fob's clock.
@@ -53,6 +55,7 @@ impl Verb {
             Self::Resume => "resume",
             Self::Revoke => "revoke",
             Self::Discharge => "discharge",
+            Self::Import => "import",
             Self::Export => "export",
             Self::SetClock => "set-clock",
             Self::Configure => "configure",
@@ -178,12 +181,29 @@ pub struct Details {
     pub offset_before_s: Option<i64>,
     /// Presses of an event token that nobody sent.
     pub skipped: Option<u64>,
+    /// What became of a seed file.
+    pub import: Option<Box<Imported>>,
     /// Tokens whose seeds went out.
     pub exported: Option<u64>,
     /// Tokens that the format has no words for.
     pub left_out: Option<u64>,
     /// Why the device could not be settled now, when an obligation remains.
     pub unsettled: Option<Box<Refusal>>,
+}
+
+/// What became of a seed file, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Format it was read as.
+    pub format: &'static str,
+    /// Tokens taken in.
+    pub imported: u64,
+    /// Entries that were not.
+    pub rejected: u64,
+    /// The first of these, each by its line and why; no seeds.
+    pub rejected_lines: Vec<String>,
+    /// How the seeds were protected on their way.
+    pub protection: String,
 }
 
 /// What the bus shows of an operation.

@@ -1,5 +1,6 @@
 //! Why a verb did not do it: the one error type of this room.
 
+use crate::codec::seed_file::SeedFileError;
 use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
@@ -39,6 +40,9 @@ pub enum Refusal {
     /// A value is not acceptable.
     #[error("{0}")]
     Invalid(String),
+    /// A seed file as a whole.
+    #[error("the seed file is refused, and nothing was taken in: {0}")]
+    SeedFile(#[from] SeedFileError),
     /// The token's device is not plugged in.
     #[error("the token's device is not plugged in")]
     DeviceAbsent,

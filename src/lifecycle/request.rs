@@ -2,6 +2,8 @@
 
 use tokio::sync::oneshot;
 
+use crate::codec::pskc::{Integrity, Unlock};
+use crate::codec::seed_file::Format;
 use crate::ledger::Filter;
 use crate::lifecycle::operation::Verb;
 use crate::lifecycle::{Allowances, Refusal};
@@ -59,6 +61,13 @@ pub enum Request {
         sheet: Delivery,
         /// How many.
         count: Option<u16>,
+    },
+    /// Take a seed file in.
+    Import {
+        /// The file.
+        file: Secret,
+        /// More.
+        options: Box<ImportOptions>,
     },
     /// Hand seeds out.
     Export {
@@ -205,6 +214,23 @@ impl Delivery {
     }
 }
 
+/// Options of [`Request::Import`].
+#[derive(Default)]
+pub struct ImportOptions {
+    /// Its format; detected when absent.
+    pub format: Option<Format>,
+    /// What opens it.
+    pub unlock: Unlock,
+    /// What is demanded of encrypted seeds.
+    pub integrity: Integrity,
+    /// Name of the delivery; the day when absent.
+    pub batch: Option<String>,
+    /// Look, and write nothing.
+    pub dry_run: bool,
+    /// Takes the file of what was left to the caller.
+    pub left: Option<Delivery>,
+}
+
 /// Options of [`Request::RegisterApp`].
 #[derive(Default)]
 pub struct AppOptions {
@@ -349,6 +375,7 @@ impl Request {
             Self::Resume(_) => Verb::Resume,
             Self::Revoke { .. } => Verb::Revoke,
             Self::Discharge { .. } => Verb::Discharge,
+            Self::Import { .. } => Verb::Import,
             Self::Export { .. } => Verb::Export,
         }
     }
