@@ -37,7 +37,7 @@ fn entra() {
     assert_eq!((rejected.line, rejected.serial.as_deref()), (3, Some("1234568")));
     assert!(matches!(rejected.why, Flaw::Seed(_)), "{:?}", rejected.why);
     // Header and rejected row stay.
-    let left = Delivery::left(file.as_bytes(), &[token.span.clone()]);
+    let left = Delivery::left(file.as_bytes(), std::slice::from_ref(&token.span));
     let left = std::str::from_utf8(left.expose()).expect("text");
     assert!(
         left.starts_with("upn,") && left.contains("1234568") && !left.contains("jane"),

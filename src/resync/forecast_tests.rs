@@ -1,4 +1,5 @@
 //! Seeded histories: what was put in comes out within what is stated.
+#![expect(clippy::cast_possible_truncation, reason = "made-up clocks are far within range")]
 
 use std::f64::consts::TAU;
 

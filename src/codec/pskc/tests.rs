@@ -169,10 +169,8 @@ fn keys_are_unwrapped() {
         )
     };
     let seed = |file: &str, key: &str| {
-        let container = read(file.as_bytes(), &with_key(key), Integrity::Strict)
-            .ok()
-            .expect("read");
-        let key = container.keys.into_iter().next().expect("one").key.ok().expect("a key");
+        let container = read(file.as_bytes(), &with_key(key), Integrity::Strict).expect("read");
+        let key = container.keys.into_iter().next().expect("one").key.expect("a key");
         HEXLOWER.encode(key.secret.expect("a seed").expose())
     };
     let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
