@@ -105,6 +105,22 @@ async fn an_encrypted_file_opens_with_its_passphrase_alone() {
     }
     house.assert_intact().await;
     assert!(!house.log().contains(PASSPHRASE));
+    // One of them finds its person, once.
+    let id = text(&house.all().await[0], "id");
+    let assign = async |subject: &str| {
+        house
+            .run(async |tokens| tokens.assign(&id, subject, &none()).await)
+            .await
+    };
+    assert_eq!(text(&assign("carol").await.done(), "token"), id);
+    assign("mallory").await.refused("WrongState");
+    let token = house.get(&id).await;
+    assert_eq!(
+        (text(&token, "state"), text(&token, "subject")),
+        ("pending".to_owned(), "carol".to_owned())
+    );
+    assert!(!text(&token, "serial").is_empty(), "the rest of the personal row stays");
+    house.assert_intact().await;
 }
 
 #[tokio::test]

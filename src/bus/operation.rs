@@ -376,7 +376,7 @@ impl OperationObject {
 
 #[interface(name = "org.claviger.Operation1")]
 impl OperationObject {
-    /// register, test, resync, suspend, lost, resume, revoke, discharge, import, export.
+    /// register, test, resync, suspend, lost, resume, revoke, discharge, import, assign, export.
     #[zbus(property(emits_changed_signal = "const"))]
     fn verb(&self) -> &str {
         self.operation.verb.as_str()

@@ -581,6 +581,22 @@ impl Tokens {
         .await
     }
 
+    /// Gives a token of the inventory to a person. It is pending then, and becomes active by a Resync with its first two codes.
+    /// [register]
+    /// options: case (s). Details on success: token (s). Errors: WrongState.
+    #[zbus(out_args("operation"))]
+    async fn assign(
+        &self,
+        token: &str,
+        subject: String,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let subject = TextRule::SUBJECT.check("subject", subject)?;
+        self.simple(&header, token, options, |token| Request::Assign { token, subject })
+            .await
+    }
+
     /// Writes the seeds of live display fobs and apps, as many as the filter finds (as in Find), to a descriptor (writing end of a
     /// pipe that is being read, memfd or empty file). Each is journalled before it goes. [configure]
     /// format: pskc (RFC 6030, encrypted to the passphrase), entra (values), users-oath (active tokens alone, for pam_oath).

@@ -103,6 +103,8 @@ pub enum Verb {
     Resync(ResyncArgs),
     /// Take a file of seeds into the ledger, all of it in one transaction
     Import(ImportArgs),
+    /// Give a token of the inventory to a person
+    Assign(AssignArgs),
     /// Hand seeds out, for a verifier that cannot ask the daemon
     Export(ExportArgs),
     /// Set the clock of a fob over NFC
@@ -202,6 +204,15 @@ pub struct TokensArgs {
     /// Only tokens of this delivery
     #[arg(long)]
     pub batch: Option<String>,
+}
+
+/// `assign`.
+#[derive(Debug, Args)]
+pub struct AssignArgs {
+    /// The token
+    pub token: String,
+    /// Who it is for
+    pub subject: String,
 }
 
 /// `import`.

@@ -17,6 +17,7 @@ pub mod secret;
 pub mod session;
 
 mod app;
+mod assign;
 mod audit;
 mod clock;
 mod devices;
@@ -96,6 +97,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Unlock(args) => verify::unlock(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
         Verb::Import(args) => import::run(session, &args).await,
+        Verb::Assign(args) => assign::run(session, &args).await,
         Verb::Export(args) => export::run(session, &args).await,
         Verb::Clock(args) => clock::run(session, &args).await,
         Verb::Oath { what } => oath::run(session, &what).await,

@@ -171,6 +171,9 @@ pub trait Tokens1 {
     /// Takes a seed file in.
     #[zbus(allow_interactive_auth)]
     fn import(&self, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Gives a token of the inventory to a person.
+    #[zbus(allow_interactive_auth)]
+    fn assign(&self, token: &str, subject: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Hands seeds out.
     #[zbus(allow_interactive_auth)]
     fn export(&self, format: &str, into: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -164,6 +164,7 @@ pub const TABLE: &[Row] = &[
     guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
     // Lifting a lock hands tries out again, as resuming a token hands authority out.
     guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),
+    guarded(TOKENS, "Assign", Action::Register, Tier::Register, Scope::Token),
     guarded(TOKENS, "Import", Action::Register, Tier::Register, Scope::Whole),
     // Whoever has the file can compute every code in it.
     guarded(TOKENS, "Export", Action::Configure, Tier::Revoke, Scope::Whole),

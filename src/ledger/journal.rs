@@ -23,6 +23,11 @@ pub(crate) enum Recorded {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<RevokeReason>,
     },
+    Assign {
+        token: TokenId,
+        /// The new tag of the personal row.
+        personal: String,
+    },
     Bind {
         token: TokenId,
         binding: Binding,

@@ -101,6 +101,13 @@ pub enum Mutation {
         /// For revocation.
         reason: Option<RevokeReason>,
     },
+    /// Gives a token of the inventory to a person: it is pending from here.
+    Assign {
+        /// The token.
+        token: TokenId,
+        /// Who it is for.
+        subject: String,
+    },
     /// Replaces the binding. A revoked token may lose its binding so, but holds nothing as `unique`.
     Bind {
         /// The token.

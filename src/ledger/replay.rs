@@ -209,6 +209,7 @@ impl Replay {
                 token.measured(seq, at, offset_ms, source);
                 token.correct(offset_ms, seen)
             }
+            Recorded::Assign { token, personal } => self.token(at, token)?.assign(personal),
             Recorded::Count { token, to, seen } => self.token(at, token)?.count(to, seen),
             Recorded::Seen { token, seen } => self.token(at, token)?.proved(seen),
             Recorded::Fail { token } => {
@@ -373,6 +374,18 @@ impl Token {
         Ok(())
     }
 
+    fn assign(&mut self, personal: String) -> Result<(), String> {
+        if self.is.state != TokenState::Inventory {
+            return Err(format!(
+                "gives token {} to a person while it is {}",
+                self.is.token, self.is.state
+            ));
+        }
+        self.is.state = TokenState::Pending;
+        self.is.personal = personal;
+        Ok(())
+    }
+
     fn bind(&mut self, binding: Binding, unique: Option<String>) {
         self.is.binding = binding;
         if unique.is_some() {
@@ -457,6 +470,7 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
     match mutation {
         Recorded::Insert(is) => is.token.as_bytes(),
         Recorded::Transition { token, .. }
+        | Recorded::Assign { token, .. }
         | Recorded::Bind { token, .. }
         | Recorded::Advance { token, .. }
         | Recorded::Correct { token, .. }

@@ -4,6 +4,7 @@
 //! acknowledged has been through `fsync`. `secure_delete` and a truncating checkpoint keep destroyed seeds from lingering.
 
 mod apply;
+mod assign;
 mod fault;
 mod rows;
 mod tries;

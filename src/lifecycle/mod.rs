@@ -9,6 +9,7 @@
 
 mod act;
 pub mod advice;
+mod assign;
 mod attempts;
 mod card;
 pub mod code;
@@ -382,6 +383,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             absent,
         } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
         Request::Import { file, options } => import::import(&act, file, *options).await,
+        Request::Assign { token, subject } => assign::assign(&act, token, subject).await,
         Request::Export {
             format,
             filter,

@@ -32,6 +32,8 @@ pub enum Verb {
     Discharge,
     /// Take a seed file in.
     Import,
+    /// Give a token of the inventory to a person.
+    Assign,
     /// Hand seeds out.
     Export,
     /// Write a fob's clock.
@@ -56,6 +58,7 @@ impl Verb {
             Self::Revoke => "revoke",
             Self::Discharge => "discharge",
             Self::Import => "import",
+            Self::Assign => "assign",
             Self::Export => "export",
             Self::SetClock => "set-clock",
             Self::Configure => "configure",

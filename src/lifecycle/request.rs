@@ -69,6 +69,13 @@ pub enum Request {
         /// More.
         options: Box<ImportOptions>,
     },
+    /// Give a token of the inventory to a person.
+    Assign {
+        /// The token.
+        token: TokenId,
+        /// Who it is for.
+        subject: String,
+    },
     /// Hand seeds out.
     Export {
         /// As what.
@@ -376,6 +383,7 @@ impl Request {
             Self::Revoke { .. } => Verb::Revoke,
             Self::Discharge { .. } => Verb::Discharge,
             Self::Import { .. } => Verb::Import,
+            Self::Assign { .. } => Verb::Assign,
             Self::Export { .. } => Verb::Export,
         }
     }

@@ -32,6 +32,7 @@ struct Model {
 enum Plan {
     Insert(Box<TokenRecord>, bool, Option<String>),
     Transition(TokenId, &'static [TokenState], TokenState, Option<RevokeReason>),
+    Assign(TokenId, String),
     Bind(TokenId, Binding, Option<String>),
     Advance(TokenId, u64, i64, UnixMillis, Option<DriftSource>),
     Correct(TokenId, i64, i64, Option<UnixMillis>, DriftSource),
@@ -105,6 +106,7 @@ impl Plan {
                 let reason = (to == TokenState::Revoked).then(|| *dice.pick(RevokeReason::ALL));
                 Self::Transition(token, if dice.roll(2) == 0 { LIVE } else { SOME }, to, reason)
             }
+            4 if dice.roll(2) == 0 => Self::Assign(token, format!("person-{at}")),
             4 => Self::Bind(token, key(&format!("bound-{at}")).binding, unique(dice)),
             5 | 6 => {
                 let source = (dice.roll(4) > 0).then(|| source(dice));
@@ -163,6 +165,7 @@ impl Plan {
                 to,
                 reason,
             },
+            Self::Assign(token, subject) => Mutation::Assign { token, subject },
             Self::Bind(token, binding, unique) => Mutation::Bind {
                 token,
                 binding,
@@ -299,6 +302,17 @@ impl Model {
                 if to == TokenState::Revoked {
                     *unique = None;
                 }
+            }
+            Plan::Assign(token, subject) => {
+                let (record, _) = self.token(token, at)?;
+                if record.state != TokenState::Inventory {
+                    return Err(LedgerError::WrongState {
+                        is: record.state,
+                        needs: "inventory".to_owned(),
+                    });
+                }
+                record.state = TokenState::Pending;
+                record.personal.subject = Some(subject);
             }
             Plan::Bind(token, binding, unique) => {
                 let revoked = self.token(token, at)?.0.state == TokenState::Revoked;

@@ -40,6 +40,7 @@ impl Apply<'_> {
                 to,
                 reason,
             } => self.transition(token, from, to, reason).await,
+            Mutation::Assign { token, subject } => self.assign(token, subject).await,
             Mutation::Bind { token, binding, unique } => self.bind(token, binding, unique).await,
             Mutation::Advance {
                 token,
