@@ -354,10 +354,11 @@ async fn what_is_not_active_is_never_accepted() {
     house.assert_no_panic();
 }
 
-/// Counted are journal entries, which are commits. A right code, a wrong one, one used already, one of a person who has no token
-/// and one of a name that nobody has: one each. HMACs are counted in `lifecycle/verify_tests.rs`.
+/// Counted are journal entries, which are commits, and calls of the daemon that write to its files. A right code, a wrong one and
+/// one that was used already cost the same of both; a name that nobody has costs one commit, too, and the page of a token less.
+/// HMACs are counted in `lifecycle/verify_tests.rs`.
 #[tokio::test]
-async fn every_answer_is_one_commit() {
+async fn every_answer_is_one_commit_and_as_many_writes() {
     let (house, shim) = house_with_a_clock().await;
     let fob = fob("V-1", 1, 0.0);
     register(&house, &fob, "carol").await;
@@ -368,6 +369,7 @@ async fn every_answer_is_one_commit() {
         all.expect("entries").len()
     };
     let right = fob.code(now);
+    let mut costs = std::collections::BTreeMap::new();
     for (what, subject, code) in [
         ("wrong", "carol", WRONG),
         ("right", "carol", right.as_str()),
@@ -381,6 +383,11 @@ async fn every_answer_is_one_commit() {
         let writes = shim.counted();
         assert_eq!(accepted, what == "right", "{what}");
         assert_eq!(entries().await - before, 1, "{what}");
-        println!("{what}: {writes} writes to files");
+        costs.insert(what, writes);
     }
+    println!("writes to files: {costs:?}");
+    assert!(costs["wrong"] > 0, "nothing was counted");
+    assert_eq!((costs["right"], costs["used"]), (costs["wrong"], costs["wrong"]));
+    assert_eq!(costs["nobody's"], costs["nobody's again"]);
+    assert!(costs["nobody's"] <= costs["wrong"]);
 }
