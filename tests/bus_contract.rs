@@ -4,7 +4,7 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{BUS_NAME, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH};
+use claviger::contract::{BUS_NAME, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
 use claviger::guard::action::{self, Rule};
 use claviger::lifecycle::operation::{Details, Outcome};
 use futures_util::StreamExt;
@@ -63,6 +63,7 @@ fn places(operation: &str) -> BTreeMap<&'static str, String> {
         ("org.claviger.Manager1", ROOT_PATH.to_owned()),
         ("org.claviger.Tokens1", TOKENS_PATH.to_owned()),
         ("org.claviger.Drift1", DRIFT_PATH.to_owned()),
+        ("org.claviger.Verify1", VERIFY_PATH.to_owned()),
         ("org.claviger.Device1", format!("{DEVICES_PATH}/1")),
         ("org.claviger.Operation1", operation.to_owned()),
     ])
@@ -120,7 +121,7 @@ async fn whoever_is_denied_reaches_nothing() {
                 denied += 1;
             }
         }
-        assert_eq!(denied, 31, "methods called");
+        assert_eq!(denied, 39, "methods called");
     }
     assert_eq!(world.verbs.reached(), before, "something behind the guard was reached");
 }
@@ -147,7 +148,7 @@ async fn unknown_options_are_named() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 27, "methods with a dictionary");
+    assert_eq!(tried, 37, "methods with a dictionary");
     assert_eq!(world.verbs.reached(), before);
     let polkit = world.polkit.as_ref().expect("polkit");
     assert_eq!(

@@ -140,6 +140,8 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("reason", "s") => "lost".into(),
             ("cursor", "s") => "".into(),
             ("by", "s") => "model".into(),
+            ("format", "s") => "pskc".into(),
+            ("code", "s") => "123456".into(),
             (_, "s") => "someone".into(),
             ("limit", "u") => 10_u32.into(),
             (_, "t") => 0_u64.into(),
