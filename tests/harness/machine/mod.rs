@@ -5,6 +5,8 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod build;
+#[path = "../packages.rs"]
+pub mod packages;
 pub mod terminal;
 
 use std::fs::{self, File};
@@ -127,7 +129,7 @@ impl Machine {
     /// Copies the packages to a directory inside; their paths there.
     pub fn take_packages(&self, to: &str) -> String {
         let mut paths = Vec::new();
-        for package in build::packages() {
+        for package in packages::built() {
             let name = package.file_name().expect("a name").to_string_lossy().into_owned();
             self.put(
                 &format!("{to}/{name}"),
