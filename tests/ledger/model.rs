@@ -159,7 +159,13 @@ impl Plan {
             }
             16 | 17 => {
                 let spent = UnixMillis(at + i64::try_from(dice.roll(90)).unwrap());
-                Self::Try(*dice.pick(SUBJECTS), *dice.pick(CALLERS), when, spent, dice.roll(4) == 0)
+                Self::Try(
+                    *dice.pick(SUBJECTS),
+                    *dice.pick(CALLERS),
+                    when,
+                    spent,
+                    dice.roll(4) == 0,
+                )
             }
             18 if dice.roll(3) == 0 => Self::Unlock(*dice.pick(SUBJECTS)),
             18 => Self::KeepCodes(token, u16::try_from(1 + dice.roll(4)).unwrap()),
