@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 pub use terminal::Terminal;
 
@@ -273,7 +275,10 @@ impl Drop for Machine {
             let journal = self.sh("journalctl --no-pager --lines=60 --output=short-precise");
             eprintln!("the machine's journal ended with\n{}", journal.out);
         }
-        // Its PID 1 dies with it, and with that everything inside.
+        // Its PID 1 does not die with it, and everything inside dies with its PID 1. As long as nspawn is there, the number is its.
+        if children(self.nspawn.id()).contains(&self.leader) {
+            let _ = kill(Pid::from_raw(self.leader.cast_signed()), Signal::SIGKILL);
+        }
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
         remove_group(&self.name);
