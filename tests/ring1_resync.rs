@@ -255,39 +255,56 @@ async fn a_battery_that_was_changed_and_a_record_that_is_wrong() {
 #[tokio::test]
 async fn five_tries_in_vain() {
     let (mut house, shim, fob, id) = house_and_fob("F-1").await;
-    let day = NOON + DAY;
-    shim.set_clock(day);
+    let mut now = NOON + DAY;
+    // Each a minute after the last: after a third wrong try the next is not looked at for some seconds.
+    let mut later = || {
+        now += 60;
+        shim.set_clock(now);
+        now
+    };
     let wrong = ["123456".to_owned(), "234567".to_owned()];
     for _ in 0..2 {
+        later();
         preview(&house, &id, &wrong).await.refused("CodeRejected");
+        later();
         resync(&house, &id, &wrong).await.refused("CodeRejected");
     }
     house.restart().await;
+    later();
     resync(&house, &id, &wrong).await.refused("CodeRejected");
-    let codes = read(&fob, 2, day);
+    let codes = read(&fob, 2, later());
     resync(&house, &id, &codes).await.refused("TooManyAttempts");
     house.restart().await;
     preview(&house, &id, &codes).await.refused("TooManyAttempts");
-    shim.set_clock(day + DAY + 60);
-    let codes = read(&fob, 2, day + DAY + 60);
+    let next = later() + DAY;
+    shim.set_clock(next);
+    let codes = read(&fob, 2, next);
     resync(&house, &id, &codes).await.done();
 
+    now = next;
+    let mut later = || {
+        now += 60;
+        shim.set_clock(now);
+        now
+    };
     for _ in 0..5 {
+        later();
         resync(&house, &id, &wrong).await.refused("CodeRejected");
     }
+    later();
     resync(&house, &id, &wrong).await.refused("TooManyAttempts");
     house.run(async |tokens| tokens.resume(&id, &none()).await).await.done();
     resync(&house, &id, &wrong).await.refused("CodeRejected");
     house.restart().await;
-    shim.set_clock(day + DAY + 120);
-    resync(&house, &id, &read(&fob, 2, day + DAY + 120)).await.done();
+    let codes = read(&fob, 2, later());
+    resync(&house, &id, &codes).await.done();
     house.assert_intact().await;
 }
 
 /// A fob that counts presses, and counts before it computes.
 #[tokio::test]
 async fn presses_that_nobody_sent() {
-    let (house, _shim) = house_with_a_clock().await;
+    let (house, shim) = house_with_a_clock().await;
     let mut fob = fob("H-1", 6, 0.0);
     fob.moving = Moving::Hotp { counter: 0 };
     fob.counts_first = true;
@@ -312,9 +329,12 @@ async fn presses_that_nobody_sent() {
     let found = advised(resync(&house, &id, &three[1..]).await);
     assert_eq!(found, ("CodeRejected".to_owned(), vec!["three-codes".to_owned()]));
     assert_eq!(number(&resync(&house, &id, &three).await.done(), "skipped"), Some(400));
-    for used in first.iter().chain(&two).chain(&three) {
+    for (minutes, used) in (1..).zip(first.iter().chain(&two).chain(&three)) {
+        // After a third wrong try the next is not looked at for some seconds.
+        shim.set_clock(NOON + 60 * minutes);
         house.test_code(&id, used).await.refused("CodeRejected");
     }
+    shim.set_clock(NOON + 600);
     house.test_code(&id, &press(1)[0]).await.done();
     undo(&house, &id).await.refused("NothingToUndo");
     house.assert_intact().await;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH};
+use claviger::contract::{DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
 use claviger::grant::Action;
 use claviger::guard::action::{self, Rule};
 use contract::{Method, NOBODYS_TOKEN};
@@ -79,6 +79,8 @@ impl Arguments<'_> {
             let value: Variant<'static> = match (name.as_str(), signature.as_str()) {
                 ("token" | "obligation", "s") => self.token.to_owned().into(),
                 ("reason", "s") => "lost".into(),
+                ("format", "s") => "entra".into(),
+                ("by", "s") => "model".into(),
                 ("cursor", "s") => "".into(),
                 (_, "s") => "someone".into(),
                 ("limit", "u") => 10_u32.into(),
@@ -101,6 +103,7 @@ fn methods(device: &str, operation: &str) -> Vec<(String, String, Method)> {
         "org.claviger.Manager1" => ROOT_PATH.to_owned(),
         "org.claviger.Tokens1" => TOKENS_PATH.to_owned(),
         "org.claviger.Drift1" => DRIFT_PATH.to_owned(),
+        "org.claviger.Verify1" => VERIFY_PATH.to_owned(),
         "org.claviger.Device1" => device.to_owned(),
         "org.claviger.Operation1" => operation.to_owned(),
         other => panic!("where are objects with {other}?"),
@@ -319,15 +322,23 @@ async fn the_help_desk_gets_its_verbs_and_no_more() {
         );
     }
     let expected = [
-        "Describe",
         "Status",
+        "Describe",
+        "ListOathCredentials",
         "Get",
         "Find",
         "Obligations",
+        "History",
+        "Forecast",
+        "Fleet",
+        "Groups",
+        "Standing",
+        "Verify",
         "Test",
         "Resync",
         "PreviewResync",
         "UndoResync",
+        "SetClock",
         "Suspend",
         "ReportLost",
     ];

@@ -3,7 +3,7 @@
 //! end, and whatever the key holds is in use or owed, and what is owed can be settled.
 //!
 //! Each boot looks at what the last cut left, and then meets the next one. Cuts are placed by what can be counted: frames to and
-//! from the key, or writes to the disk.
+//! from the key, or writes to the disk; and what was acknowledged right before a cut has survived it.
 #[path = "harness/guest/mod.rs"]
 mod guest;
 
@@ -45,6 +45,8 @@ enum Moment {
     Frame(u64),
     /// So many writes to the disk have been made.
     Write(usize),
+    /// It has been acknowledged: the client has said so, and nothing of the guest runs any more.
+    End,
 }
 
 /// What an act takes when nothing goes wrong.
@@ -113,7 +115,7 @@ fn the_power_is_cut() {
     ));
 }
 
-/// Four moments of each verb, spread over what it takes.
+/// Moments of each verb, spread over what it takes, and right after its end.
 fn plan(register: Takes, revoke: Takes, resync: Takes) -> Vec<(Verb, Moment)> {
     let mut plan = Vec::new();
     let frame = |takes: Takes, part: u64| Moment::Frame((takes.frames * part / 6).max(1));
@@ -122,7 +124,8 @@ fn plan(register: Takes, revoke: Takes, resync: Takes) -> Vec<(Verb, Moment)> {
     plan.extend([1, 3, 5].map(|part| (Verb::Revoke, frame(revoke, part))));
     plan.push((Verb::Register, write(register, 2)));
     plan.push((Verb::Revoke, write(revoke, 2)));
-    plan.extend([1, 2, 3, 4].map(|part| (Verb::Resync, write(resync, part))));
+    plan.extend([1, 2, 3].map(|part| (Verb::Resync, write(resync, part))));
+    plan.extend([Verb::Register, Verb::Revoke, Verb::Resync].map(|verb| (verb, Moment::End)));
     plan
 }
 
@@ -252,7 +255,12 @@ impl Desk {
         let ended = match moment {
             Moment::Frame(_) => self.until_held(&mut running),
             Moment::Write(count) => writes.until(count, &mut running),
+            Moment::End => Some(running.end()),
         };
+        if matches!(moment, Moment::End) {
+            let code = ended.as_ref().map(|said| said.code);
+            assert_eq!(code, Some(0), "{verb:?}: {ended:?}");
+        }
         let Scene { plugged, guest, .. } = scene;
         guest.cut();
         drop(plugged);

@@ -2,7 +2,7 @@
 //! what came of it to its commit, so that `Test`, `Verify`, `Resync` and its preview draw on one budget.
 //!
 //! Pure but for [`Tries`], which keeps tries of one account in a row one behind the other. Why the figures are what they are
-//! is in `docs/adr/0006-budget-of-wrong-tries.md`; NIST SP 800-63B-4 section 3.2.2 sets the limit of 100.
+//! is in `docs/adr/0007-budget-of-wrong-tries.md`; NIST SP 800-63B-4 section 3.2.2 sets the limit of 100.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

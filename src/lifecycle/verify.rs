@@ -336,3 +336,7 @@ pub async fn unlock(house: &Lifecycle, grant: &Grant, subject: &str) -> Result<(
         done => Ok(done?),
     }
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

@@ -167,11 +167,11 @@ mod tests {
         let bell = Bell::hang(&socket);
         assert!(!bell.wait(&stop, Some(Duration::from_millis(20))));
         fs::create_dir(root.path().join("pcscd")).expect("directory");
-        assert!(bell.wait(&stop, Some(Duration::from_secs(5))));
+        assert!(bell.wait(&stop, Some(Duration::from_secs(60))));
         let bell = Bell::hang(&socket);
         assert!(!bell.wait(&stop, Some(Duration::from_millis(20))));
         fs::write(&socket, "").expect("file");
-        assert!(bell.wait(&stop, Some(Duration::from_secs(5))));
+        assert!(bell.wait(&stop, Some(Duration::from_secs(60))));
         assert!(Bell::hang(&socket).socket_exists);
         fs::remove_dir_all(root.path().join("pcscd")).expect("remove");
         assert!(!Bell::hang(&socket).socket_exists);

@@ -140,7 +140,7 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("reason", "s") => "lost".into(),
             ("cursor", "s") => "".into(),
             ("by", "s") => "model".into(),
-            ("format", "s") => "entra".into(),
+            ("format", "s") => "pskc".into(),
             ("code", "s") => "123456".into(),
             (_, "s") => "someone".into(),
             ("limit", "u") => 10_u32.into(),

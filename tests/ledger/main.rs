@@ -8,3 +8,4 @@ mod disk;
 mod figures;
 mod model;
 mod tamper;
+mod tries;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use claviger::ledger::{
-    Binding, DriftPoint, Filter, Intent, IntentEnd, Ledger, LedgerError, Mutation, Obligation, ObligationFilter,
-    SqliteLedger, TokenRecord,
+    Account, Binding, CallerTries, DriftPoint, Filter, Intent, IntentEnd, Ledger, LedgerError, Mutation, Obligation,
+    ObligationFilter, SqliteLedger, Standing, Sweep, TokenRecord,
 };
 use claviger::types::{
-    DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
+    DriftSource, ObligationId, OperationId, Reality, RevokeReason, Secret, TokenId, TokenKind, TokenState, UnixMillis,
 };
 
 use crate::desk::{Dice, OPEN, event, fob, insert, intent, key, obligation, open};
@@ -22,6 +22,12 @@ struct Model {
     obligations: BTreeMap<ObligationId, Obligation>,
     intents: BTreeMap<OperationId, Intent>,
     drift: BTreeMap<TokenId, Vec<DriftPoint>>,
+    /// Of each token that has recovery codes, whether each is unused.
+    sheets: BTreeMap<TokenId, Vec<bool>>,
+    /// What callers did to subjects: when tries in hand will have grown again, and wrong tries.
+    tries: BTreeMap<String, (UnixMillis, BTreeMap<u32, CallerTries>)>,
+    /// What callers did over all accounts.
+    sweeps: BTreeMap<u32, Sweep>,
     entries: u64,
     /// Names of everything that was ever used, so that the dead are tried again too.
     ever: Vec<OperationId>,
@@ -47,6 +53,18 @@ enum Plan {
     Begin(Intent),
     Phase(OperationId, String, Option<serde_json::Value>),
     End(OperationId),
+    Try(&'static str, u32, UnixMillis, UnixMillis, bool),
+    Unlock(&'static str),
+    KeepCodes(TokenId, u16),
+    UseCode(TokenId, u16, UnixMillis),
+}
+
+const SUBJECTS: &[&str] = &["ada", "bob", "nobody"];
+const CALLERS: &[u32] = &[0, 7, 1000];
+
+/// The recovery code in a slot.
+fn code(slot: u16) -> Secret {
+    Secret::new(format!("CODE-{slot}").into_bytes())
 }
 
 const LIVE: &[TokenState] = &[
@@ -86,7 +104,7 @@ impl Plan {
             0 | 1 => DriftSource::Test,
             _ => *dice.pick(DriftSource::ALL),
         };
-        match dice.roll(17) {
+        match dice.roll(21) {
             0 | 1 => {
                 let mut record = if dice.roll(2) == 0 {
                     fob(&at.to_string())
@@ -140,6 +158,27 @@ impl Plan {
                 };
                 let seen = (dice.roll(2) == 0).then_some(when);
                 Self::Correct(token, expect, at, seen, source(dice))
+            }
+            16 | 17 => {
+                let spent = UnixMillis(at + i64::try_from(dice.roll(90)).unwrap());
+                Self::Try(
+                    *dice.pick(SUBJECTS),
+                    *dice.pick(CALLERS),
+                    when,
+                    spent,
+                    dice.roll(4) == 0,
+                )
+            }
+            18 if dice.roll(3) == 0 => Self::Unlock(*dice.pick(SUBJECTS)),
+            18 => Self::KeepCodes(token, u16::try_from(1 + dice.roll(4)).unwrap()),
+            19 => {
+                let sheets: Vec<_> = model.sheets.keys().copied().collect();
+                let token = if sheets.is_empty() || dice.roll(5) == 0 {
+                    token
+                } else {
+                    *dice.pick(&sheets)
+                };
+                Self::UseCode(token, u16::try_from(dice.roll(4)).unwrap(), when)
             }
             _ if dice.roll(2) == 0 => Self::End(operation),
             _ => {
@@ -203,6 +242,21 @@ impl Plan {
                 operation,
                 end: IntentEnd::Completed,
             },
+            Self::Try(subject, caller, at, spent, passed) => Mutation::Try {
+                account: Account::Subject(subject.to_owned()),
+                caller,
+                at,
+                spent,
+                passed,
+            },
+            Self::Unlock(subject) => Mutation::Unlock {
+                account: Account::Subject(subject.to_owned()),
+            },
+            Self::KeepCodes(token, count) => Mutation::KeepCodes {
+                token,
+                codes: (0..count).map(code).collect(),
+            },
+            Self::UseCode(token, slot, seen) => Mutation::UseCode { token, slot, seen },
         }
     }
 }
@@ -270,6 +324,34 @@ impl Model {
             seen_before: before.last_seen,
         });
         Ok(())
+    }
+
+    /// A pass ends the account's run and the caller's own there; a miss adds to both, and to the caller's over all accounts.
+    fn tried(&mut self, subject: &str, caller: u32, (at, spent): (UnixMillis, UnixMillis), passed: bool) {
+        let (grown, callers) = self.tries.entry(subject.to_owned()).or_default();
+        *grown = spent;
+        let new = CallerTries {
+            caller,
+            count: 0,
+            share: 0,
+            last: at,
+        };
+        callers.entry(caller).or_insert(new);
+        for tries in callers.values_mut() {
+            let own = tries.caller == caller;
+            match (own, passed) {
+                (true, true) => (tries.count, tries.share) = (0, 0),
+                (true, false) => (tries.count, tries.share) = (tries.count + 1, tries.share + 1),
+                (false, true) => tries.share = 0,
+                (false, false) => {}
+            }
+            if own {
+                tries.last = at;
+            }
+        }
+        let before = self.sweeps.get(&caller).map_or(0, |sweep| sweep.count);
+        let count = if passed { 0 } else { before + 1 };
+        self.sweeps.insert(caller, Sweep { count, last: at });
     }
 
     fn play(&mut self, plan: Plan, at: i64) -> Result<(), LedgerError> {
@@ -375,7 +457,35 @@ impl Model {
                 found.proven = Some(at);
             }
             Plan::Fail(token) => self.token(token, at)?.0.failures += 1,
-            Plan::DestroySeed(token) => self.token(token, at)?.0.has_seed = false,
+            Plan::DestroySeed(token) => {
+                self.token(token, at)?.0.has_seed = false;
+                self.sheets.remove(&token);
+            }
+            Plan::Try(subject, caller, at, spent, passed) => self.tried(subject, caller, (at, spent), passed),
+            Plan::Unlock(subject) => {
+                let (spent, callers) = self.tries.get_mut(subject).ok_or(LedgerError::NotFound("wrong try"))?;
+                *spent = UnixMillis(0);
+                for tries in callers.values_mut() {
+                    (tries.count, tries.share) = (0, 0);
+                }
+            }
+            Plan::KeepCodes(token, count) => {
+                self.token(token, at)?;
+                if self.sheets.contains_key(&token) {
+                    return Err(LedgerError::Stale("sheet of recovery codes"));
+                }
+                self.sheets.insert(token, vec![true; usize::from(count)]);
+            }
+            Plan::UseCode(token, slot, seen) => {
+                let (record, _) = self.token(token, at)?;
+                Self::provable(record)?;
+                Self::proved(record, seen);
+                let sheet = self.sheets.get_mut(&token);
+                match sheet.and_then(|sheet| sheet.get_mut(usize::from(slot))) {
+                    Some(unused) if *unused => *unused = false,
+                    _ => return Err(LedgerError::Stale("recovery code")),
+                }
+            }
             Plan::Oblige(new) => {
                 self.tokens.get(&new.token).ok_or(LedgerError::NotFound("token"))?;
                 if self.obligations.contains_key(&new.id) {
@@ -447,6 +557,26 @@ impl Model {
         for token in self.tokens.keys() {
             let due = self.drift.get(token).cloned().unwrap_or_default();
             assert_eq!(ledger.drift(*token, 1000).await.unwrap(), due);
+        }
+        for token in self.tokens.keys() {
+            let sheet = self.sheets.get(token).cloned().unwrap_or_default();
+            let unused = sheet.iter().filter(|unused| **unused).count();
+            assert_eq!(ledger.recovery_left(*token).await.unwrap() as usize, unused);
+            for slot in 0..4 {
+                let good = sheet.get(usize::from(slot)).is_some_and(|unused| *unused);
+                let found = ledger.recovery_slot(*token, &code(slot)).await.unwrap();
+                assert_eq!(found, good.then_some(slot));
+            }
+        }
+        for (subject, caller) in SUBJECTS.iter().flat_map(|s| CALLERS.iter().map(move |c| (*s, *c))) {
+            let (spent, callers) = self.tries.get(subject).cloned().unwrap_or_default();
+            let due = Standing {
+                spent,
+                callers: callers.into_values().collect(),
+                sweep: self.sweeps.get(&caller).copied(),
+            };
+            let account = Account::Subject(subject.to_owned());
+            assert_eq!(ledger.standing(&account, caller).await.unwrap(), due);
         }
         let due: Vec<_> = self.intents.values().cloned().collect();
         assert_eq!(ledger.open_intents().await.unwrap(), due);

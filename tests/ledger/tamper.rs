@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use claviger::ledger::{Binding, Intent, Ledger, Mutation, TokenRecord, VerifyReport};
-use claviger::types::{DriftSource, RevokeReason, TokenState, UnixMillis};
+use claviger::ledger::{Account, Binding, Intent, Ledger, Mutation, TokenRecord, VerifyReport};
+use claviger::types::{DriftSource, RevokeReason, Secret, TokenState, UnixMillis};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -12,6 +12,8 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use crate::desk::{Dice, by_hand, event, fob, insert, intent, key, obligation, open, stranger};
 
+/// Entries of the furnished journal.
+const ENTRIES: u64 = 17;
 /// Diagnostic columns of the migration tool, which nothing relies on.
 const UNWATCHED: [&str; 2] = ["_sqlx_migrations.installed_on", "_sqlx_migrations.execution_time"];
 
@@ -73,6 +75,22 @@ async fn furnish(directory: &Path) -> Vec<String> {
         id: discharge.id,
         at: UnixMillis(50),
     };
+    let tried = |caller, passed| Mutation::Try {
+        account: Account::Subject("ada".to_owned()),
+        caller,
+        at: UnixMillis(60),
+        spent: UnixMillis(61),
+        passed,
+    };
+    let keep = Mutation::KeepCodes {
+        token: tokens[4].id,
+        codes: ["one", "two"].map(|code| Secret::new(code.as_bytes().to_vec())).into(),
+    };
+    let used = Mutation::UseCode {
+        token: tokens[4].id,
+        slot: 1,
+        seen: UnixMillis(62),
+    };
     let commits = vec![
         vec![advance(100, Some(DriftSource::First)), advance(101, None)],
         vec![advance(102, Some(DriftSource::Test))],
@@ -89,6 +107,8 @@ async fn furnish(directory: &Path) -> Vec<String> {
         vec![done, counted, seen, moved],
         vec![Mutation::Begin(with.clone()), Mutation::Begin(without.clone())],
         vec![phase(&with)],
+        vec![tried(7, false), tried(8, false), keep],
+        vec![tried(7, true), tried(7, false), used],
         vec![],
     ];
     for (at, mutations) in (10..).zip(commits) {
@@ -96,7 +116,7 @@ async fn furnish(directory: &Path) -> Vec<String> {
     }
     let report = ledger.verify().await.unwrap();
     assert_eq!(report.findings, [], "an honest ledger");
-    assert_eq!((report.entries, report.tokens), (15, 5));
+    assert_eq!((report.entries, report.tokens), (ENTRIES, 5));
     ledger.close().await;
     ids(&tokens)
 }
@@ -210,7 +230,7 @@ async fn the_journal_is_watched_from_end_to_end() {
     let dir = tempfile::tempdir().unwrap();
     furnish(dir.path()).await;
     let mut cases = Vec::new();
-    for seq in 1..=15 {
+    for seq in 1..=ENTRIES {
         let columns = "payload, mac";
         cases.push(format!("DELETE FROM journal WHERE seq >= {seq}"));
         cases.push(format!(
@@ -220,9 +240,9 @@ async fn the_journal_is_watched_from_end_to_end() {
             "UPDATE journal SET payload = replace(payload, 'polkit', 'session') WHERE seq = {seq}"
         ));
         cases.push(format!(
-            "INSERT INTO journal SELECT 15 + {seq}, {columns} FROM journal WHERE seq = {seq}"
+            "INSERT INTO journal SELECT {ENTRIES} + {seq}, {columns} FROM journal WHERE seq = {seq}"
         ));
-        for other in seq + 1..=15 {
+        for other in seq + 1..=ENTRIES {
             cases.push(format!(
                 "UPDATE journal SET seq = -seq WHERE seq IN ({seq}, {other}); \
                  UPDATE journal SET seq = CASE seq WHEN -{seq} THEN {other} ELSE {seq} END WHERE seq < 0"
@@ -293,7 +313,7 @@ async fn the_guards_stop_accidents_and_their_loss_is_found() {
     furnish(dir.path()).await;
     let mut conn = stranger(dir.path()).await;
     for accident in [
-        "DELETE FROM journal WHERE seq = 15",
+        "DELETE FROM journal WHERE seq = 17",
         "UPDATE journal SET payload = ''",
         "DELETE FROM tokens",
         "UPDATE tokens SET watermark = 3 WHERE watermark IS NOT NULL",
@@ -317,14 +337,16 @@ async fn the_guards_stop_accidents_and_their_loss_is_found() {
 async fn a_cut_journal_is_not_written_on() {
     let dir = tempfile::tempdir().unwrap();
     furnish(dir.path()).await;
-    by_hand(dir.path(), "DELETE FROM journal WHERE seq = 15").await.unwrap();
+    by_hand(dir.path(), &format!("DELETE FROM journal WHERE seq = {ENTRIES}"))
+        .await
+        .unwrap();
     let ledger = open(dir.path()).await.unwrap();
     let refused = ledger.commit(event(1), vec![]).await.unwrap_err();
     assert!(refused.to_string().contains("cannot be continued"), "{refused}");
     assert!(ledger.head().is_err());
     let report = ledger.verify().await.unwrap();
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
-    assert_eq!(ledger.journal(0, 100).await.unwrap().len(), 14);
+    assert_eq!(ledger.journal(0, 100).await.unwrap().len() as u64, ENTRIES - 1);
 }
 
 /// The chain recomputed from `docs/journal.md` alone, with none of the daemon's code.

@@ -8,21 +8,21 @@ use std::time::Instant;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection};
 
-use super::machine::{Machine, build};
+use super::machine::{Machine, packages};
 
 /// What an earlier version left; its second line ends with the sealing key.
 const OLD_LEDGER: &str = include_str!("ledger-0001.sql");
 
 #[test]
 fn lintian_has_no_complaint() {
-    let packages = build::packages();
-    if packages.is_empty() {
+    let built = packages::built();
+    if built.is_empty() {
         let _ = writeln!(std::io::stderr().lock(), "lintian: skipped, no packages (make deb)");
         return;
     }
     let Ok(judged) = Command::new("lintian")
         .args(["--fail-on", "error,warning"])
-        .args(&packages)
+        .args(&built)
         .output()
     else {
         let _ = writeln!(std::io::stderr().lock(), "lintian: skipped, it is not installed");

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::packages;
+
 /// Ready to boot.
 pub struct Image {
     pub kernel: PathBuf,
@@ -106,7 +108,7 @@ fn furnish(directory: &Path) -> (PathBuf, String) {
     let tree = directory.join("tree");
     let _ = fs::remove_dir_all(&tree);
     fs::create_dir_all(tree.join("usr/lib/ring4")).expect("a directory");
-    let programs = match newest_packages() {
+    let programs = match current_packages() {
         Some(packages) => {
             for package in &packages {
                 succeeds(Command::new("dpkg-deb").arg("-x").arg(package).arg(&tree));
@@ -140,25 +142,10 @@ fn merge_usr(tree: &Path) {
     }
 }
 
-/// The packages of `make deb`, when they are newer than what cargo has built for this test.
-fn newest_packages() -> Option<Vec<PathBuf>> {
-    let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-    let built = age(Path::new(env!("CARGO_BIN_EXE_clavigerd")))?;
-    let listed = fs::read_dir(target().join("debian")).ok()?;
-    let packages: Vec<PathBuf> = listed
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|is| is == "deb") && !path.to_string_lossy().contains("dbgsym"))
-        .filter(|path| age(path).is_some_and(|age| age >= built))
-        .collect();
-    let has = |name: &str| {
-        let begins = |path: &&PathBuf| {
-            path.file_name()
-                .is_some_and(|file| file.to_string_lossy().starts_with(name))
-        };
-        packages.iter().any(|path| begins(&path))
-    };
-    // The simulator is a package of its own, and the guest needs it.
-    (has("claviger_") && has("claviger-sim")).then_some(packages)
+/// The packages of `make deb`, when they are of what is here. The simulator is a package of its own, and the guest needs it.
+fn current_packages() -> Option<Vec<PathBuf>> {
+    let built = packages::built();
+    (built.len() == 2 && packages::stale().is_none()).then_some(built)
 }
 
 /// `make install` of what cargo has built, without what only a debugger wants.

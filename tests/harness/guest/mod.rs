@@ -7,6 +7,8 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod image;
+#[path = "../packages.rs"]
+pub mod packages;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
+
+use super::packages;
 
 /// A small Debian as people have it, with what our packages depend on and recommend: the machine has no network.
 const SUITE: &str = "bookworm";
@@ -24,21 +25,6 @@ const INCLUDED: &[&str] = &[
     "systemd-sysv",
     "udev",
     "vsmartcard-vpcd",
-];
-
-/// What the packages are built from.
-const SOURCES: &[&str] = &[
-    "Cargo.lock",
-    "Cargo.toml",
-    "dbus",
-    "debian",
-    "examples",
-    "hw-fixtures/src",
-    "mk",
-    "polkit",
-    "src",
-    "systemd",
-    "udev",
 ];
 
 fn repository() -> &'static Path {
@@ -98,7 +84,7 @@ pub fn root() -> Option<PathBuf> {
             skip(what);
             return None;
         }
-        if packages().is_empty() {
+        if packages::built().is_empty() {
             skip("package to install: run “make deb DEBPROFILE=deb”");
             return None;
         }
@@ -145,55 +131,12 @@ fn make_root() -> PathBuf {
     root
 }
 
-/// The packages that `make deb` left, the daemon's first.
-pub fn packages() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(repository().join("target/debian"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect();
-    // “claviger_…” and “claviger-sim_…”.
-    found.sort_by_key(|path| path.to_string_lossy().contains("claviger-sim_"));
-    found
-}
-
-/// A package older than what it is built from would have the tests judge what is no more.
+/// A package of something else than what is here would have the tests judge what is no more.
 fn not_stale() {
-    fn newest(path: &Path, found: &mut Option<(SystemTime, PathBuf)>) {
-        // What the package's build itself leaves there.
-        if ["debian/claviger", "debian/claviger-sim", "debian/.debhelper"]
-            .iter()
-            .any(|end| path.ends_with(end))
-        {
-            return;
-        }
-        let meta = fs::symlink_metadata(path).expect("a source");
-        if meta.is_dir() {
-            for entry in fs::read_dir(path).expect("a directory").flatten() {
-                newest(&entry.path(), found);
-            }
-        } else if !path.to_string_lossy().contains(".debhelper") && path.extension().is_none_or(|e| e != "substvars") {
-            let changed = meta.modified().expect("a time");
-            if found.as_ref().is_none_or(|(known, _)| changed > *known) {
-                *found = Some((changed, path.to_owned()));
-            }
-        }
-    }
-    let mut found = None;
-    for source in SOURCES {
-        newest(&repository().join(source), &mut found);
-    }
-    let (changed, path) = found.expect("sources");
-    for package in packages() {
-        let built = fs::metadata(&package)
-            .and_then(|meta| meta.modified())
-            .expect("a package");
-        assert!(
-            built >= changed,
+    if let Some((source, package)) = packages::stale() {
+        panic!(
             "{} is newer than {}: run “make deb DEBPROFILE=deb”",
-            path.display(),
+            source.display(),
             package.display()
         );
     }

@@ -5,6 +5,8 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod build;
+#[path = "../packages.rs"]
+pub mod packages;
 pub mod terminal;
 
 use std::fs::{self, File};
@@ -17,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 pub use terminal::Terminal;
 
@@ -127,7 +131,7 @@ impl Machine {
     /// Copies the packages to a directory inside; their paths there.
     pub fn take_packages(&self, to: &str) -> String {
         let mut paths = Vec::new();
-        for package in build::packages() {
+        for package in packages::built() {
             let name = package.file_name().expect("a name").to_string_lossy().into_owned();
             self.put(
                 &format!("{to}/{name}"),
@@ -271,7 +275,10 @@ impl Drop for Machine {
             let journal = self.sh("journalctl --no-pager --lines=60 --output=short-precise");
             eprintln!("the machine's journal ended with\n{}", journal.out);
         }
-        // Its PID 1 dies with it, and with that everything inside.
+        // Its PID 1 does not die with it, and everything inside dies with its PID 1. As long as nspawn is there, the number is its.
+        if children(self.nspawn.id()).contains(&self.leader) {
+            let _ = kill(Pid::from_raw(self.leader.cast_signed()), Signal::SIGKILL);
+        }
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
         remove_group(&self.name);
