@@ -350,6 +350,27 @@ fn hold(node: &Path, rdev: u64, patience: Duration) -> Result<Flock<File>, LinkE
     }
 }
 
+/// What the kernel answers when the device has left. Between the unplugging and the hub's word about it a transfer fails by
+/// EPROTO, EILSEQ or ETIME, and after that by ESHUTDOWN (the kernel's documentation, `driver-api/usb/error-codes`).
+const LEAVING: [Errno; 6] = [
+    Errno::EIO,
+    Errno::ENODEV,
+    Errno::EPROTO,
+    Errno::EILSEQ,
+    Errno::ETIME,
+    Errno::ESHUTDOWN,
+];
+
+/// Whether hidapi's text tells of a device that has left: it has the C library's words, which are not `Errno::desc`'s.
+fn says_gone(text: &str) -> bool {
+    LEAVING.iter().any(|errno| {
+        let told = std::io::Error::from(*errno).to_string();
+        told.split(" (os error")
+            .next()
+            .is_some_and(|words| text.contains(words))
+    })
+}
+
 struct OpenHid {
     device: HidDevice,
     /// Our own descriptor: it has the lock and keeps the minor from being given away.
@@ -362,10 +383,7 @@ impl OpenHid {
         let mut fds = [PollFd::new(self.held.as_fd(), PollFlags::empty())];
         let gone = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
         let text = error.to_string();
-        let says_so = [Errno::EIO, Errno::ENODEV]
-            .iter()
-            .any(|errno| text.contains(errno.desc()));
-        if gone || says_so {
+        if gone || says_gone(&text) {
             LinkError::Gone
         } else {
             LinkError::Io(text)
@@ -400,6 +418,26 @@ impl HidLink for OpenHid {
             // A short report reads as if padded, as the standard pads (CTAP 2.1 section 11.2.4).
             Ok(_) => Ok(Some(report)),
             Err(error) => Err(self.explain(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_gone;
+
+    #[test]
+    fn a_device_that_leaves_is_known_by_the_words_of_the_c_library() {
+        for words in [
+            "Protocol error",
+            "Input/output error",
+            "No such device",
+            "Cannot send after transport endpoint shutdown",
+        ] {
+            assert!(says_gone(&format!("hidapi error: {words}")), "{words}");
+        }
+        for words in ["Broken pipe", "Permission denied", "Connection timed out"] {
+            assert!(!says_gone(&format!("hidapi error: {words}")), "{words}");
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::packages;
 
 /// Ready to boot.
@@ -79,17 +81,24 @@ impl Image {
             assert!(making.expect("a shell").success(), "the guest could not be made");
             fs::write(&note, recipe).expect("written");
         }
+        // Two test programs may do this at once, or boot what this replaces.
+        let lock = fs::File::create(directory.join("lock")).expect("a lock");
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, error)| error)
+            .expect("the lock");
         let (tree, programs) = furnish(&directory);
         let ours = directory.join("ours.cpio");
         pack(&tree, &ours);
         // The kernel unpacks several archives in a row, the later over the earlier.
         let root = directory.join("all.cpio");
+        let half = root.with_extension("half");
         let whole = Command::new("cat")
             .arg(directory.join("root.cpio"))
             .arg(&ours)
-            .stdout(fs::File::create(&root).expect("an archive"))
+            .stdout(fs::File::create(&half).expect("an archive"))
             .status();
         assert!(whole.expect("cat").success());
+        fs::rename(&half, &root).expect("renamed");
         Some(Self {
             kernel: directory.join("vmlinuz"),
             root,

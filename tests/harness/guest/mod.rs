@@ -28,7 +28,7 @@ use tempfile::TempDir;
 pub use image::{Image, say};
 
 /// How long anything may take before a test fails. Emulation is slow, and CI's machines are busy.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running guest. Ends, by a power cut, when dropped.
 pub struct Guest {
