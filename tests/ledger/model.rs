@@ -162,14 +162,14 @@ impl Plan {
             16 | 17 => {
                 let spent = UnixMillis(at + i64::try_from(dice.roll(90)).unwrap());
                 Self::Try(
-                    *dice.pick(SUBJECTS),
+                    dice.pick::<&str>(SUBJECTS),
                     *dice.pick(CALLERS),
                     when,
                     spent,
                     dice.roll(4) == 0,
                 )
             }
-            18 if dice.roll(3) == 0 => Self::Unlock(*dice.pick(SUBJECTS)),
+            18 if dice.roll(3) == 0 => Self::Unlock(dice.pick::<&str>(SUBJECTS)),
             18 => Self::KeepCodes(token, u16::try_from(1 + dice.roll(4)).unwrap()),
             19 => {
                 let sheets: Vec<_> = model.sheets.keys().copied().collect();
