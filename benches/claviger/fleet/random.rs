@@ -10,7 +10,7 @@ pub struct Random {
     spread: f64,
 }
 
-/// With it the last two ways of the table in docs/adr/0005 come out as they stand there.
+/// With it the last-offset way of docs/adr/0005 comes out near what stands there.
 pub const USUAL_SPREAD: f64 = 0.6;
 /// People who are slow more often: delays with the variance of 70 s² that R = 145 s² rests on.
 pub const WIDE_SPREAD: f64 = 0.7;
