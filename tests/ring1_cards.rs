@@ -7,7 +7,10 @@ mod house;
 #[path = "harness/shim.rs"]
 mod shim;
 
+use bus::within;
 use claviger::contract::proxy::{Device1Proxy, Options, Record};
+use claviger::contract::{BUS_NAME, ROOT_PATH};
+use futures_util::StreamExt;
 use house::{End, Figures, House, none, number, path_of, presence, secret, text, token};
 use hw_fixtures::token::TokenSetup;
 use hw_fixtures::{Plugged, Token};
@@ -94,7 +97,26 @@ impl Bench {
     }
 }
 
+/// The device's object, once it is on the bus: its number is known a little earlier.
 async fn device(house: &House, plugged: &Plugged) -> Device1Proxy<'static> {
+    let path = path_of(plugged);
+    let objects = zbus::fdo::ObjectManagerProxy::new(&house.client, BUS_NAME, ROOT_PATH)
+        .await
+        .expect("a proxy");
+    within("the device's object", async {
+        let mut added = objects.receive_interfaces_added().await.expect("signals");
+        let known = objects.get_managed_objects().await.expect("objects");
+        if known.keys().any(|known| **known == path) {
+            return;
+        }
+        while let Some(signal) = added.next().await {
+            if signal.args().is_ok_and(|args| *args.object_path() == path) {
+                return;
+            }
+        }
+        panic!("the bus is gone");
+    })
+    .await;
     Device1Proxy::builder(&house.client)
         .path(path_of(plugged))
         .cache_properties(zbus::proxy::CacheProperties::No)
