@@ -24,7 +24,7 @@ playground:
 
 ## Every ring that this machine can run.
 test:
-	@scripts/need build demo test
+	@scripts/need build demo deb test
 	@scripts/test
 
 ## The fast loop.
