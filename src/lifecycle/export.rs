@@ -25,6 +25,9 @@ const PAGE: u32 = 1_000;
 /// Characters of a field of values (RFC 4180) that a spreadsheet takes for the beginning of a formula.
 const FORMULA: [char; 4] = ['=', '+', '-', '@'];
 
+/// What a line has at most besides its seed and texts: an id in their place, commas, quotes, a counter.
+const LINE: usize = 160;
+
 /// A token with the seed that goes out.
 struct Leaving {
     record: TokenRecord,
@@ -194,11 +197,21 @@ fn pskc(leaving: &[Leaving], passphrase: &Secret) -> Result<Secret, Refusal> {
     write(&tokens, passphrase, EXPORT_ITERATIONS, &randomness).ok_or(Refusal::Internal("the file cannot be written"))
 }
 
+/// Room for all lines: a buffer that does not grow leaves no copy of a seed behind. A seed is written in at most twice its length,
+/// as is a text whose every character is a quote.
+fn buffer(leaving: &[Leaving]) -> Zeroizing<String> {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let line = |Leaving { record, seed, .. }: &Leaving| {
+        let texts = text(&record.personal.subject) + text(&record.personal.serial) + text(&record.maker);
+        2 * (seed.len() + texts + record.model.len()) + LINE
+    };
+    Zeroizing::new(String::with_capacity(LINE + leaving.iter().map(line).sum::<usize>()))
+}
+
 /// The columns that Entra's upload of hardware OATH tokens reads.
 fn entra(leaving: &[Leaving]) -> Secret {
-    let mut file = Zeroizing::new(String::from(
-        "upn,serial number,secret key,time interval,manufacturer,model\r\n",
-    ));
+    let mut file = buffer(leaving);
+    file.push_str("upn,serial number,secret key,time interval,manufacturer,model\r\n");
     for token in leaving {
         let Factor::Time { period_s } = token.oath.factor else {
             continue;
@@ -237,7 +250,7 @@ fn field(text: &str) -> String {
 /// The file that `pam_oath` reads and writes: type, user, no PIN, seed in hexadecimal digits, and for an event token the counter
 /// of its next code.
 fn users_oath(leaving: &[Leaving]) -> Secret {
-    let mut file = Zeroizing::new(String::new());
+    let mut file = buffer(leaving);
     for token in leaving {
         let user = token.record.personal.subject.as_deref().unwrap_or_default();
         // Exposed to be handed out: that is what an export is.
