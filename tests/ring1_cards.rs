@@ -9,6 +9,7 @@ mod shim;
 
 use claviger::contract::proxy::{Options, Record};
 use house::{End, Figures, House, none, number, path_of, presence, secret, text, token};
+use hw_fixtures::fault::{Fault, FaultKind};
 use hw_fixtures::token::TokenSetup;
 use hw_fixtures::{Plugged, Token};
 use shim::Shim;
@@ -451,6 +452,42 @@ async fn a_card_without_end_ends() {
     let end = register(&house, &plugged, none()).await;
     assert!(!end.is_done(), "{end}");
     assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    house.assert_intact().await;
+    house.assert_no_panic();
+}
+
+/// A credential that takes increasing challenges only tests again and again, and what is owed for it can be settled wherever the
+/// first settling was cut short, although each proof is a challenge that it does not go back behind.
+#[tokio::test]
+async fn a_credential_that_takes_increasing_challenges_only() {
+    let house = House::start(&Figures::default()).await;
+    let mut cut_short = 0;
+    for frame in 1..=14 {
+        let card = token("yubikey-5-7", &format!("card-{frame}"), frame);
+        let plugged = house.plug(&card);
+        let increasing = Options::from([("only-increasing", Variant::Bool(true))]);
+        let id = text(&register(&house, &plugged, increasing).await.done(), "token");
+        for _ in 0..2 {
+            house.test_on(&id, &plugged, None).await.done();
+        }
+        drop(plugged);
+        house.revoke(&id).await.expect("obliged");
+        let obligation = text(&house.obligations().await[0], "id");
+        let plugged = house.plug(&card);
+        card.record();
+        card.inject(Fault::at(frame, FaultKind::Unplug));
+        let first = house.discharge_on(&obligation, &plugged, None).await;
+        drop(plugged);
+        card.clear_faults();
+        if !first.is_done() {
+            cut_short += 1;
+            let plugged = house.plug(&card);
+            let second = house.discharge_on(&obligation, &plugged, None).await;
+            assert!(second.is_done(), "after {first} at frame {frame}: {second}");
+        }
+        assert_eq!(card.with_card(|card| card.credential_count()), Some(0), "frame {frame}");
+    }
+    assert!(cut_short >= 5, "cut short {cut_short} times");
     house.assert_intact().await;
     house.assert_no_panic();
 }
