@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bus::PrivateBus;
 use claviger::contract::proxy::{Device1Proxy, Options, Record, Tokens1Proxy, Verify1Proxy};
-use house::{End, Figures, House, fob, none, number, path_of, presence, secret, text, token};
+use house::{End, Figures, House, fob, none, number, presence, secret, text, token};
 use hw_fixtures::fob::Fob;
 use hw_fixtures::oath::{Hash, totp};
 use hw_fixtures::ykoath::Reply;

@@ -266,7 +266,7 @@ fn with_password(password: &str) -> Options<'static> {
 }
 
 async fn names(house: &House, plugged: &Plugged, options: &Options<'_>) -> Vec<Record> {
-    let device = house.device(&plugged).await;
+    let device = house.device(plugged).await;
     device.list_oath_credentials(options).await.expect("a list")
 }
 
