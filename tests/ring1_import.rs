@@ -126,6 +126,23 @@ async fn an_encrypted_file_opens_with_its_passphrase_alone() {
     house.assert_intact().await;
 }
 
+/// A fob of which nobody told the maker may be the one that came in a delivery.
+#[tokio::test]
+async fn a_fob_without_a_maker_is_not_registered_beside_one_of_its_serial() {
+    let house = House::start(&Figures::default()).await;
+    house.register_fob(&fob("F00001", 1, 0.0), "carol").await.done();
+    let told = import(&house, &rows(3), &none()).await.done();
+    assert_eq!(
+        (number(&told, "imported"), number(&told, "rejected")),
+        (Some(2), Some(1))
+    );
+    let refused = house.register_fob(&fob("F00002", 2, 0.0), "dave").await;
+    let sentence = refused.refused("Duplicate");
+    assert!(sentence.contains("serial"), "{sentence}");
+    house.register_fob(&fob("F00007", 7, 0.0), "dave").await.done();
+    house.assert_intact().await;
+}
+
 /// A second in the middle of a fob's step.
 const NOON: i64 = 1_800_000_015;
 const DAY: i64 = 86_400;
