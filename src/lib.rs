@@ -28,4 +28,5 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod link;
 pub mod resync;
+pub mod trust;
 pub mod types;

@@ -13,4 +13,5 @@ pub mod seed;
 pub mod seed_file;
 pub mod seedcsv;
 pub mod vendor;
+pub mod webauthn;
 pub mod ykoath;
