@@ -3,6 +3,7 @@
 //!
 //! This module depends on no other.
 
+pub mod secret_buffer;
 pub mod shown;
 
 use std::fmt;

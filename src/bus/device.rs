@@ -8,11 +8,10 @@ use tokio::sync::{broadcast, watch};
 use zbus::message::Header;
 use zbus::{Connection, interface};
 
+use super::call::Call;
 use super::error::BusError;
 use super::operation::Accepted;
 use super::sealed::{Opened, Sealed, required};
-use super::secret_fd::SecretReader;
-use super::tokens::launch;
 use super::values::{Dict, Options, Put, TextRule, path_of};
 use super::{Desk, DeviceEvent, DeviceView, OathCredential};
 use crate::contract::options as key;
@@ -276,7 +275,7 @@ impl DeviceObject {
         };
         let deed = Deed::on(Object::Device(self.id), given.case()?);
         let grant = self.desk.guard.admit(&header, deed).await?;
-        let opened = sealed.open(SecretReader::start(&self.desk.file_reads)).await?;
+        let opened = sealed.open(&self.desk.file_reads).await?;
         let credentials = self.desk.verbs.oath_credentials(&grant, self.id, opened.password);
         Ok(credentials.await?.iter().map(credential).collect())
     }
@@ -354,14 +353,12 @@ impl DeviceObject {
         let confirmed = given.flag(key::RESET)?;
         let deed = Deed::on(Object::Device(self.id), given.case()?).with(key::RESET, confirmed);
         let device = self.id;
-        launch(&self.desk, &header, deed, Sealed::default(), move |_| {
-            Ok(Request::Oath {
-                device,
-                deed: OathDeed::Reset { confirmed },
-                password: None,
-            })
-        })
-        .await
+        let request = Request::Oath {
+            device,
+            deed: OathDeed::Reset { confirmed },
+            password: None,
+        };
+        Call::plain(deed, request).launch(&self.desk, &header).await
     }
 }
 
@@ -372,7 +369,7 @@ impl DeviceObject {
         header: &Header<'_>,
         options: Dict,
         more: Sealed,
-        deed: impl FnOnce(&mut Opened) -> Result<OathDeed, BusError> + Send,
+        deed: impl FnOnce(&mut Opened) -> Result<OathDeed, BusError> + Send + 'static,
     ) -> Result<Accepted, BusError> {
         let mut given = Options::new(options, &[key::PASSWORD])?;
         let sealed = Sealed {
@@ -381,13 +378,14 @@ impl DeviceObject {
         };
         let asked = Deed::on(Object::Device(self.id), given.case()?);
         let device = self.id;
-        launch(&self.desk, header, asked, sealed, move |mut opened| {
+        Call::new(asked, sealed, move |mut opened| {
             Ok(Request::Oath {
                 device,
                 deed: deed(&mut opened)?,
                 password: opened.password,
             })
         })
+        .launch(&self.desk, header)
         .await
     }
 }

@@ -8,16 +8,14 @@ use zbus::message::Header;
 
 use super::Desk;
 use super::error::BusError;
-use super::values::{Dict, Options, Put, Rows, TextRule, limit, parse};
+use super::filter;
+use super::values::{Dict, Options, Put, Rows, limit, parse};
 use crate::contract::options as key;
 use crate::grant::Object;
 use crate::guard::Deed;
-use crate::ledger::{DriftPoint, Filter};
+use crate::ledger::DriftPoint;
 use crate::lifecycle::drift::{By, Foreseen, Group, MAX_HISTORY};
 use crate::types::TokenId;
-
-/// What `Fleet` and `Groups` select by.
-const FILTERS: [&str; 7] = ["kind", "state", "subject", "serial", "maker", "model", "batch"];
 
 /// The drift object.
 pub(super) struct Clocks {
@@ -84,12 +82,11 @@ impl Clocks {
         limit: u32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Rows<Foreseen>, String), BusError> {
-        let filter = self::filter(filter)?;
-        let cursor = TextRule::CURSOR.check("cursor", cursor)?;
+        let filter = filter::filter(filter)?;
+        let cursor = filter::cursor(cursor)?;
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Deed::on(Object::Whole, None)).await?;
-        let cursor = Some(cursor.as_str()).filter(|cursor| !cursor.is_empty());
-        let page = self.desk.verbs.drift().fleet(&filter, cursor, limit).await?;
+        let page = self.desk.verbs.drift().fleet(&filter, cursor.as_deref(), limit).await?;
         Ok((Rows::new(page.items, foreseen), page.next.unwrap_or_default()))
     }
 
@@ -109,25 +106,11 @@ impl Clocks {
             "batch" => By::Batch,
             _ => return Err(BusError::invalid("“by” must be “model” or “batch”")),
         };
-        let filter = self::filter(filter)?;
+        let filter = filter::filter(filter)?;
         self.desk.guard.admit(&header, Deed::on(Object::Whole, None)).await?;
         let groups = self.desk.verbs.drift().groups(by, &filter).await?;
         Ok((Rows::new(groups.groups, group), count(groups.tokens), groups.complete))
     }
-}
-
-fn filter(filter: Dict) -> Result<Filter, BusError> {
-    let mut given = Options::filter(filter, &FILTERS)?;
-    Ok(Filter {
-        kind: given.name("kind")?,
-        state: given.name("state")?,
-        subject: given.text("subject", TextRule::SUBJECT)?,
-        serial: given.text("serial", TextRule::SERIAL)?,
-        maker: given.text("maker", TextRule::MODEL)?,
-        model: given.text("model", TextRule::MODEL)?,
-        batch: given.text("batch", TextRule::LABEL)?,
-        ..Filter::default()
-    })
 }
 
 fn point(point: &DriftPoint) -> Dict {

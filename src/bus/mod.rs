@@ -7,9 +7,11 @@
 //! - Syntax is checked before polkit is asked (no dialog for a call that cannot succeed); whether something *exists* is looked
 //!   up after, so that those who may not look learn nothing.
 
+mod call;
 mod device;
 mod drift;
 mod error;
+mod filter;
 mod manager;
 mod operation;
 mod record;

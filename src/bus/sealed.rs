@@ -1,13 +1,17 @@
-//! The secrets of a call: descriptors before admission, PIN, password and seed after it.
+//! The secrets of a call: descriptors before admission, PIN, password and seed after it, and a way for what goes out.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use super::error::BusError;
 use super::secret_fd::{Ending, SecretReader};
+use super::secret_out;
 use crate::codec::seed::{Encoding, SeedError};
 use crate::contract::error::ErrorName;
 use crate::contract::options as key;
-use crate::lifecycle::Presence;
+use crate::lifecycle::{Delivery, Presence};
 use crate::types::{DeviceId, Secret};
 
 /// Descriptors of secrets, to be read once the caller is admitted.
@@ -22,9 +26,11 @@ pub(super) struct Sealed {
     pub(super) key: Option<OwnedFd>,
     /// A file of seeds.
     pub(super) file: Option<OwnedFd>,
+    /// Where a secret of ours goes.
+    pub(super) out: Option<OwnedFd>,
 }
 
-/// The same, read.
+/// The same, read, and the way out open.
 #[derive(Default)]
 pub(super) struct Opened {
     pub(super) pin: Option<Secret>,
@@ -34,11 +40,14 @@ pub(super) struct Opened {
     pub(super) passphrase: Option<Secret>,
     pub(super) key: Option<Secret>,
     pub(super) file: Option<Secret>,
+    pub(super) out: Option<Delivery>,
 }
 
 impl Sealed {
-    /// Reads them all under one deadline and decodes them; a file under its own.
-    pub(super) async fn open(self, reader: SecretReader) -> Result<Opened, BusError> {
+    /// Reads them all under one deadline, which begins now, and decodes them; a file under its own. `files` are the places for
+    /// those that are no pipes.
+    pub(super) async fn open(self, files: &Arc<Semaphore>) -> Result<Opened, BusError> {
+        let reader = SecretReader::start(files);
         let mut opened = Opened::default();
         if let Some(fd) = self.pin {
             let pin = reader.read(key::PIN, fd, Ending::Text).await?;
@@ -73,6 +82,7 @@ impl Sealed {
         if let Some(fd) = self.file {
             opened.file = Some(reader.seed_file().read("file", fd, Ending::Raw).await?);
         }
+        opened.out = self.out.map(|fd| secret_out::into(fd, files));
         Ok(opened)
     }
 }
@@ -94,7 +104,7 @@ pub(super) fn encoding(name: Option<String>) -> Result<Encoding, BusError> {
         .map_err(|error: SeedError| BusError::invalid(format!("option “{}” {error}", key::ENCODING)))
 }
 
-/// A secret whose descriptor was an argument, so that it was read.
-pub(super) fn required(secret: Option<Secret>) -> Result<Secret, BusError> {
-    secret.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
+/// What came of a descriptor that was an argument, so that it is there.
+pub(super) fn required<T>(opened: Option<T>) -> Result<T, BusError> {
+    opened.ok_or_else(|| BusError::new(ErrorName::Internal, "a secret that was read got lost"))
 }

@@ -16,12 +16,12 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::error::BusError;
 use crate::codec::seed_file::MAX_FILE_LEN;
 use crate::contract::error::ErrorName;
 use crate::types::Secret;
+use crate::types::secret_buffer::{SecretBuffer, TooLong, chunk};
 
 /// How much is read of a descriptor, and how long that may take.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +43,6 @@ const SEED_FILE: Bounds = Bounds {
     bytes: MAX_FILE_LEN,
     time: Duration::from_secs(10),
 };
-
-/// Bytes read at a time, and those that every buffer has room for.
-const CHUNK: usize = 4096;
 
 /// Examinations and reads of files at once. One that hangs keeps its place until its file system answers.
 const FILE_READS: usize = 8;
@@ -108,13 +105,13 @@ impl SecretReader {
         let mut bytes = read
             .map_err(|_| unreadable(format!("{} {} s: {}", late.0, self.bounds.time.as_secs(), late.1)))?
             .map_err(unreadable)?;
-        if ending == Ending::Text && bytes.last() == Some(&b'\n') {
-            bytes.pop();
+        if ending == Ending::Text {
+            bytes.drop_line_feed();
         }
         if bytes.is_empty() {
             return Err(unreadable("is empty".to_owned()));
         }
-        Ok(Secret::new(std::mem::take(&mut *bytes)))
+        Ok(bytes.into_secret())
     }
 }
 
@@ -123,28 +120,11 @@ fn is_pipe(fd: &OwnedFd) -> bool {
     fcntl(fd, FcntlArg::F_GETPIPE_SZ).is_ok()
 }
 
-/// A buffer that [`append`] alone fills, so that no copy of the secret is left behind by a reallocation.
-fn buffer() -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(Vec::with_capacity(CHUNK))
+fn too_long(why: TooLong) -> String {
+    why.to_string()
 }
 
-/// Appends a chunk, or says that it is more than `cap` bytes then.
-fn append(bytes: &mut Zeroizing<Vec<u8>>, chunk: &[u8], cap: usize) -> Result<(), String> {
-    let length = bytes.len() + chunk.len();
-    if length > cap {
-        return Err(format!("holds more than {cap} bytes"));
-    }
-    if length > bytes.capacity() {
-        // The old buffer is wiped as it goes.
-        let mut larger = Zeroizing::new(Vec::with_capacity(cap.min(length.saturating_mul(2))));
-        larger.extend_from_slice(bytes);
-        *bytes = larger;
-    }
-    bytes.extend_from_slice(chunk);
-    Ok(())
-}
-
-async fn pipe(fd: OwnedFd, cap: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+async fn pipe(fd: OwnedFd, cap: usize) -> Result<SecretBuffer, String> {
     let unreadable = |why: &dyn std::fmt::Display| format!("cannot be read ({why})");
     let flags = fcntl(&fd, FcntlArg::F_GETFL).map_err(|errno| unreadable(&errno.desc()))?;
     let flags = OFlag::from_bits_retain(flags);
@@ -155,19 +135,19 @@ async fn pipe(fd: OwnedFd, cap: usize) -> Result<Zeroizing<Vec<u8>>, String> {
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(|errno| unreadable(&errno.desc()))?;
     // Checked is that it is a pipe; tokio's own check would ask the file system.
     let mut pipe = pipe::Receiver::from_owned_fd_unchecked(fd).map_err(|error| unreadable(&error))?;
-    let mut bytes = buffer();
-    let mut chunk = Zeroizing::new([0_u8; CHUNK]);
+    let mut bytes = SecretBuffer::new(cap);
+    let mut chunk = chunk();
     loop {
         match pipe.read(chunk.as_mut_slice()).await {
             Ok(0) => return Ok(bytes),
-            Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default(), cap)?,
+            Ok(n) => bytes.push(chunk.get(..n).unwrap_or_default()).map_err(too_long)?,
             Err(error) => return Err(unreadable(&error)),
         }
     }
 }
 
 /// A regular file is read from its start, wherever its offset stands: a client that has just written a memfd need not rewind.
-async fn file(fd: OwnedFd, cap: usize, places: &Arc<Semaphore>) -> Result<Zeroizing<Vec<u8>>, String> {
+async fn file(fd: OwnedFd, cap: usize, places: &Arc<Semaphore>) -> Result<SecretBuffer, String> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
@@ -179,13 +159,13 @@ async fn file(fd: OwnedFd, cap: usize, places: &Arc<Semaphore>) -> Result<Zeroiz
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err("is neither a pipe nor a regular file".to_owned());
         }
-        let mut bytes = buffer();
-        let mut chunk = Zeroizing::new([0_u8; CHUNK]);
+        let mut bytes = SecretBuffer::new(cap);
+        let mut chunk = chunk();
         loop {
             let offset = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
             match pread(&fd, chunk.as_mut_slice(), offset) {
                 Ok(0) => return Ok(bytes),
-                Ok(n) => append(&mut bytes, chunk.get(..n).unwrap_or_default(), cap)?,
+                Ok(n) => bytes.push(chunk.get(..n).unwrap_or_default()).map_err(too_long)?,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(format!("cannot be read ({})", errno.desc())),
             }

@@ -1,6 +1,12 @@
 //! `org.claviger.Tokens1`: the ledger of tokens handed out, and the verbs that change it.
 //!
-//! Every method goes the same way: measure the arguments, be admitted, look or [`launch`](Tokens::launch).
+//! Every method goes the same way: measure the arguments, be admitted, look or [launch](super::call::Call::launch) the verb. What
+//! is measured of whom is said in a module a group of verbs.
+
+mod presence;
+mod register;
+mod resync;
+mod seed_files;
 
 use std::sync::Arc;
 
@@ -9,21 +15,15 @@ use zbus::{ObjectPath, interface};
 
 use super::Desk;
 use super::error::BusError;
+use super::filter;
 use super::operation::Accepted;
 use super::record;
-use super::sealed::{Opened, Sealed, encoding, required};
-use super::secret_fd::SecretReader;
-use super::secret_out;
-use super::values::{Dict, Options, Rows, TextRule, code, codes, device_path, limit, parse};
-use crate::codec::seed_file::{Format, Integrity, SeedFileError, Unlock};
-use crate::contract::options as key;
+use super::values::{Dict, Options, Rows, limit, parse};
 use crate::grant::Object;
 use crate::guard::Deed;
-use crate::ledger::{Filter, ObligationFilter, TokenRecord};
-use crate::lifecycle::{
-    Allowances, AppOptions, Fido2Options, FobOptions, ImportOptions, NfcFobOptions, OathOptions, Request,
-};
-use crate::types::{ExportFormat, ObligationId, RevokeReason, TokenId};
+use crate::ledger::{ObligationFilter, TokenRecord};
+use crate::lifecycle::{Refusal, Request};
+use crate::types::TokenId;
 
 /// The tokens object.
 pub(super) struct Tokens {
@@ -34,155 +34,6 @@ impl Tokens {
     pub(super) fn new(desk: Arc<Desk>) -> Self {
         Self { desk }
     }
-
-    /// See [`launch`].
-    async fn launch(
-        &self,
-        header: &Header<'_>,
-        deed: Deed,
-        sealed: Sealed,
-        request: impl FnOnce(Opened) -> Result<Request, BusError> + Send,
-    ) -> Result<Accepted, BusError> {
-        launch(&self.desk, header, deed, sealed, request).await
-    }
-
-    /// A verb that needs a token's id and nothing else.
-    async fn simple(
-        &self,
-        header: &Header<'_>,
-        token: &str,
-        options: Dict,
-        request: impl FnOnce(TokenId) -> Request + Send,
-    ) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let case = Options::new(options, &[])?.case()?;
-        self.launch(header, Deed::on(Object::Token(token), case), Sealed::default(), |_| {
-            Ok(request(token))
-        })
-        .await
-    }
-
-    /// No codes: the clock is read over NFC.
-    async fn read_clock(&self, header: &Header<'_>, token: &str, options: Dict) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED, key::DEVICE])?;
-        let device = given.device()?;
-        let allowances = Allowances {
-            preview: false,
-            beyond_bound: given.flag(key::BEYOND_BOUND)?,
-            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
-        };
-        let deed = Deed::on(Object::Token(token), given.case()?)
-            .with(key::BEYOND_BOUND, allowances.beyond_bound)
-            .with(key::UNSYNCHRONISED, allowances.unsynchronised);
-        self.launch(header, deed, Sealed::default(), move |_| {
-            Ok(Request::ReadClock {
-                token,
-                device,
-                allowances,
-            })
-        })
-        .await
-    }
-
-    /// Several codes: to learn from, or to say what would be learned.
-    async fn resync_or_preview(
-        &self,
-        header: &Header<'_>,
-        token: &str,
-        codes: Vec<String>,
-        options: Dict,
-        preview: bool,
-    ) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let codes = self::codes(codes)?;
-        let mut given = Options::new(options, &[key::BEYOND_BOUND, key::UNSYNCHRONISED])?;
-        let allowances = Allowances {
-            preview,
-            beyond_bound: given.flag(key::BEYOND_BOUND)?,
-            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
-        };
-        let case = given.case()?;
-        let deed = Deed::on(Object::Token(token), case)
-            .with(key::BEYOND_BOUND, allowances.beyond_bound)
-            .with(key::UNSYNCHRONISED, allowances.unsynchronised);
-        self.launch(header, deed, Sealed::default(), move |_| {
-            Ok(Request::Resync {
-                token,
-                codes,
-                allowances,
-            })
-        })
-        .await
-    }
-}
-
-/// Members of a filter.
-const FILTERS: &[&str] = &["kind", "state", "subject", "serial", "maker", "model", "batch"];
-
-/// Which tokens are meant.
-fn filter(given: &mut Options) -> Result<Filter, BusError> {
-    Ok(Filter {
-        kind: given.name("kind")?,
-        state: given.name("state")?,
-        subject: given.text("subject", TextRule::SUBJECT)?,
-        serial: given.text("serial", TextRule::SERIAL)?,
-        maker: given.text("maker", TextRule::MODEL)?,
-        model: given.text("model", TextRule::MODEL)?,
-        batch: given.text("batch", TextRule::LABEL)?,
-        body: None,
-        alive: false,
-    })
-}
-
-/// What is demanded of encrypted seeds.
-fn integrity(name: Option<&str>) -> Result<Integrity, BusError> {
-    match name {
-        None | Some("strict") => Ok(Integrity::Strict),
-        Some("lax") => Ok(Integrity::Lax),
-        Some(_) => Err(BusError::invalid(format!(
-            "option “{}” must be strict or lax",
-            key::INTEGRITY
-        ))),
-    }
-}
-
-/// The format of a seed file by its name or by a column map; none when it is to be detected.
-fn seed_format(name: Option<String>, map: Option<String>) -> Result<Option<Format>, BusError> {
-    let unknown = |error: SeedFileError| BusError::invalid(error.to_string());
-    match (name, map) {
-        (Some(_), Some(_)) => Err(BusError::invalid(format!(
-            "“{}” says what the format is: leave “{}” out",
-            key::MAP,
-            key::FORMAT
-        ))),
-        (Some(name), None) => name.parse().map(Some).map_err(unknown),
-        (None, Some(map)) => Format::by_map(&map).map(Some).map_err(unknown),
-        (None, None) => Ok(None),
-    }
-}
-
-/// Admits, takes a place, reads the secrets, starts the verb and answers with its operation's path: in this order, so that
-/// those who may not make nothing happen.
-pub(super) async fn launch(
-    desk: &Desk,
-    header: &Header<'_>,
-    deed: Deed,
-    sealed: Sealed,
-    request: impl FnOnce(Opened) -> Result<Request, BusError> + Send,
-) -> Result<Accepted, BusError> {
-    let grant = desk.guard.admit(header, deed).await?;
-    desk.require_ready()?;
-    let slot = desk.operations.reserve(header, &grant).await?;
-    let opened = sealed.open(SecretReader::start(&desk.file_reads)).await?;
-    let operation = Arc::clone(&desk.verbs).start(grant, request(opened)?)?;
-    desk.operations.show(operation, slot).await
-}
-
-/// A cursor: empty means the beginning.
-fn cursor(cursor: String) -> Result<Option<String>, BusError> {
-    let cursor = TextRule::CURSOR.check("cursor", cursor)?;
-    Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
 }
 
 #[interface(name = "org.claviger.Tokens1")]
@@ -203,7 +54,7 @@ impl Tokens {
             .await?;
         match self.desk.verbs.ledger().token(id).await? {
             Some(token) => Ok(record::token(&token)),
-            None => Err(crate::lifecycle::Refusal::UnknownToken.into()),
+            None => Err(Refusal::UnknownToken.into()),
         }
     }
 
@@ -217,8 +68,8 @@ impl Tokens {
         limit: u32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Rows<TokenRecord>, String), BusError> {
-        let filter = self::filter(&mut Options::filter(filter, FILTERS)?)?;
-        let cursor = self::cursor(cursor)?;
+        let filter = filter::filter(filter)?;
+        let cursor = filter::cursor(cursor)?;
         let limit = self::limit(limit)?;
         self.desk.guard.admit(&header, Deed::on(Object::Whole, None)).await?;
         let page = self.desk.verbs.ledger().find(&filter, cursor.as_deref(), limit).await?;
@@ -235,7 +86,7 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(Vec<Dict>, String), BusError> {
-        let cursor = self::cursor(cursor)?;
+        let cursor = filter::cursor(cursor)?;
         let limit = self::limit(limit)?;
         let case = Options::new(options, &[])?.case()?;
         self.desk.guard.admit(&header, Deed::on(Object::Whole, case)).await?;
@@ -267,31 +118,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let device = device_path("device", &device)?;
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        let known = [key::LABEL, key::SERIAL, key::RP_ID, key::USER_NAME, key::DISCOVERABLE];
-        let mut given = Options::new(options, &known)?;
-        let options = Fido2Options {
-            label: given.text(key::LABEL, TextRule::LABEL)?,
-            serial: given.text(key::SERIAL, TextRule::SERIAL)?,
-            rp_id: given.text(key::RP_ID, TextRule::RP_ID)?,
-            user_name: given.text(key::USER_NAME, TextRule::USER_NAME)?,
-            discoverable: given.choice(key::DISCOVERABLE)?,
-        };
-        let case = given.case()?;
-        let sealed = Sealed {
-            pin: Some(pin.into()),
-            ..Sealed::default()
-        };
-        self.launch(&header, Deed::on(Object::Device(device), case), sealed, move |opened| {
-            Ok(Request::RegisterFido2 {
-                device,
-                subject,
-                pin: required(opened.pin)?,
-                options,
-            })
-        })
-        .await
+        register::fido2(&device, subject, pin.into(), options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Registers an OATH card: a seed is made here, put on the card, and computed back from it. [register]
@@ -306,45 +135,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let device = device_path("device", &device)?;
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        let known = [
-            key::LABEL,
-            key::SERIAL,
-            key::ALGORITHM,
-            key::DIGITS,
-            key::PERIOD_S,
-            key::TOUCH,
-            key::ONLY_INCREASING,
-            key::EVENT,
-            key::PASSWORD,
-        ];
-        let mut given = Options::new(options, &known)?;
-        let mut options = OathOptions {
-            label: given.text(key::LABEL, TextRule::LABEL)?,
-            serial: given.text(key::SERIAL, TextRule::SERIAL)?,
-            algorithm: given.name(key::ALGORITHM)?,
-            digits: given.digits()?,
-            period_s: given.period()?,
-            touch: given.flag(key::TOUCH)?,
-            only_increasing: given.flag(key::ONLY_INCREASING)?,
-            event: given.flag(key::EVENT)?,
-            password: None,
-        };
-        let case = given.case()?;
-        let sealed = Sealed {
-            password: given.descriptor(key::PASSWORD)?,
-            ..Sealed::default()
-        };
-        self.launch(&header, Deed::on(Object::Device(device), case), sealed, move |opened| {
-            options.password = opened.password;
-            Ok(Request::RegisterOathCard {
-                device,
-                subject,
-                options,
-            })
-        })
-        .await
+        register::oath_card(&device, subject, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
@@ -363,47 +156,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        let serial = TextRule::SERIAL.check("serial", serial)?;
-        let codes = if codes.is_empty() { codes } else { self::codes(codes)? };
-        let known = [
-            key::ENCODING,
-            key::LABEL,
-            key::ALGORITHM,
-            key::DIGITS,
-            key::PERIOD_S,
-            key::MODEL,
-            key::MAKER,
-            key::FACTOR,
-            key::COUNTER,
-        ];
-        let mut given = Options::new(options, &known)?;
-        let encoding = encoding(given.string(key::ENCODING)?)?;
-        let options = FobOptions {
-            label: given.text(key::LABEL, TextRule::LABEL)?,
-            model: given.text(key::MODEL, TextRule::MODEL)?,
-            algorithm: given.name(key::ALGORITHM)?,
-            digits: given.digits()?,
-            period_s: given.period()?,
-            maker: given.text(key::MAKER, TextRule::MODEL)?,
-            factor: given.name(key::FACTOR)?,
-            counter: given.counter()?,
-        };
-        let case = given.case()?;
-        let sealed = Sealed {
-            seed: Some((seed.into(), encoding)),
-            ..Sealed::default()
-        };
-        self.launch(&header, Deed::on(Object::NewFob, case), sealed, move |opened| {
-            Ok(Request::RegisterFob {
-                subject,
-                serial,
-                seed: required(opened.seed)?,
-                codes,
-                options,
-            })
-        })
-        .await
+        register::fob(subject, serial, seed.into(), codes, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Registers a software authenticator: the seed is made here and written, as an `otpauth` URI, to the descriptor (writing end
@@ -418,34 +173,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        let known = [
-            key::LABEL,
-            key::ISSUER,
-            key::ACCOUNT,
-            key::ALGORITHM,
-            key::DIGITS,
-            key::PERIOD_S,
-        ];
-        let mut given = Options::new(options, &known)?;
-        let options = AppOptions {
-            label: given.text(key::LABEL, TextRule::LABEL)?,
-            issuer: given.text(key::ISSUER, TextRule::MODEL)?,
-            account: given.text(key::ACCOUNT, TextRule::SUBJECT)?,
-            algorithm: given.name(key::ALGORITHM)?,
-            digits: given.digits()?,
-            period_s: given.period()?,
-        };
-        let deed = Deed::on(Object::NewFob, given.case()?);
-        self.launch(&header, deed, Sealed::default(), |_| {
-            let pairing = secret_out::into(pairing.into(), &self.desk.file_reads);
-            Ok(Request::RegisterApp {
-                subject,
-                pairing,
-                options,
-            })
-        })
-        .await
+        register::app(subject, pairing.into(), options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Registers a display fob whose clock and seed are written over NFC (Token2 family): a seed is made here, or taken from the
@@ -462,39 +192,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let device = device_path("device", &device)?;
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        let known = [
-            key::SEED,
-            key::ENCODING,
-            key::LABEL,
-            key::ALGORITHM,
-            key::PERIOD_S,
-            key::UNSYNCHRONISED,
-        ];
-        let mut given = Options::new(options, &known)?;
-        let encoding = encoding(given.string(key::ENCODING)?)?;
-        let options = NfcFobOptions {
-            label: given.text(key::LABEL, TextRule::LABEL)?,
-            algorithm: given.name(key::ALGORITHM)?,
-            period_s: given.period()?,
-            unsynchronised: given.flag(key::UNSYNCHRONISED)?,
-        };
-        let case = given.case()?;
-        let sealed = Sealed {
-            seed: given.descriptor(key::SEED)?.map(|fd| (fd, encoding)),
-            ..Sealed::default()
-        };
-        let deed = Deed::on(Object::Device(device), case).with(key::UNSYNCHRONISED, options.unsynchronised);
-        self.launch(&header, deed, sealed, move |opened| {
-            Ok(Request::RegisterNfcFob {
-                device,
-                subject,
-                seed: opened.seed,
-                options,
-            })
-        })
-        .await
+        register::nfc_fob(&device, subject, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Makes a sheet of recovery codes, each good once, and writes them, a line each, to the descriptor (writing end of a pipe, memfd
@@ -509,16 +209,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        let mut given = Options::new(options, &[key::COUNT])?;
-        let count = given.number(key::COUNT, 1..=32)?;
-        let count = count.and_then(|count| u16::try_from(count).ok());
-        let deed = Deed::on(Object::NewFob, given.case()?);
-        self.launch(&header, deed, Sealed::default(), |_| {
-            let sheet = secret_out::into(codes.into(), &self.desk.file_reads);
-            Ok(Request::RegisterRecoveryCodes { subject, sheet, count })
-        })
-        .await
+        register::recovery_codes(subject, codes.into(), options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Takes a file of seeds into the ledger: all that can be read of it in one transaction, or nothing. A token that the file gives
@@ -538,47 +231,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let known = [
-            key::FORMAT,
-            key::MAP,
-            key::PASSPHRASE,
-            key::KEY,
-            key::INTEGRITY,
-            key::BATCH,
-            key::DRY_RUN,
-            key::LEFT,
-        ];
-        let mut given = Options::new(options, &known)?;
-        let integrity = integrity(given.string(key::INTEGRITY)?.as_deref())?;
-        let mut options = ImportOptions {
-            format: seed_format(given.string(key::FORMAT)?, given.string(key::MAP)?)?,
-            integrity,
-            batch: given.text(key::BATCH, TextRule::LABEL)?,
-            dry_run: given.flag(key::DRY_RUN)?,
-            ..ImportOptions::default()
-        };
-        let left = given.descriptor(key::LEFT)?;
-        let sealed = Sealed {
-            file: Some(file.into()),
-            passphrase: given.descriptor(key::PASSPHRASE)?,
-            key: given.descriptor(key::KEY)?,
-            ..Sealed::default()
-        };
-        let deed = Deed::on(Object::Whole, given.case()?)
-            .with(key::IMPORT, true)
-            .with("lax", integrity == Integrity::Lax);
-        self.launch(&header, deed, sealed, |opened| {
-            options.unlock = Unlock {
-                key: opened.key,
-                passphrase: opened.passphrase,
-            };
-            options.left = left.map(|fd| secret_out::into(fd, &self.desk.file_reads));
-            Ok(Request::Import {
-                file: required(opened.file)?,
-                options: Box::new(options),
-            })
-        })
-        .await
+        seed_files::import(file.into(), options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Gives a token of the inventory to a person. It is pending then, and becomes active by a Resync with its first two codes.
@@ -592,8 +247,8 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let subject = TextRule::SUBJECT.check("subject", subject)?;
-        self.simple(&header, token, options, |token| Request::Assign { token, subject })
+        presence::assign(token, subject, options)?
+            .launch(&self.desk, &header)
             .await
     }
 
@@ -610,26 +265,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let format = parse::<ExportFormat>("format", format)?;
-        let mut known = FILTERS.to_vec();
-        known.push(key::PASSPHRASE);
-        let mut given = Options::new(options, &known)?;
-        let filter = self::filter(&mut given)?;
-        let deed = Deed::on(Object::Whole, given.case()?).with(key::EXPORT, true);
-        // Read as passwords are.
-        let sealed = Sealed {
-            password: given.descriptor(key::PASSPHRASE)?,
-            ..Sealed::default()
-        };
-        self.launch(&header, deed, sealed, |opened| {
-            Ok(Request::Export {
-                format,
-                filter: Box::new(filter),
-                passphrase: opened.password,
-                into: secret_out::into(into.into(), &self.desk.file_reads),
-            })
-        })
-        .await
+        seed_files::export(format, into.into(), options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Tests an active (or pending) token. [test]
@@ -639,21 +277,7 @@ impl Tokens {
     /// Errors of the dates in its papers, before any code is looked at: NotYetValid, Expired.
     #[zbus(out_args("operation"))]
     async fn test(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let mut given = Options::new(options, &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD])?;
-        let code = given.string(key::CODE)?.map(code).transpose()?;
-        let device = given.device()?;
-        let case = given.case()?;
-        let sealed = Sealed {
-            pin: given.descriptor(key::PIN)?,
-            password: given.descriptor(key::PASSWORD)?,
-            ..Sealed::default()
-        };
-        self.launch(&header, Deed::on(Object::Token(token), case), sealed, move |opened| {
-            let at = opened.presence(device);
-            Ok(Request::Test { token, code, at })
-        })
-        .await
+        presence::test(token, options)?.launch(&self.desk, &header).await
     }
 
     /// Corrects what is believed about where a token's clock or counter stands, from two to four consecutive codes, searched
@@ -674,10 +298,7 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        if codes.is_empty() {
-            return self.read_clock(&header, token, options).await;
-        }
-        self.resync_or_preview(&header, token, codes, options, false).await
+        resync::resync(token, codes, options)?.launch(&self.desk, &header).await
     }
 
     /// Says what a Resync with these codes would change, and changes nothing. In vain it counts as one in vain. [resync]
@@ -690,7 +311,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        self.resync_or_preview(&header, token, codes, options, true).await
+        resync::preview(token, codes, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Takes back what the last resync taught, unless something was learned since: the offset before it counts again, and used
@@ -703,7 +326,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        self.simple(&header, token, options, Request::UndoResync).await
+        presence::alone(token, options, Request::UndoResync)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Sets the clock of a fob over NFC to the host's. Most models forget their seed over it: unless the model is known to keep it, the
@@ -718,24 +343,7 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let mut given = Options::new(options, &[key::RESEED, key::DEVICE, key::UNSYNCHRONISED])?;
-        let device = given.device()?;
-        let reseed = given.flag(key::RESEED)?;
-        let unsynchronised = given.flag(key::UNSYNCHRONISED)?;
-        let case = given.case()?;
-        let deed = Deed::on(Object::Token(token), case)
-            .with(key::RESEED, reseed)
-            .with(key::UNSYNCHRONISED, unsynchronised);
-        self.launch(&header, deed, Sealed::default(), move |_| {
-            Ok(Request::SetClock {
-                token,
-                device,
-                reseed,
-                unsynchronised,
-            })
-        })
-        .await
+        resync::set_clock(token, options)?.launch(&self.desk, &header).await
     }
 
     /// Takes an active token out of use for a while. options: case (s). [suspend]
@@ -746,7 +354,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        self.simple(&header, token, options, Request::Suspend).await
+        presence::alone(token, options, Request::Suspend)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Notes that a token is lost; it stops being accepted at once. options: case (s). [suspend]
@@ -757,7 +367,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        self.simple(&header, token, options, Request::Lost).await
+        presence::alone(token, options, Request::Lost)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Puts a suspended or lost token back in use. options: case (s). [suspend]
@@ -768,7 +380,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        self.simple(&header, token, options, Request::Resume).await
+        presence::alone(token, options, Request::Resume)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Revokes a token, for good. The binding dies first and durably; then, if the device is here, our credential is deleted
@@ -785,35 +399,9 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let token = parse::<TokenId>("token", token)?;
-        let reason = parse::<RevokeReason>("reason", reason)?;
-        let known = [key::DEVICE, key::PIN, key::PASSWORD, key::RESET, key::ABSENT];
-        let mut given = Options::new(options, &known)?;
-        let device = given.device()?;
-        let reset = given.flag(key::RESET)?;
-        let absent = given.flag(key::ABSENT)?;
-        if absent && (reset || device.is_some()) {
-            return Err(BusError::invalid(
-                "option “absent” says not to look for the device, so it goes neither with “device” nor with “reset”",
-            ));
-        }
-        let case = given.case()?;
-        let sealed = Sealed {
-            pin: given.descriptor(key::PIN)?,
-            password: given.descriptor(key::PASSWORD)?,
-            ..Sealed::default()
-        };
-        let deed = Deed::on(Object::Token(token), case).with(key::RESET, reset);
-        self.launch(&header, deed, sealed, move |opened| {
-            Ok(Request::Revoke {
-                token,
-                reason,
-                at: opened.presence(device),
-                reset,
-                absent,
-            })
-        })
-        .await
+        presence::revoke(token, reason, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Settles an obligation on the device that is plugged in now, after proof that it is the same one. [revoke]
@@ -826,31 +414,8 @@ impl Tokens {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        let obligation = parse::<ObligationId>("obligation", obligation)?;
-        let mut given = Options::new(
-            options,
-            &[key::DEVICE, key::PIN, key::PASSWORD, key::COLLECTED, key::RESET],
-        )?;
-        let device = given.device()?;
-        let collected = given.flag(key::COLLECTED)?;
-        let reset = given.flag(key::RESET)?;
-        let case = given.case()?;
-        let sealed = Sealed {
-            pin: given.descriptor(key::PIN)?,
-            password: given.descriptor(key::PASSWORD)?,
-            ..Sealed::default()
-        };
-        let deed = Deed::on(Object::Obligation(obligation), case)
-            .with(key::RESET, reset)
-            .with(key::COLLECTED, collected);
-        self.launch(&header, deed, sealed, move |opened| {
-            Ok(Request::Discharge {
-                obligation,
-                at: opened.presence(device),
-                collected,
-                reset,
-            })
-        })
-        .await
+        presence::discharge(obligation, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 }

@@ -1,7 +1,7 @@
 //! `claviger register app` and `claviger register recovery-codes`: what is made by the daemon and shown once.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::os::fd::OwnedFd;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -17,9 +17,10 @@ use crate::client::session::Session;
 use crate::client::{follow, secret};
 use crate::contract::options;
 use crate::contract::proxy::Options;
+use crate::types::secret_buffer::SecretBuffer;
 
 /// Most bytes that the daemon hands out.
-const LONGEST: u64 = 8192;
+const LONGEST: usize = 8192;
 
 /// Registers an app: shows the QR code and asks for the first code.
 pub async fn app(session: &Session, args: &RegisterApp) -> Result<u8, Failure> {
@@ -106,19 +107,24 @@ fn letter() -> Result<(File, OwnedFd), Failure> {
     Ok((ours, theirs.into()))
 }
 
+/// What the daemon wrote to the memory file.
 fn read(file: &mut File) -> Result<Zeroizing<String>, Failure> {
     let failed = |error: std::io::Error| Failure::local(format!("cannot take a secret: {error}"));
     file.rewind().map_err(failed)?;
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(LONGEST).unwrap_or(0)));
-    file.take(LONGEST).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    let mut buffer = SecretBuffer::new(LONGEST);
+    buffer.fill(file).map_err(failed)?;
+    let written = buffer.into_secret();
+    let text = std::str::from_utf8(written.expose()).map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// The secret of the URI in groups of four.
 fn pairing_code(uri: &str) -> Zeroizing<String> {
     let secret = uri.split(['?', '&']).find_map(|part| part.strip_prefix("secret="));
-    let mut text = Zeroizing::new(String::new());
-    for (at, symbol) in secret.unwrap_or_default().chars().enumerate() {
+    let secret = secret.unwrap_or_default();
+    // Room for all of it: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(secret.len() + secret.len() / 4));
+    for (at, symbol) in secret.chars().enumerate() {
         if at > 0 && at % 4 == 0 {
             text.push(' ');
         }

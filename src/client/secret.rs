@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::client::arguments::{PassphraseArgs, PasswordArgs, PinArgs};
 use crate::client::failure::Failure;
 use crate::types::Secret;
+use crate::types::secret_buffer::SecretBuffer;
 
 /// The daemon reads no more than this from a descriptor.
 const LIMIT: usize = 4096;
@@ -145,7 +146,7 @@ pub fn passphrase(ask_for_it: bool, from: PassphraseArgs) -> Result<Option<Secre
 /// As [`pin`].
 pub fn key_file(path: &Path) -> Result<Secret, Failure> {
     let mut file = File::open(path).map_err(|e| Failure::local(format!("cannot open {}: {e}", path.display())))?;
-    read_bounded(&mut file, "the key").map(Secret::new)
+    read_bounded(&mut file, "the key")
 }
 
 fn piped_passphrase(from: PassphraseArgs) -> Result<Option<Zeroizing<String>>, Failure> {
@@ -194,9 +195,9 @@ pub fn seed(source: &SeedSource<'_>) -> Result<Secret, Failure> {
         SeedSource::File(path) => {
             let mut file =
                 File::open(path).map_err(|e| Failure::local(format!("cannot open {}: {e}", path.display())))?;
-            read_bounded(&mut file, "the seed").map(Secret::new)
+            read_bounded(&mut file, "the seed")
         }
-        SeedSource::Stdin => read_bounded(&mut io::stdin().lock(), "the seed").map(Secret::new),
+        SeedSource::Stdin => read_bounded(&mut io::stdin().lock(), "the seed"),
         SeedSource::Prompt => {
             let text = ask("Seed of the fob: ", "--seed-file or --seed-stdin")?;
             Ok(Secret::new(text.trim().as_bytes().to_vec()))
@@ -231,7 +232,7 @@ pub fn ask_line(prompt: &str, instead: &str) -> Result<String, Failure> {
 /// [`Failure::Local`].
 pub fn line_from_stdin() -> Result<String, Failure> {
     let bytes = read_bounded(&mut io::stdin().lock(), "the code")?;
-    let text = String::from_utf8_lossy(&bytes);
+    let text = String::from_utf8_lossy(bytes.expose());
     Ok(text.trim().to_owned())
 }
 
@@ -291,24 +292,21 @@ fn descriptor(fd: u32) -> Result<File, Failure> {
     File::open(format!("/dev/fd/{fd}")).map_err(|e| Failure::local(format!("cannot read from descriptor {fd}: {e}")))
 }
 
-fn read_bounded(from: &mut impl Read, what: &str) -> Result<Vec<u8>, Failure> {
-    // Room from the start: a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
-    from.take(LIMIT as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Failure::local(format!("cannot read {what}: {e}")))?;
-    if bytes.len() > LIMIT {
-        return Err(Failure::usage(format!("{what} is longer than {LIMIT} bytes")));
-    }
-    if bytes.is_empty() {
+fn read_bounded(from: &mut impl Read, what: &str) -> Result<Secret, Failure> {
+    let mut buffer = SecretBuffer::new(LIMIT);
+    buffer.fill(from).map_err(|e| match e.kind() {
+        io::ErrorKind::FileTooLarge => Failure::usage(format!("{what} is longer than {LIMIT} bytes")),
+        _ => Failure::local(format!("cannot read {what}: {e}")),
+    })?;
+    if buffer.is_empty() {
         return Err(Failure::usage(format!("{what} is empty")));
     }
-    Ok(std::mem::take(&mut *bytes))
+    Ok(buffer.into_secret())
 }
 
 fn read_text(from: &mut impl Read, what: &str) -> Result<Zeroizing<String>, Failure> {
-    let bytes = Zeroizing::new(read_bounded(from, what)?);
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{what} is not UTF-8")))?;
+    let secret = read_bounded(from, what)?;
+    let text = std::str::from_utf8(secret.expose()).map_err(|_| Failure::usage(format!("{what} is not UTF-8")))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }

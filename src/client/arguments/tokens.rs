@@ -1,0 +1,46 @@
+//! `tokens`, and the verbs that need a token or a person alone.
+
+use clap::Args;
+
+use super::names;
+use crate::types::{TokenKind, TokenState};
+
+/// Filters of `tokens`.
+#[derive(Debug, Args)]
+pub struct TokensArgs {
+    /// Only tokens of this kind
+    #[arg(long, value_parser = names(TokenKind::ALL.iter().map(|k| k.as_str())))]
+    pub kind: Option<String>,
+    /// Only tokens in this state
+    #[arg(long, value_parser = names(TokenState::ALL.iter().map(|s| s.as_str())))]
+    pub state: Option<String>,
+    /// Only tokens of this person
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only tokens with this serial
+    #[arg(long)]
+    pub serial: Option<String>,
+    /// Only tokens of this manufacturer
+    #[arg(long)]
+    pub maker: Option<String>,
+    /// Only tokens of this model
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Only tokens of this delivery
+    #[arg(long)]
+    pub batch: Option<String>,
+}
+
+/// Verbs that need a token alone.
+#[derive(Debug, Args)]
+pub struct TokenOnly {
+    /// The token
+    pub token: String,
+}
+
+/// A person and nothing else.
+#[derive(Debug, Args)]
+pub struct SubjectOnly {
+    /// Whose
+    pub subject: String,
+}
