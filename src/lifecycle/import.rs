@@ -4,6 +4,7 @@
 //! nothing.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use serde_json::json;
@@ -20,7 +21,7 @@ use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Most entries left out that are told one by one.
 const MOST_TOLD: usize = 100;
-/// Entries looked at between two words about progress.
+/// Entries looked at between two words about progress, and looked up in the ledger at once.
 const TOLD_EVERY: usize = 256;
 
 /// Takes a file in, or only says what would be.
@@ -168,32 +169,39 @@ pub async fn prepare(
         batch: batch.to_owned(),
     };
     let mut seen: HashMap<(Option<String>, String), u32> = HashMap::with_capacity(of);
-    for (done, token) in delivery.tokens.into_iter().enumerate() {
-        progress(done, of);
-        let unique = token.serial.clone().map(|serial| Unique::Fob {
-            manufacturer: token.maker.clone(),
-            serial,
-        });
-        let why = match (&unique, token.serial.clone()) {
-            (Some(unique), Some(serial)) => match seen.entry((token.maker.clone(), serial)) {
-                std::collections::hash_map::Entry::Occupied(first) => Some(LeftOut::Repeated(*first.get())),
-                std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(token.line);
-                    ledger.holder(unique).await?.map(LeftOut::Held)
-                }
-            },
-            _ => None,
-        };
-        if let Some(why) = why {
-            prepared.left.push(Left {
-                line: token.line,
-                serial: token.serial,
-                why,
-            });
-            continue;
+    let mut tokens = delivery.tokens.into_iter().enumerate();
+    loop {
+        let round: Vec<_> = tokens.by_ref().take(TOLD_EVERY).collect();
+        if round.is_empty() {
+            break;
         }
-        prepared.spans.push(token.span.clone());
-        prepared.records.push(insertion(token, batch, unique));
+        let wanted: Vec<Unique> = round.iter().filter_map(|(_, token)| unique_of(token)).collect();
+        let mut holders = ledger.holders(&wanted).await?.into_iter();
+        for (done, token) in round {
+            progress(done, of);
+            let unique = unique_of(&token);
+            let holder = unique.as_ref().and_then(|_| holders.next().flatten());
+            let why = token
+                .serial
+                .clone()
+                .and_then(|serial| match seen.entry((token.maker.clone(), serial)) {
+                    Entry::Occupied(first) => Some(LeftOut::Repeated(*first.get())),
+                    Entry::Vacant(place) => {
+                        place.insert(token.line);
+                        holder.map(LeftOut::Held)
+                    }
+                });
+            if let Some(why) = why {
+                prepared.left.push(Left {
+                    line: token.line,
+                    serial: token.serial,
+                    why,
+                });
+                continue;
+            }
+            prepared.spans.push(token.span.clone());
+            prepared.records.push(insertion(token, batch, unique));
+        }
     }
     let flawed = delivery.rejected.into_iter().map(|entry| Left {
         line: entry.line,
@@ -204,6 +212,14 @@ pub async fn prepare(
     prepared.left.sort_by_key(|left| left.line);
     progress(of, of);
     Ok(prepared)
+}
+
+/// What no other live token may be.
+fn unique_of(token: &Delivered) -> Option<Unique> {
+    token.serial.clone().map(|serial| Unique::Fob {
+        manufacturer: token.maker.clone(),
+        serial,
+    })
 }
 
 /// Writes what was prepared: every token with its own journal entry, all in one transaction, or nothing. Answers with the number
