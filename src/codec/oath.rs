@@ -1,14 +1,16 @@
 //! One-time passwords: HOTP (RFC 4226) and TOTP (RFC 6238) values, and the arithmetic between steps and time.
 //!
-//! The HMACs come from `totp-rs`; with a step of one second its “time” is the moving factor itself, so the same call gives
-//! HOTP and TOTP. What is left to do here is to make digits of them. Which step a code may come
-//! from is decided in [`crate::resync`].
+//! HMAC and hashes are the RustCrypto crates'. The tests hold every value against `totp-rs`, which would make the codes themselves
+//! but keys every HMAC anew: half of the work of a search over a day, where one seed makes thousands of codes. Which step a code
+//! may come from is decided in [`crate::resync`].
 
 use std::cell::Cell;
 use std::fmt;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
-use totp_rs::{Algorithm, Builder, Totp};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::types::{OathAlgorithm, Secret, UnixMillis};
@@ -199,8 +201,7 @@ impl Code {
         }
     }
 
-    /// Writes the last `digits` decimal digits of the 31 bits, leading zeros included. By hand: it is done for every step
-    /// of a search, where formatting would add a quarter to the time of the HMAC.
+    /// Writes the last `digits` decimal digits of the 31 bits, leading zeros included.
     fn fill(&mut self, value: u32, digits: u8) {
         let mut rest = value & 0x7FFF_FFFF;
         for place in self.text.iter_mut().take(usize::from(digits)).rev() {
@@ -249,13 +250,13 @@ thread_local! {
 /// Makes the codes of one credential and counts how many it made, so that a test can see that a search did the same work
 /// whatever it found.
 pub struct Generator {
-    totp: Totp,
+    keyed: Keyed,
     parameters: OathParameters,
     computed: Cell<u64>,
 }
 
 impl Generator {
-    /// Takes a copy of the seed, wiped when the generator is dropped.
+    /// Takes what the seed makes of an HMAC, wiped when the generator is dropped.
     ///
     /// # Errors
     /// [`OathError::SeedLength`] unless [`MIN_SEED_LEN`] to [`MAX_SEED_LEN`] bytes.
@@ -263,19 +264,8 @@ impl Generator {
         if !(MIN_SEED_LEN..=MAX_SEED_LEN).contains(&seed.len()) {
             return Err(OathError::SeedLength(seed.len()));
         }
-        let totp = Builder::new()
-            .with_algorithm(match parameters.algorithm {
-                OathAlgorithm::Sha1 => Algorithm::SHA1,
-                OathAlgorithm::Sha256 => Algorithm::SHA256,
-                OathAlgorithm::Sha512 => Algorithm::SHA512,
-            })
-            .with_digits(parameters.digits)
-            .with_step_duration(1)
-            .with_secret(seed.expose().to_vec())
-            // `build` would refuse seeds under 128 bits; digits and step are checked above.
-            .build_noncompliant();
         Ok(Self {
-            totp,
+            keyed: Keyed::new(seed, parameters.algorithm)?,
             parameters,
             computed: Cell::new(0),
         })
@@ -284,13 +274,26 @@ impl Generator {
     /// The code of a step (TOTP) or counter (HOTP).
     #[must_use]
     pub fn code(&self, step: u64) -> Code {
+        let mut code = Code::blank();
+        code.fill(self.truncated(step), self.parameters.digits);
+        code
+    }
+
+    /// For each of `codes` one bit, the first lowest: whether a step shows it. One HMAC, and comparisons in constant time. Codes
+    /// beyond the eighth are not looked at.
+    #[must_use]
+    pub fn shows(&self, step: u64, codes: &[Number]) -> u8 {
+        let shown = Number::of(self.truncated(step), self.parameters.digits);
+        let bits = codes.iter().take(8).enumerate();
+        bits.fold(0, |bits, (at, code)| bits | code.0.ct_eq(&shown.0).unwrap_u8() << at)
+    }
+
+    /// The truncated HMAC, of which a code is the last digits.
+    fn truncated(&self, step: u64) -> u32 {
         self.computed.set(self.computed.get().saturating_add(1));
         #[cfg(test)]
         COMPUTED.set(COMPUTED.get() + 1);
-        let hmac = self.totp.sign(step);
-        let mut code = Code::blank();
-        code.fill(truncate(hmac.as_ref()), self.parameters.digits);
-        code
+        self.keyed.truncated(step)
     }
 
     /// What the codes are made with.
@@ -306,12 +309,67 @@ impl Generator {
     }
 }
 
-/// Dynamic truncation (RFC 4226 section 5.3): four bytes from where the last nibble points. An HMAC has at least 20 bytes, so
-/// they are always there.
+/// An HMAC that has taken its key in: the two blocks of the key (RFC 2104 section 4) are hashed once for all codes. The crates wipe
+/// these states, and each copy of them, when they are dropped.
+enum Keyed {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl Keyed {
+    fn new(seed: &Secret, algorithm: OathAlgorithm) -> Result<Self, OathError> {
+        // HMAC takes keys of any length; the type of the crate's constructor does not say so.
+        let length = |_| OathError::SeedLength(seed.len());
+        let key = seed.expose();
+        Ok(match algorithm {
+            OathAlgorithm::Sha1 => Self::Sha1(Hmac::new_from_slice(key).map_err(length)?),
+            OathAlgorithm::Sha256 => Self::Sha256(Hmac::new_from_slice(key).map_err(length)?),
+            OathAlgorithm::Sha512 => Self::Sha512(Hmac::new_from_slice(key).map_err(length)?),
+        })
+    }
+
+    fn truncated(&self, step: u64) -> u32 {
+        match self {
+            Self::Sha1(keyed) => truncate(&mac(keyed, step)),
+            Self::Sha256(keyed) => truncate(&mac(keyed, step)),
+            Self::Sha512(keyed) => truncate(&mac(keyed, step)),
+        }
+    }
+}
+
+/// HMAC over the moving factor, eight bytes, the most significant first (RFC 4226 section 5.1).
+fn mac<M: Mac + Clone>(keyed: &M, step: u64) -> hmac::digest::Output<M> {
+    keyed.clone().chain_update(step.to_be_bytes()).finalize().into_bytes()
+}
+
+/// Dynamic truncation (RFC 4226 section 5.3): four bytes from where the last nibble points, without the sign. An HMAC has at least
+/// 20 bytes, so they are always there.
 fn truncate(hmac: &[u8]) -> u32 {
     let offset = usize::from(hmac.last().copied().unwrap_or(0) & 0x0F);
     let window = hmac.get(offset..).and_then(|rest| rest.first_chunk::<4>());
-    u32::from_be_bytes(window.copied().unwrap_or_default())
+    u32::from_be_bytes(window.copied().unwrap_or_default()) & 0x7FFF_FFFF
+}
+
+/// A code as the number that it is, told apart by its length, to be compared with many steps. Wiped when dropped, never printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Number(u64);
+
+impl Number {
+    fn of(truncated: u32, digits: u8) -> Self {
+        let modulus = 10_u32.saturating_pow(u32::from(digits));
+        Self(u64::from(digits) << 32 | u64::from(truncated.checked_rem(modulus).unwrap_or(0)))
+    }
+}
+
+impl From<&Code> for Number {
+    fn from(code: &Code) -> Self {
+        let digits = code.text.iter().take(usize::from(code.length));
+        let value = digits.fold(0_u32, |value, digit| {
+            value.wrapping_mul(10).wrapping_add(u32::from(digit.wrapping_sub(b'0')))
+        });
+        Self::of(value, code.length)
+    }
 }
 
 /// One code of one step (TOTP) or counter (HOTP).

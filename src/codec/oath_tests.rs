@@ -158,6 +158,44 @@ proptest! {
         let _ = Code::parse(&text);
     }
 
+    /// The other implementation there is, under keys of every length and on any counter.
+    #[test]
+    fn codes_are_those_of_totp_rs(
+        seed in prop::collection::vec(any::<u8>(), MIN_SEED_LEN..=MAX_SEED_LEN),
+        step: u64,
+        digits in 6_u8..=8,
+        algorithm in prop::sample::select(vec![OathAlgorithm::Sha1, OathAlgorithm::Sha256, OathAlgorithm::Sha512]),
+    ) {
+        let theirs = totp_rs::Builder::new()
+            .with_algorithm(match algorithm {
+                OathAlgorithm::Sha1 => totp_rs::Algorithm::SHA1,
+                OathAlgorithm::Sha256 => totp_rs::Algorithm::SHA256,
+                OathAlgorithm::Sha512 => totp_rs::Algorithm::SHA512,
+            })
+            .with_digits(digits)
+            // A second a step: then its time is the moving factor itself.
+            .with_step_duration(1)
+            .with_secret(seed.clone())
+            .build_noncompliant()
+            .generate(step);
+        let ours = Generator::new(&Secret::new(seed), parameters(algorithm, digits)).unwrap();
+        let code = ours.code(step);
+        prop_assert_eq!(code.expose(), theirs.to_string());
+    }
+
+    #[test]
+    fn a_step_shows_its_code_and_no_other(step: u64, digits in 6_u8..=8, other: u32) {
+        let generator = Generator::new(&standard_seed(20), parameters(OathAlgorithm::Sha1, digits)).unwrap();
+        let code = generator.code(step);
+        let others = (6..=8).map(|digits| Code::from_truncated(other, digits).unwrap());
+        let codes: Vec<Code> = others.chain([code]).collect();
+        let numbers: Vec<Number> = codes.iter().map(Number::from).collect();
+        let shown = generator.code(step);
+        let expected = codes.iter().enumerate().fold(0, |bits, (at, code)| bits | u8::from(*code == shown) << at);
+        prop_assert_eq!(generator.shows(step, &numbers), expected);
+        prop_assert_eq!(generator.computed(), 3);
+    }
+
     #[test]
     fn every_code_has_its_length(value: u32, digits in 6_u8..=8) {
         let code = Code::from_truncated(value, digits).unwrap();

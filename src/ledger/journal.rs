@@ -1,6 +1,8 @@
 //! The chain: what an entry says, in which bytes, and the MACs that tie it to the one before. `docs/journal.md` tells it to
 //! auditors.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -312,11 +314,11 @@ pub(crate) fn value<T: Serialize + ?Sized>(of: &T) -> Result<Value, LedgerError>
 /// [`LedgerError::Storage`] for a number with a fraction: two programs need not print it alike.
 pub(crate) fn canonical(value: &Value) -> Result<String, LedgerError> {
     let mut text = String::new();
-    write(value, &mut text)?;
+    append(value, &mut text)?;
     Ok(text)
 }
 
-fn write(value: &Value, text: &mut String) -> Result<(), LedgerError> {
+fn append(value: &Value, text: &mut String) -> Result<(), LedgerError> {
     match value {
         Value::Number(number) if number.is_f64() => {
             return Err(LedgerError::Storage(format!(
@@ -329,7 +331,7 @@ fn write(value: &Value, text: &mut String) -> Result<(), LedgerError> {
                 if at > 0 {
                     text.push(',');
                 }
-                write(item, text)?;
+                append(item, text)?;
             }
             text.push(']');
         }
@@ -342,15 +344,34 @@ fn write(value: &Value, text: &mut String) -> Result<(), LedgerError> {
                 if at > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(name.as_str()).to_string());
+                string(name, text);
                 text.push(':');
-                write(member, text)?;
+                append(member, text)?;
             }
             text.push('}');
+        }
+        Value::String(plain) => string(plain, text),
+        Value::Number(number) if let Some(number) = number.as_i64() => {
+            // A string takes whatever is written to it.
+            let _ = write!(text, "{number}");
         }
         plain => text.push_str(&plain.to_string()),
     }
     Ok(())
+}
+
+/// A string as serde_json writes it; most of ours hold nothing that would have to be escaped.
+fn string(plain: &str, text: &mut String) {
+    if plain
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    {
+        text.push('"');
+        text.push_str(plain);
+        text.push('"');
+    } else {
+        text.push_str(&Value::from(plain).to_string());
+    }
 }
 
 /// Lower-case hexadecimal.

@@ -213,6 +213,18 @@ pub trait Ledger: Send + Sync {
     /// Storage only.
     async fn holder(&self, unique: &Unique) -> Result<Option<TokenId>, LedgerError>;
 
+    /// The same of many, in their order.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn holders(&self, uniques: &[Unique]) -> Result<Vec<Option<TokenId>>, LedgerError> {
+        let mut holders = Vec::with_capacity(uniques.len());
+        for unique in uniques {
+            holders.push(self.holder(unique).await?);
+        }
+        Ok(holders)
+    }
+
     /// What was learned of a token's clock: the newest `limit` rows (capped at 4,096), oldest first. Of tests in a row one in
     /// 20 hours is kept besides the newest.
     ///

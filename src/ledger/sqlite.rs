@@ -5,11 +5,15 @@
 
 mod apply;
 mod assign;
+mod bulk;
+mod clock;
 mod fault;
+mod insert;
 mod rows;
 mod tries;
 mod writer;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -46,6 +50,8 @@ const DATABASE_FILE: &str = "ledger.db";
 const PAGE_CAP: u32 = 1000;
 /// Most rows of one history.
 const DRIFT_CAP: u32 = 4096;
+/// Look-ups of one statement.
+const HOLDERS: usize = 256;
 /// Commits that may wait before a further caller waits to be let into the queue.
 const QUEUE: usize = 64;
 
@@ -149,18 +155,31 @@ impl Ledger for SqliteLedger {
     }
 
     async fn holder(&self, unique: &Unique) -> Result<Option<TokenId>, LedgerError> {
-        let tag = journal::unique_tag(&self.keys, unique);
-        let query = sqlx::query_scalar("SELECT id FROM tokens WHERE unique_tag = ?").bind(tag.to_vec());
-        let holder: Option<String> = query
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(|error| self.fault(&error))?;
-        holder
-            .map(|id| {
-                id.parse()
-                    .map_err(|_| LedgerError::Damaged("a token's id is none".to_owned()))
-            })
-            .transpose()
+        let holders = self.holders(std::slice::from_ref(unique)).await?;
+        Ok(holders.into_iter().next().flatten())
+    }
+
+    async fn holders(&self, uniques: &[Unique]) -> Result<Vec<Option<TokenId>>, LedgerError> {
+        let tags: Vec<_> = uniques
+            .iter()
+            .map(|unique| journal::unique_tag(&self.keys, unique))
+            .collect();
+        let mut found = HashMap::new();
+        for round in tags.chunks(HOLDERS) {
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT id, unique_tag FROM tokens WHERE unique_tag IN (");
+            let mut list = query.separated(", ");
+            for tag in round {
+                list.push_bind(tag.to_vec());
+            }
+            query.push(")");
+            // Of a delivery's rounds all but the last have the same length; single look-ups have their own.
+            let rows = query.build().fetch_all(&self.readers).await;
+            for row in rows.map_err(|error| self.fault(&error))? {
+                let read = Reader::new(&row, &self.place, "token");
+                found.insert(read.get::<Vec<u8>>("unique_tag")?, read.named::<TokenId>("id")?);
+            }
+        }
+        Ok(tags.iter().map(|tag| found.get(tag.as_slice()).copied()).collect())
     }
 
     async fn drift(&self, token: TokenId, limit: u32) -> Result<Vec<DriftPoint>, LedgerError> {

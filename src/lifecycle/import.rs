@@ -4,6 +4,7 @@
 //! nothing.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use serde_json::json;
@@ -24,7 +25,7 @@ use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 const MOST_TOLD: usize = 100;
 /// Live tokens of one serial that are looked at: one of each maker, and keys.
 const MOST_NAMESAKES: u32 = 16;
-/// Entries looked at between two words about progress.
+/// Entries looked at between two words about progress, and looked up in the ledger at once.
 const TOLD_EVERY: usize = 256;
 
 /// Takes a file in, or only says what would be.
@@ -172,37 +173,46 @@ pub async fn prepare(
         batch: batch.to_owned(),
     };
     let mut seen: HashMap<(Option<String>, String), u32> = HashMap::with_capacity(of);
-    for (done, token) in delivery.tokens.into_iter().enumerate() {
-        progress(done, of);
-        let unique = token.serial.clone().map(|serial| Unique::Fob {
-            manufacturer: token.maker.clone(),
-            serial,
-        });
-        let why = match (&unique, token.serial.clone()) {
-            (Some(unique), Some(serial)) => match seen.entry((token.maker.clone(), serial)) {
-                std::collections::hash_map::Entry::Occupied(first) => Some(LeftOut::Repeated(*first.get())),
-                std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(token.line);
-                    match ledger.holder(unique).await? {
-                        Some(held) => Some(LeftOut::Held(held)),
-                        None => namesake(ledger, &token.maker, token.serial.as_deref())
-                            .await?
-                            .map(LeftOut::Held),
-                    }
-                }
-            },
-            _ => None,
-        };
-        if let Some(why) = why {
-            prepared.left.push(Left {
-                line: token.line,
-                serial: token.serial,
-                why,
-            });
-            continue;
+    let mut tokens = delivery.tokens.into_iter().enumerate();
+    loop {
+        let round: Vec<_> = tokens.by_ref().take(TOLD_EVERY).collect();
+        if round.is_empty() {
+            break;
         }
-        prepared.spans.push(token.span.clone());
-        prepared.records.push(insertion(token, batch, unique));
+        let wanted: Vec<Unique> = round.iter().flat_map(|(_, token)| claims(token)).collect();
+        let mut holders = ledger.holders(&wanted).await?.into_iter();
+        for (done, token) in round {
+            progress(done, of);
+            let held: Vec<TokenId> = claims(&token).filter_map(|_| holders.next().flatten()).collect();
+            let why = match token.serial.clone() {
+                None => None,
+                Some(serial) => match seen.entry((token.maker.clone(), serial)) {
+                    Entry::Occupied(first) => Some(LeftOut::Repeated(*first.get())),
+                    Entry::Vacant(place) => {
+                        place.insert(token.line);
+                        match held.first() {
+                            Some(held) => Some(LeftOut::Held(*held)),
+                            // Of all makers: one look-up cannot tell it, and few files name none.
+                            None if token.maker.is_none() => namesake(ledger, &None, token.serial.as_deref())
+                                .await?
+                                .map(LeftOut::Held),
+                            None => None,
+                        }
+                    }
+                },
+            };
+            if let Some(why) = why {
+                prepared.left.push(Left {
+                    line: token.line,
+                    serial: token.serial,
+                    why,
+                });
+                continue;
+            }
+            let unique = claims(&token).next();
+            prepared.spans.push(token.span.clone());
+            prepared.records.push(insertion(token, batch, unique));
+        }
     }
     let flawed = delivery.rejected.into_iter().map(|entry| Left {
         line: entry.line,
@@ -242,6 +252,15 @@ pub async fn namesake(
     let found = ledger.find(&filter, None, MOST_NAMESAKES).await?.items;
     let is_fob = |token: &&TokenRecord| matches!(token.kind, TokenKind::Fob | TokenKind::NfcFob);
     Ok(found.iter().find(is_fob).map(|token| token.id))
+}
+
+/// What no other live token may be: itself, first, and its serial of a maker whom nobody told, of which see [`namesake`].
+fn claims(token: &Delivered) -> impl Iterator<Item = Unique> + use<> {
+    let of = |manufacturer: Option<String>| {
+        token.serial.clone().map(|serial| Unique::Fob { manufacturer, serial })
+    };
+    let unnamed = token.maker.as_ref().and_then(|_| of(None));
+    of(token.maker.clone()).into_iter().chain(unnamed)
 }
 
 /// Writes what was prepared: every token with its own journal entry, all in one transaction, or nothing. Answers with the number

@@ -1,8 +1,6 @@
 //! Event tokens (HOTP): a counter that runs ahead by presses nobody sent (RFC 4226 section 7.2 to 7.4).
 
-use subtle::ConstantTimeEq;
-
-use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES};
+use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES, Number};
 
 /// Look-ahead that is never exceeded, whatever the caller asks for.
 pub const MAX_LOOK_AHEAD: u32 = 1_000;
@@ -49,13 +47,10 @@ fn search(generator: &Generator, next_counter: u64, codes: &[Code], look_ahead: 
         return CounterVerdict::Rejected;
     };
     // Bit i of an entry: this counter shows code i.
-    let compare = |counter| {
-        let shown = generator.code(counter);
-        codes.iter().enumerate().fold(0_u8, |bits, (index, code)| {
-            bits | shown.ct_eq(code).unwrap_u8() << index
-        })
-    };
-    let matches: Vec<u8> = (next_counter..end).map(compare).collect();
+    let numbers: Vec<Number> = codes.iter().map(Number::from).collect();
+    let matches: Vec<u8> = (next_counter..end)
+        .map(|counter| generator.shows(counter, &numbers))
+        .collect();
     let (mut found, mut counter) = (0_u32, 0_u64);
     for (start, window) in (next_counter..end).zip(matches.windows(codes.len())) {
         let all = window

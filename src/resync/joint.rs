@@ -6,11 +6,11 @@
 
 use std::ops::RangeInclusive;
 
-use subtle::{Choice, ConstantTimeEq};
+use subtle::Choice;
 
 use super::odds::{Finding, log10_odds};
 use super::{DriftState, Policy, measured_offset_ms, saturate, steps_around};
-use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES, OathParameters};
+use crate::codec::oath::{Code, Generator, MAX_CODES, MIN_CODES, Number, OathParameters};
 use crate::types::UnixMillis;
 
 /// Most steps of one search, against a policy with a horizon of years: about what ±24 h hold at one second a step.
@@ -285,13 +285,8 @@ impl Horizon {
 
     /// For each step, one bit for each code: whether it shows it. The only place that computes HMACs: one a step.
     fn matches(&self, generator: &Generator, codes: &[(Code, UnixMillis)]) -> Vec<u8> {
-        let compare = |step| {
-            let shown = generator.code(step);
-            codes.iter().enumerate().fold(0, |bits, (index, (code, _))| {
-                bits | shown.ct_eq(code).unwrap_u8() << index
-            })
-        };
-        self.steps().map(compare).collect()
+        let numbers: Vec<Number> = codes.iter().map(|(code, _)| Number::from(code)).collect();
+        self.steps().map(|step| generator.shows(step, &numbers)).collect()
     }
 
     /// For each code, for each step: 1 when a chain of the codes so far ends there. Takes every step and every gap, without

@@ -405,3 +405,75 @@ async fn many_commits_stand_or_fall_together() {
     ledger.close().await;
     assert!(ledger.commit_all(vec![]).await.is_err());
 }
+
+/// Insertions by the dozen are found, refused and written as insertions one by one are.
+#[tokio::test]
+async fn a_delivery_is_what_its_commits_are_one_by_one() {
+    let tokens: Vec<_> = (0..150)
+        .map(|n| match n % 3 {
+            0 => key(&format!("C-{n}")),
+            _ => fob(&format!("S-{n}")),
+        })
+        .collect();
+    let order = |n: usize| {
+        let mut mutations = vec![insert(&tokens[n], Some(&format!("fob:{n}")))];
+        // One in the middle that does more than insert.
+        if n == 70 {
+            mutations.push(Mutation::Fail { token: tokens[n].id });
+        }
+        (event(i64::try_from(n).unwrap()), mutations)
+    };
+    let (one_dir, all_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, all) = (open(one_dir.path()).await.unwrap(), open(all_dir.path()).await.unwrap());
+    for n in 0..tokens.len() {
+        let (event, mutations) = order(n);
+        one.commit(event, mutations).await.unwrap();
+    }
+    assert_eq!(all.commit_all((0..tokens.len()).map(order).collect()).await, Ok(150));
+    let filter = Filter::default();
+    assert_eq!(
+        one.find(&filter, None, 1000).await.unwrap().items,
+        all.find(&filter, None, 1000).await.unwrap().items
+    );
+    for token in &tokens {
+        assert_eq!(all.seed(token.id).await.unwrap().expose(), SEED);
+    }
+    for ledger in [&one, &all] {
+        let report = ledger.verify().await.unwrap();
+        assert_eq!((report.findings, report.entries, report.tokens), (vec![], 150, 150));
+    }
+    let wanted: Vec<_> = [3, 1_000, 149, 70].map(|n| unique(&format!("fob:{n}"))).into();
+    assert_eq!(
+        all.holders(&wanted).await,
+        Ok(vec![
+            Some(tokens[3].id),
+            None,
+            Some(tokens[149].id),
+            Some(tokens[70].id)
+        ])
+    );
+
+    // Refused: in another round than the one that holds it, by an id, and after one that does more than insert.
+    let again = |n: usize| (event(9), vec![insert(&fob("new"), Some(&format!("fob:{n}")))]);
+    let fresh = |n: usize| (event(9), vec![insert(&fob("new"), Some(&format!("fob:new-{n}")))]);
+    for at in [0, 63, 64, 140] {
+        let mut orders: Vec<_> = (0..150).map(fresh).collect();
+        orders[at] = again(5);
+        let error = LedgerError::Duplicate {
+            what: "serial",
+            token: tokens[5].id,
+        };
+        assert_eq!(all.commit_all(orders).await, Err(BatchFailure { at, error }));
+        let mut orders: Vec<_> = (0..150).map(fresh).collect();
+        orders[at] = (event(9), vec![insert(&tokens[7], None)]);
+        let error = LedgerError::Duplicate {
+            what: "id",
+            token: tokens[7].id,
+        };
+        assert_eq!(all.commit_all(orders).await, Err(BatchFailure { at, error }));
+    }
+    assert_eq!(all.head().unwrap().0, 150);
+    assert_eq!(all.commit_all((0..150).map(fresh).collect()).await, Ok(300));
+    let report = all.verify().await.unwrap();
+    assert_eq!((report.findings, report.entries, report.tokens), (vec![], 300, 300));
+}

@@ -1,15 +1,15 @@
 //! One mutation: the conditional statement that carries it out, and what the journal holds of it.
 
-use sqlx::Row;
 use sqlx::query::{Query, QueryScalar};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::fault::Place;
-use crate::ledger::journal::{self, Inserted, Recorded, canonical, hex, value};
+use super::insert::New;
+use crate::ledger::journal::{self, Recorded, canonical, hex, value};
 use crate::ledger::seal::{Keys, Tag, random};
-use crate::ledger::{Binding, DriftPoint, Intent, LedgerError, Mutation, Obligation, PROVABLE, TokenRecord, Unique};
-use crate::types::{DriftSource, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
+use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, PROVABLE, Unique};
+use crate::types::{OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
 pub(super) type Outcome = Result<Recorded, LedgerError>;
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -33,7 +33,14 @@ impl Apply<'_> {
             Mutation::RequireFailuresBelow { token, limit } => {
                 return self.require_failures_below(token, limit).await.map(|()| None);
             }
-            Mutation::Insert { record, seed, unique } => self.insert(*record, seed, unique).await,
+            Mutation::Insert { record, seed, unique } => {
+                let new = New {
+                    record: *record,
+                    seed,
+                    unique,
+                };
+                self.insert(new).await
+            }
             Mutation::Transition {
                 token,
                 from,
@@ -116,14 +123,7 @@ impl Apply<'_> {
 
     pub(super) async fn require(&mut self, token: TokenId, states: &[TokenState]) -> Result<(), LedgerError> {
         let is = self.state(token).await?.ok_or(LedgerError::NotFound("token"))?;
-        if states.contains(&is) {
-            return Ok(());
-        }
-        let names: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-        Err(LedgerError::WrongState {
-            is,
-            needs: names.join(" or "),
-        })
+        among(is, states)
     }
 
     async fn require_failures_below(&mut self, token: TokenId, limit: u32) -> Result<(), LedgerError> {
@@ -133,88 +133,6 @@ impl Apply<'_> {
             Some(failures) if failures < i64::from(limit) => Ok(()),
             Some(_) => Err(LedgerError::Stale("count of failures")),
         }
-    }
-
-    async fn insert(&mut self, record: TokenRecord, seed: Option<Secret>, unique: Option<Unique>) -> Outcome {
-        let id = record.id;
-        if self.state(id).await?.is_some() {
-            return Err(LedgerError::Duplicate { what: "id", token: id });
-        }
-        let salt = random::<16>()?;
-        // A dead token holds nothing that a live one could want.
-        let unique = unique.filter(|_| record.state != TokenState::Revoked);
-        let held = self.claim(id, unique.as_ref()).await?;
-        let binding = canonical(&value(&record.binding)?)?;
-        let insert = "INSERT INTO tokens (id, kind, state, revoke_reason, reality, model, binding, body, unique_tag, \
-                      offset_ms, watermark, sign_count, last_seen, failures, created, updated, maker, batch, valid_from, \
-                      valid_until) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19)";
-        let query = sqlx::query(insert)
-            .bind(id.to_string())
-            .bind(record.kind.as_str())
-            .bind(record.state.as_str())
-            .bind(record.revoke_reason.map(RevokeReason::as_str))
-            .bind(record.reality.as_str())
-            .bind(&record.model)
-            .bind(binding)
-            .bind(body(&record.binding).map(str::to_owned))
-            .bind(held.map(|tag| tag.to_vec()))
-            .bind(record.offset_ms)
-            .bind(record.watermark.map(signed).transpose()?)
-            .bind(i64::from(record.sign_count))
-            .bind(record.last_seen.map(|seen| seen.0))
-            .bind(i64::from(record.failures))
-            .bind(self.at.0)
-            .bind(&record.maker)
-            .bind(&record.batch)
-            .bind(record.valid_from.map(|at| at.0))
-            .bind(record.valid_until.map(|at| at.0));
-        self.run(query).await?;
-        let query = sqlx::query("INSERT INTO personal (token, subject, serial, label, salt) VALUES (?, ?, ?, ?, ?)")
-            .bind(id.to_string())
-            .bind(&record.personal.subject)
-            .bind(&record.personal.serial)
-            .bind(&record.personal.label)
-            .bind(salt.to_vec());
-        self.run(query).await?;
-        let seed = match seed {
-            Some(seed) => Some(self.store_seed(id, &seed).await?),
-            None => None,
-        };
-        Ok(Recorded::Insert(Box::new(Inserted {
-            token: id,
-            kind: record.kind,
-            state: record.state,
-            reason: record.revoke_reason,
-            reality: record.reality,
-            model: record.model,
-            maker: record.maker,
-            batch: record.batch,
-            valid_from: record.valid_from,
-            valid_until: record.valid_until,
-            binding: record.binding,
-            unique: held.map(|tag| hex(&journal::unique_mark(self.keys, &*salt, &tag))),
-            seed: seed.map(|tag| hex(&tag)),
-            personal: hex(&journal::personal_tag(self.keys, &*salt, &record.personal)?),
-            offset_ms: record.offset_ms,
-            watermark: record.watermark,
-            sign_count: record.sign_count,
-            last_seen: record.last_seen,
-            failures: record.failures,
-        })))
-    }
-
-    async fn store_seed(&mut self, token: TokenId, seed: &Secret) -> Result<Tag, LedgerError> {
-        let sealed = self.keys.seal(token, seed)?;
-        let tag = journal::seed_tag(self.keys, token, &sealed);
-        let query = sqlx::query("INSERT INTO seeds (token, key_id, key_version, nonce, sealed) VALUES (?, ?, ?, ?, ?)")
-            .bind(token.to_string())
-            .bind(sealed.key_id)
-            .bind(i64::from(sealed.key_version))
-            .bind(sealed.nonce)
-            .bind(sealed.bytes);
-        self.run(query).await?;
-        Ok(tag)
     }
 
     async fn transition(
@@ -269,121 +187,6 @@ impl Apply<'_> {
             binding,
             unique: mark,
         })
-    }
-
-    async fn advance(
-        &mut self,
-        token: TokenId,
-        to: u64,
-        offset_ms: i64,
-        seen: UnixMillis,
-        source: Option<DriftSource>,
-    ) -> Outcome {
-        let update = "UPDATE tokens SET watermark = ?1, offset_ms = ?2, last_seen = ?3, failures = 0, updated = ?4 \
-                      WHERE id = ?5 AND (watermark IS NULL OR watermark < ?1)";
-        let query = sqlx::query(update)
-            .bind(signed(to)?)
-            .bind(offset_ms)
-            .bind(seen.0)
-            .bind(self.at.0)
-            .bind(token.to_string());
-        self.require(token, PROVABLE).await?;
-        let history = match source {
-            Some(source) => Some(self.point(token, offset_ms, source).await?),
-            None => None,
-        };
-        self.one(query, token, "watermark").await?;
-        if let Some(point) = history {
-            self.remember(token, point).await?;
-        }
-        Ok(Recorded::Advance {
-            token,
-            to,
-            offset_ms,
-            seen,
-            source,
-        })
-    }
-
-    async fn correct(
-        &mut self,
-        token: TokenId,
-        expect_ms: i64,
-        offset_ms: i64,
-        seen: Option<UnixMillis>,
-        source: DriftSource,
-    ) -> Outcome {
-        self.require(token, PROVABLE).await?;
-        let point = self.point(token, offset_ms, source).await?;
-        let update = "UPDATE tokens SET offset_ms = ?1, last_seen = COALESCE(?2, last_seen), updated = ?3 \
-                      WHERE id = ?4 AND offset_ms = ?5";
-        let query = sqlx::query(update)
-            .bind(offset_ms)
-            .bind(seen.map(|at| at.0))
-            .bind(self.at.0)
-            .bind(token.to_string())
-            .bind(expect_ms);
-        self.one(query, token, "offset").await?;
-        self.remember(token, point).await?;
-        Ok(Recorded::Correct {
-            token,
-            offset_ms,
-            seen,
-            source,
-        })
-    }
-
-    /// The history's next row, with what stands there before the change.
-    async fn point(&mut self, token: TokenId, after_ms: i64, source: DriftSource) -> Result<DriftPoint, LedgerError> {
-        let query = sqlx::query("SELECT offset_ms, last_seen FROM tokens WHERE id = ?").bind(token.to_string());
-        let row = query.fetch_optional(&mut *self.conn).await;
-        let fault = |error| self.place.fault(&error);
-        let row = row.map_err(fault)?.ok_or(LedgerError::NotFound("token"))?;
-        let seen_before: Option<i64> = row.try_get("last_seen").map_err(fault)?;
-        let offset_ms: i64 = row.try_get("offset_ms").map_err(fault)?;
-        Ok(DriftPoint {
-            seq: u64::try_from(self.seq).unwrap_or(0),
-            at: self.at,
-            source,
-            before_ms: seen_before.map(|_| offset_ms),
-            after_ms,
-            seen_before: seen_before.map(UnixMillis),
-        })
-    }
-
-    /// Adds a row to the history of a clock, and thins it.
-    async fn remember(&mut self, token: TokenId, point: DriftPoint) -> Result<(), LedgerError> {
-        if point.source == DriftSource::Test {
-            let query =
-                sqlx::query("SELECT * FROM drift WHERE token = ? ORDER BY seq DESC LIMIT 2").bind(token.to_string());
-            let rows = query.fetch_all(&mut *self.conn).await;
-            let rows = rows.map_err(|error| self.place.fault(&error))?;
-            let mut rows = rows.iter().map(|row| super::rows::drift_point(row, self.place));
-            let (newest, before) = (rows.next().transpose()?, rows.next().transpose()?);
-            if let Some(newest) = newest
-                && newest.yields(before.map(|before| (before.source, before.at)), point.source)
-            {
-                let query = sqlx::query("DELETE FROM drift WHERE token = ? AND seq = ?")
-                    .bind(token.to_string())
-                    .bind(signed(newest.seq)?);
-                self.run(query).await?;
-            }
-        }
-        let insert = "INSERT INTO drift (token, seq, at, source, before_ms, after_ms, seen_before) \
-                      VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let query = sqlx::query(insert)
-            .bind(token.to_string())
-            .bind(self.seq)
-            .bind(point.at.0)
-            .bind(point.source.as_str())
-            .bind(point.before_ms)
-            .bind(point.after_ms)
-            .bind(point.seen_before.map(|at| at.0));
-        match self.run(query).await? {
-            1 => Ok(()),
-            // One commit, one measurement.
-            _ => Err(LedgerError::Stale("history of the clock")),
-        }
     }
 
     async fn count(&mut self, token: TokenId, to: u32, seen: UnixMillis) -> Outcome {
@@ -582,6 +385,18 @@ impl Apply<'_> {
     }
 }
 
+/// Whether this state will do.
+pub(super) fn among(is: TokenState, states: &[TokenState]) -> Result<(), LedgerError> {
+    if states.contains(&is) {
+        return Ok(());
+    }
+    let names: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+    Err(LedgerError::WrongState {
+        is,
+        needs: names.join(" or "),
+    })
+}
+
 /// The member of a binding that a plugged-in device is looked up by.
 pub(crate) fn body(binding: &Binding) -> Option<&str> {
     match binding {
@@ -597,6 +412,6 @@ pub(crate) fn body(binding: &Binding) -> Option<&str> {
 }
 
 /// SQLite's integers end at 2^63 - 1; a time step or counter there is not of this world.
-fn signed(step: u64) -> Result<i64, LedgerError> {
+pub(super) fn signed(step: u64) -> Result<i64, LedgerError> {
     i64::try_from(step).map_err(|_| LedgerError::Storage(format!("{step} is too large for a time step or counter")))
 }

@@ -22,26 +22,22 @@ impl Apply<'_> {
         passed: bool,
     ) -> Outcome {
         let who = journal::account_tag(self.keys, account);
-        let salt = match self.salt_of(&who).await? {
-            Some(salt) => salt,
-            None => random::<16>()?.to_vec(),
-        };
-        let write = "INSERT INTO tries (who, salt, spent) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET spent = ?3";
-        let query = sqlx::query(write).bind(who.to_vec()).bind(salt.clone()).bind(spent.0);
-        self.run(query).await?;
+        // The salt of an account stays; a new one has this.
+        let salt = random::<16>()?.to_vec();
+        let write = "INSERT INTO tries (who, salt, spent) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET spent = ?3 RETURNING salt";
+        let query = sqlx::query_scalar(write).bind(who.to_vec()).bind(salt).bind(spent.0);
+        let salt: Option<Vec<u8>> = self.scalar(query).await?;
+        let salt = salt.ok_or(LedgerError::Stale("count of wrong tries"))?;
         let write = "INSERT INTO tries_by_caller (who, caller, count, share, last) VALUES (?, ?, 0, 0, 0) \
                      ON CONFLICT DO NOTHING";
         let query = sqlx::query(write).bind(who.to_vec()).bind(i64::from(caller));
         self.run(query).await?;
         // A pass by anybody ends the account's run; it ends a caller's own only if it was the caller's.
-        let query = sqlx::query("UPDATE tries_by_caller SET share = CASE WHEN ? THEN 0 ELSE share END WHERE who = ?")
-            .bind(passed)
-            .bind(who.to_vec());
-        self.run(query).await?;
         // Counts stop at the largest number that fits rather than at an error.
-        let write = "UPDATE tries_by_caller SET last = ?2, \
-                     count = CASE WHEN ?1 THEN 0 ELSE MIN(count + 1, 4294967295) END, \
-                     share = CASE WHEN ?1 THEN 0 ELSE MIN(share + 1, 4294967295) END WHERE who = ?3 AND caller = ?4";
+        let write = "UPDATE tries_by_caller SET last = CASE WHEN caller = ?4 THEN ?2 ELSE last END, \
+                     count = CASE WHEN caller <> ?4 THEN count WHEN ?1 THEN 0 ELSE MIN(count + 1, 4294967295) END, \
+                     share = CASE WHEN ?1 THEN 0 WHEN caller <> ?4 THEN share ELSE MIN(share + 1, 4294967295) END \
+                     WHERE who = ?3";
         let query = sqlx::query(write)
             .bind(passed)
             .bind(at.0)

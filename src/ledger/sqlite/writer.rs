@@ -6,20 +6,28 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::Apply;
+use super::bulk;
 use super::fault::{Place, closed};
 use crate::ledger::journal::{self, Chain};
 use crate::ledger::lock::Owner;
-use crate::ledger::seal::Keys;
+use crate::ledger::seal::{Keys, Tag};
 use crate::ledger::{BatchFailure, Event, LedgerError, Mutation};
 
 /// Commits that may share one transaction. More would only make the first of them wait longer.
-const GROUP: usize = 32;
+const GROUP: usize = 64;
 /// How long until the write-ahead log is tried again when a reader kept it from being emptied.
 const WIPE_RETRY: Duration = Duration::from_millis(500);
+
+/// For a large batch: pages stay in memory until the end, where with the usual cache every index would be written over and over,
+/// and the log is emptied when the answer is out.
+const EXPAND: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 0";
+/// Back to what `common` in `sqlite.rs` sets, and SQLite's own default.
+const SETTLE: &str = "PRAGMA cache_size = -512; PRAGMA wal_autocheckpoint = 1000; PRAGMA shrink_memory; \
+                      PRAGMA wal_checkpoint(PASSIVE)";
 
 /// A commit in the queue.
 pub(crate) struct Commit {
@@ -29,7 +37,7 @@ pub(crate) struct Commit {
 }
 
 /// What one commit writes.
-type Order = (Event, Vec<Mutation>);
+pub(super) type Order = (Event, Vec<Mutation>);
 
 /// Many commits that stand or fall together.
 pub(crate) struct Batch {
@@ -142,7 +150,8 @@ impl Writer {
     /// One transaction for all of a batch, then its reply.
     async fn serve_batch(&mut self, batch: Batch) {
         let wipes = wipes(&batch.orders);
-        let outcome = self.batch(batch.orders).await;
+        let large = batch.orders.len() > bulk::ROUND;
+        let outcome = self.batch(batch.orders, large).await;
         if outcome.is_ok() && wipes {
             self.wipe_due = true;
             self.wipe().await;
@@ -154,22 +163,49 @@ impl Writer {
             let _ = conn.close_hard().await;
         }
         let _ = batch.reply.send(outcome);
+        if large && let Some(mut conn) = self.conn.take() {
+            // Who asked has the answer: what was written is in the log, and this moves it on. A connection that does not come back
+            // to its usual measure is left to a fresh one.
+            match settle(&mut conn).await {
+                Ok(()) => self.conn = Some(conn),
+                Err(_) => drop(conn.close_hard().await),
+            }
+        }
     }
 
     /// The number of the last entry.
-    async fn batch(&mut self, orders: Vec<Order>) -> Result<u64, BatchFailure> {
+    async fn batch(&mut self, orders: Vec<Order>, large: bool) -> Result<u64, BatchFailure> {
         let whole = |error| BatchFailure { at: 0, error };
         let (keys, place) = (Arc::clone(&self.keys), self.place.clone());
         let fault = |error| whole(place.fault(&error));
         let shared = Arc::clone(&self.chain);
         let conn = self.connection().await.map_err(whole)?;
         let before = get(&shared).map_err(whole)?;
+        if large {
+            sqlx::query(EXPAND).execute(&mut *conn).await.map_err(fault)?;
+        }
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut chain = before;
-        for (at, (event, mutations)) in orders.into_iter().enumerate() {
-            chain = entry(&mut tx, &keys, &place, chain, event, mutations)
+        let mut orders = orders.into_iter().enumerate().peekable();
+        while let Some((at, order)) = orders.next() {
+            if !bulk::inserts_only(&order) {
+                let (event, mutations) = order;
+                let refused = |error| BatchFailure { at, error };
+                let done = changes(&mut tx, &keys, &place, chain, event, mutations).await;
+                let (next, entry) = done.map_err(refused)?;
+                write_entries(&mut tx, &place, vec![entry]).await.map_err(refused)?;
+                chain = next;
+                continue;
+            }
+            let mut round = vec![order];
+            while round.len() < bulk::ROUND
+                && let Some((_, order)) = orders.next_if(|(_, order)| bulk::inserts_only(order))
+            {
+                round.push(order);
+            }
+            chain = bulk::insert(&mut tx, &keys, &place, chain, round)
                 .await
-                .map_err(|error| BatchFailure { at, error })?;
+                .map_err(|(after, error)| BatchFailure { at: at + after, error })?;
         }
         if chain != before {
             write_head(&mut tx, &keys, &place, &before, &chain)
@@ -205,26 +241,38 @@ impl Writer {
         let before = get(&shared)?;
         let mut chain = before;
         let mut outcomes = Vec::with_capacity(orders.len());
+        let mut entries = Vec::with_capacity(orders.len());
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        // Who is alone needs no savepoint: when it is refused, all is rolled back.
+        let alone = orders.len() == 1;
         for (event, mutations) in orders {
-            let mut one = tx.begin().await.map_err(fault)?;
-            match entry(&mut one, &keys, &place, chain, event, mutations).await {
-                Ok(next) => {
-                    one.commit().await.map_err(fault)?;
-                    chain = next;
-                    outcomes.push(Ok(next.count));
-                }
-                Err(refusal) => {
+            let outcome = if alone {
+                changes(&mut tx, &keys, &place, chain, event, mutations).await
+            } else {
+                let mut one = tx.begin().await.map_err(fault)?;
+                let outcome = changes(&mut one, &keys, &place, chain, event, mutations).await;
+                match &outcome {
+                    Ok(_) => one.commit().await.map_err(fault)?,
                     // Fails when SQLite has already given the transaction up, as it does on a full disk: a fault for all.
-                    one.rollback().await.map_err(|_| refusal.clone())?;
-                    outcomes.push(Err(refusal));
+                    Err(refusal) => one.rollback().await.map_err(|_| refusal.clone())?,
                 }
-            }
+                outcome
+            };
+            outcomes.push(outcome.map(|(next, entry)| {
+                chain = next;
+                entries.push(entry);
+                next.count
+            }));
         }
         if chain == before {
-            tx.rollback().await.map_err(fault)?;
+            // As above: then what was refused tells why.
+            if let Err(error) = tx.rollback().await {
+                let why = outcomes.into_iter().find_map(Result::err);
+                return Err(why.unwrap_or_else(|| fault(error)));
+            }
             return Ok(outcomes);
         }
+        write_entries(&mut tx, &place, entries).await?;
         write_head(&mut tx, &keys, &place, &before, &chain).await?;
         tx.commit().await.map_err(fault)?;
         set(&shared, Ok(chain));
@@ -240,25 +288,35 @@ impl Writer {
     }
 }
 
+/// After a large batch: gives its memory back, its long statements too, and moves the log into the database.
+async fn settle(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    conn.clear_cached_statements().await?;
+    sqlx::query(SETTLE).execute(conn).await?;
+    Ok(())
+}
+
 /// Whether a seed is destroyed.
 fn wipes(orders: &[Order]) -> bool {
     let mut mutations = orders.iter().flat_map(|(_, mutations)| mutations);
     mutations.any(|mutation| matches!(mutation, Mutation::DestroySeed { .. } | Mutation::ReplaceSeed { .. }))
 }
 
-/// All mutations of one commit and its journal entry.
-async fn entry(
+/// A row of the journal: number, payload, MAC.
+pub(super) type Entry = (i64, String, Tag);
+
+/// All mutations of one commit. The journal entry that goes with it is still to be written.
+async fn changes(
     conn: &mut SqliteConnection,
     keys: &Keys,
     place: &Place,
     chain: Chain,
     event: Event,
     mutations: Vec<Mutation>,
-) -> Result<Chain, LedgerError> {
+) -> Result<(Chain, Entry), LedgerError> {
     let mut recorded = Vec::with_capacity(mutations.len());
     let seq = chain.count.saturating_add(1);
     let mut apply = Apply {
-        conn: &mut *conn,
+        conn,
         keys,
         place,
         at: event.at,
@@ -269,12 +327,24 @@ async fn entry(
     }
     let payload = journal::payload(seq, &event, &recorded)?;
     let next = chain.extended(keys, &payload);
-    let query = sqlx::query("INSERT INTO journal (seq, payload, mac) VALUES (?, ?, ?)")
-        .bind(row_number(next.count)?)
-        .bind(payload)
-        .bind(next.last.to_vec());
-    query.execute(conn).await.map_err(|error| place.fault(&error))?;
-    Ok(next)
+    Ok((next, (row_number(next.count)?, payload, next.last)))
+}
+
+/// Writes journal entries, in one statement.
+pub(super) async fn write_entries(
+    conn: &mut SqliteConnection,
+    place: &Place,
+    entries: Vec<Entry>,
+) -> Result<(), LedgerError> {
+    let count = entries.len();
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO journal (seq, payload, mac) ");
+    query.push_values(entries, |mut row, (seq, payload, mac)| {
+        row.push_bind(seq).push_bind(payload).push_bind(mac.to_vec());
+    });
+    // The length of a group is chance, and a statement that may never come again would push the others out.
+    let comes_again = matches!(count, 1 | bulk::ROUND);
+    let done = query.build().persistent(comes_again).execute(conn).await;
+    done.map(|_| ()).map_err(|error| place.fault(&error))
 }
 
 /// Moves the head on, if it is where we left it.
@@ -358,6 +428,6 @@ fn broken(what: &str) -> LedgerError {
     LedgerError::Damaged(format!("the journal cannot be continued, {what}"))
 }
 
-fn row_number(count: u64) -> Result<i64, LedgerError> {
+pub(super) fn row_number(count: u64) -> Result<i64, LedgerError> {
     i64::try_from(count).map_err(|_| LedgerError::Storage("the journal has no numbers left".to_owned()))
 }
