@@ -67,6 +67,8 @@ pub struct Config {
     pub fido2: Fido2,
     /// What is foreseen of clocks.
     pub drift: Drift,
+    /// How often clocks may be set right in vain.
+    pub resync: Resync,
     /// What is logged, and where.
     pub log: Log,
     /// How operations are kept and ended.
@@ -148,6 +150,14 @@ pub struct Drift {
     pub battery_days_of: BTreeMap<String, u32>,
 }
 
+/// `[resync]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Resync {
+    /// Resyncs and previews that a token may have in vain in 24 hours.
+    pub tries_in_vain: u32,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -190,6 +200,7 @@ impl Default for Config {
             clock: ClockTrust::default(),
             fido2: Fido2::default(),
             drift: Drift::default(),
+            resync: Resync::default(),
             log: Log::default(),
             operations: Operations::default(),
             trace: Trace::default(),
@@ -204,6 +215,12 @@ impl Default for Drift {
             battery_days: 1_826,
             battery_days_of: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for Resync {
+    fn default() -> Self {
+        Self { tries_in_vain: 5 }
     }
 }
 
@@ -331,6 +348,12 @@ impl Config {
         {
             return Err(format!("drift: a battery of {days} days; it must be from 1 to 36525"));
         }
+        if !(1..=100).contains(&self.resync.tries_in_vain) {
+            return Err(format!(
+                "resync.tries-in-vain is {}; it must be from 1 to 100",
+                self.resync.tries_in_vain
+            ));
+        }
         if !self.state.directory.is_absolute() {
             return Err(format!(
                 "state.directory is {}; it must be an absolute path",
@@ -385,6 +408,11 @@ mod tests {
             Config::parse("[drift]\nbattery-days-of = { \"C301\" = 0 }\n", None)
                 .unwrap_err()
                 .contains("36525")
+        );
+        assert!(
+            Config::parse("[resync]\ntries-in-vain = 0\n", None)
+                .unwrap_err()
+                .contains("tries-in-vain")
         );
         assert!(
             Config::parse("[state]\ndirectory = \"here\"\n", None)

@@ -332,6 +332,7 @@ fn settings(config: &Config) -> Settings {
             battery_days: config.drift.battery_days,
             battery_days_of: config.drift.battery_days_of.clone(),
         },
+        resyncs_in_vain: config.resync.tries_in_vain,
     }
 }
 

@@ -76,6 +76,54 @@ fn pskctool_reads_what_we_write() {
     }
 }
 
+fn pskctool(words: &[&str], file: &Path) -> Option<(bool, String)> {
+    let ran = Command::new("pskctool").args(words).arg(file).output().ok()?;
+    let told = [ran.stdout, ran.stderr].concat();
+    Some((ran.status.success(), String::from_utf8_lossy(&told).into_owned()))
+}
+
+/// By the schema of RFC 6030 section 11, as Debian ships it with libpskc.
+#[test]
+fn what_we_write_is_valid_by_the_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ours.pskcxml");
+    std::fs::write(&file, ours()).unwrap();
+    let Some((valid, told)) = pskctool(&["--validate"], &file) else {
+        skipped("what_we_write_is_valid_by_the_schema", "no pskctool");
+        return;
+    };
+    assert!(valid && told.lines().any(|line| line == "OK"), "{told}");
+}
+
+/// `pskctool --strict` refuses every file that is encrypted, RFC 6030's own figures among them: libpskc knows no `EncryptionKey`,
+/// `MACMethod`, `EncryptedValue` and `ValueMAC`. Of ours it complains of those alone, and that our maker is not in OATH's or IANA's
+/// list (section 4.3.1), by which it refuses nothing.
+#[test]
+fn what_a_strict_pskctool_complains_of_is_encryption_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ours.pskcxml");
+    std::fs::write(&file, ours()).unwrap();
+    let Some((accepted, told)) = pskctool(&["--info", "--strict", "--debug"], &file) else {
+        skipped("what_a_strict_pskctool_complains_of_is_encryption_alone", "no pskctool");
+        return;
+    };
+    assert!(
+        !accepted,
+        "it has learnt to read encrypted files: read ours by it, and its codes"
+    );
+    let mut complaints: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("debug: ")).collect();
+    complaints.sort_unstable();
+    complaints.dedup();
+    let known = [
+        "non-compliant Manufacturer value: Contoso",
+        "unknown <KeyContainer> element <EncryptionKey>",
+        "unknown <KeyContainer> element <MACMethod>",
+        "unknown <Secret> element <EncryptedValue>",
+        "unknown <Secret> element <ValueMAC>",
+    ];
+    assert_eq!(complaints, known);
+}
+
 #[test]
 fn what_pskctool_signs_we_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,6 +198,40 @@ for key in file.keys:
         run(&python, script, folder.path()),
         "S1 Contoso 12345678901234567890 totp None 60 -2 6\nS2 Contoso 12345678901234567890 hotp 7 None None 6\n"
     );
+}
+
+/// The sign of `TimeDrift`. Neither python-pskc nor pskctool computes codes by it (and pskctool prints a negative one as a number
+/// beyond four thousand million), so three have to agree: RFC 6030's own example (of its element: a device at 8 intervals, a server
+/// at 9, drift -1), python-pskc's reading of our file, and oathtool's code for the step that the two together name.
+#[test]
+fn the_drift_we_write_leads_to_the_code_that_the_fob_shows() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ours.pskcxml"), ours()).unwrap();
+    let script = "
+import pskc
+file = pskc.PSKC('ours.pskcxml')
+key = file.keys[0]
+print(key.time_drift * key.time_interval)
+";
+    let drift_s: i64 = run(&python, script, folder.path()).trim().parse().unwrap();
+    // Two intervals of a minute behind: at noon its display has the code of two minutes before noon.
+    let (noon, shown_since_s) = (1_800_000_000_i64, -120);
+    let by_oathtool = |at: i64| {
+        let words = ["--totp", "--time-step-size=60s", &format!("--now=@{at}"), "--base32"];
+        let seed = data_encoding::BASE32.encode(SEED);
+        let ran = Command::new("oathtool").args(words).arg(seed).output().ok()?;
+        Some(String::from_utf8_lossy(&ran.stdout).trim_end().to_owned())
+    };
+    let Some(by_file) = by_oathtool(noon + drift_s) else {
+        skipped("the_drift_we_write_leads_to_the_code_that_the_fob_shows", "no oathtool");
+        return;
+    };
+    let seed = Secret::new(SEED.to_vec());
+    let parameters = claviger::codec::oath::OathParameters::new(OathAlgorithm::Sha1, 6, 60).unwrap();
+    let display = claviger::codec::oath::Generator::new(&seed, parameters).unwrap();
+    let shows = display.code(u64::try_from((noon + shown_since_s) / 60).unwrap());
+    assert_eq!(by_file, shows.expose());
 }
 
 #[test]

@@ -14,10 +14,14 @@ use std::time::{Duration, Instant};
 
 use bus::PrivateBus;
 use claviger::contract::error::ErrorName;
-use claviger::contract::proxy::Device1Proxy;
-use house::{End, Figures, House, PIN, none, path_of, text, token};
+use claviger::contract::proxy::{Device1Proxy, Options};
+use house::{End, Figures, House, PIN, none, path_of, presence, secret, text, token};
 use hw_fixtures::fault::{Fault, FaultKind};
 use hw_fixtures::{Plugged, Token};
+use zbus::Variant;
+
+const PASSWORD: &str = "correct horse";
+const RENAMED: &str = "Claviger:desk";
 
 /// More than cores: a cell that stalls only waits.
 const WORKERS: usize = 6;
@@ -65,11 +69,15 @@ enum Verb {
     Register,
     Test,
     Revoke,
+    /// The OATH applet's password, the name of a credential, and all of it.
+    SetPassword,
+    Rename,
+    Reset,
 }
 
 type Subject = (Face, Verb);
 
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 11] = [
     (Face::Key, Verb::Describe),
     (Face::Key, Verb::Register),
     (Face::Key, Verb::Test),
@@ -78,6 +86,9 @@ const SUBJECTS: [Subject; 8] = [
     (Face::Card, Verb::Register),
     (Face::Card, Verb::Test),
     (Face::Card, Verb::Revoke),
+    (Face::Card, Verb::SetPassword),
+    (Face::Card, Verb::Rename),
+    (Face::Card, Verb::Reset),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +157,7 @@ async fn prepare(house: &House, (face, verb): Subject, seed: u64) -> Prepared {
         let subject = format!("person-{name}");
         let id = match verb {
             Verb::Describe | Verb::Register => String::new(),
-            Verb::Test | Verb::Revoke => {
+            Verb::Test | Verb::Revoke | Verb::SetPassword | Verb::Rename | Verb::Reset => {
                 let end = match face {
                     Face::Key => house.register_key(&plugged, &subject).await,
                     Face::Card => house.register_card(&plugged, &subject).await,
@@ -176,7 +187,42 @@ async fn perform(house: &House, (face, verb): Subject, on: &Prepared) -> End {
         Verb::Register => house.register_card(&on.plugged, &on.subject).await,
         Verb::Test => house.test_on(&on.id, &on.plugged, pin).await,
         Verb::Revoke => house.revoke_on(&on.id, &on.plugged, pin).await,
+        Verb::SetPassword => {
+            let device = house.device(&on.plugged).await;
+            let new = zbus::Fd::from(secret(PASSWORD.as_bytes()));
+            house.run(async |_| device.set_oath_password(new, &none()).await).await
+        }
+        Verb::Rename => {
+            let device = house.device(&on.plugged).await;
+            let old = text(&house.get(&on.id).await, "oath-name");
+            house
+                .run(async |_| device.rename_oath_credential(&old, RENAMED, &none()).await)
+                .await
+        }
+        Verb::Reset => {
+            let device = house.device(&on.plugged).await;
+            let word = Options::from([("reset", Variant::Bool(true))]);
+            house.run(async |_| device.reset_oath(&word).await).await
+        }
     }
+}
+
+/// The token tests on its healthy device, with the password that the fault may or may not have let through, or without.
+async fn tests_again(house: &House, body: &Token, id: &str) -> Result<(), String> {
+    let mut said = String::new();
+    for _ in 0..3 {
+        let again = house.plug(body);
+        let mut with = presence(&again, None);
+        with.insert("password", Variant::Fd(zbus::Fd::from(secret(PASSWORD.as_bytes()))));
+        for options in [presence(&again, None), with] {
+            let end = house.run(async |tokens| tokens.test(id, &options).await).await;
+            if end.is_done() {
+                return Ok(());
+            }
+            said = end.to_string();
+        }
+    }
+    Err(format!("healthy again, its test fails: {said}"))
 }
 
 async fn describe(house: &House, plugged: &Plugged) -> End {
@@ -270,9 +316,9 @@ async fn visit(bench: &mut Bench, cell: Cell, seed: u64) -> Came {
         Some(record) => {
             let state = text(record, "state");
             let active = match (verb, outcome.as_str()) {
-                (Verb::Register, "done") | (Verb::Test, _) => true,
-                (Verb::Register, _) | (Verb::Revoke, _) => false,
-                (Verb::Describe, _) => state == "active",
+                (Verb::Register, "done") | (Verb::Test | Verb::SetPassword | Verb::Rename, _) => true,
+                (Verb::Register, _) | (Verb::Revoke, _) | (Verb::Reset, "done") => false,
+                (Verb::Describe | Verb::Reset, _) => state == "active",
             };
             if (state == "active") != active {
                 let story = house.story_of(&text(record, "id")).await;
@@ -287,6 +333,9 @@ async fn visit(bench: &mut Bench, cell: Cell, seed: u64) -> Came {
             }
             if active && holds == 0 {
                 return Err(format!("active, but the device holds nothing of ours after {end}"));
+            }
+            if matches!(verb, Verb::SetPassword | Verb::Rename) {
+                tests_again(house, &body, &id).await?;
             }
             if let Some(duty) = owes
                 && holds > 0

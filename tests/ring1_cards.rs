@@ -7,11 +7,9 @@ mod house;
 #[path = "harness/shim.rs"]
 mod shim;
 
-use bus::within;
-use claviger::contract::proxy::{Device1Proxy, Options, Record};
-use claviger::contract::{BUS_NAME, ROOT_PATH};
-use futures_util::StreamExt;
+use claviger::contract::proxy::{Options, Record};
 use house::{End, Figures, House, none, number, path_of, presence, secret, text, token};
+use hw_fixtures::fault::{Fault, FaultKind};
 use hw_fixtures::token::TokenSetup;
 use hw_fixtures::{Plugged, Token};
 use shim::Shim;
@@ -97,39 +95,11 @@ impl Bench {
     }
 }
 
-/// The device's object, once it is on the bus: its number is known a little earlier.
-async fn device(house: &House, plugged: &Plugged) -> Device1Proxy<'static> {
-    let path = path_of(plugged);
-    let objects = zbus::fdo::ObjectManagerProxy::new(&house.client, BUS_NAME, ROOT_PATH)
-        .await
-        .expect("a proxy");
-    within("the device's object", async {
-        let mut added = objects.receive_interfaces_added().await.expect("signals");
-        let known = objects.get_managed_objects().await.expect("objects");
-        if known.keys().any(|known| **known == path) {
-            return;
-        }
-        while let Some(signal) = added.next().await {
-            if signal.args().is_ok_and(|args| *args.object_path() == path) {
-                return;
-            }
-        }
-        panic!("the bus is gone");
-    })
-    .await;
-    Device1Proxy::builder(&house.client)
-        .path(path_of(plugged))
-        .cache_properties(zbus::proxy::CacheProperties::No)
-        .build()
-        .await
-        .expect("a proxy")
-}
-
 #[tokio::test]
 async fn a_fob_over_nfc_from_the_shelf_to_the_bin() {
     let mut bench = Bench::with("token2-c301").await;
     bench.move_clock(-540);
-    let told = device(&bench.house, bench.at()).await.describe(&none()).await.unwrap();
+    let told = bench.house.device(bench.at()).await.describe(&none()).await.unwrap();
     let clock: serde_json::Value = serde_json::from_str(&text(&told, "clock")).expect("JSON");
     assert_eq!(clock["model"], "Token2 C301-i");
     assert_eq!(clock["clockWipesSeed"], true);
@@ -296,7 +266,7 @@ fn with_password(password: &str) -> Options<'static> {
 }
 
 async fn names(house: &House, plugged: &Plugged, options: &Options<'_>) -> Vec<Record> {
-    let device = device(house, plugged).await;
+    let device = house.device(plugged).await;
     device.list_oath_credentials(options).await.expect("a list")
 }
 
@@ -357,7 +327,7 @@ async fn every_make_of_applet_is_looked_after() {
         eprintln!("{profile}");
         let card = token(profile, profile, 4);
         let plugged = house.plug(&card);
-        let device = device(&house, &plugged).await;
+        let device = house.device(&plugged).await;
         let id = text(&register(&house, &plugged, none()).await.done(), "token");
         let name = text(&house.get(&id).await, "oath-name");
 
@@ -421,7 +391,7 @@ async fn wrong_passwords_cost_time() {
     let house = House::start(&Figures::default()).await;
     let card = token("yubikey-5", "card", 5);
     let plugged = house.plug(&card);
-    let device = device(&house, &plugged).await;
+    let device = house.device(&plugged).await;
     house
         .run(async |_| device.set_oath_password(secret(b"correct").into(), &none()).await)
         .await
@@ -482,6 +452,42 @@ async fn a_card_without_end_ends() {
     let end = register(&house, &plugged, none()).await;
     assert!(!end.is_done(), "{end}");
     assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    house.assert_intact().await;
+    house.assert_no_panic();
+}
+
+/// A credential that takes increasing challenges only tests again and again, and what is owed for it can be settled wherever the
+/// first settling was cut short, although each proof is a challenge that it does not go back behind.
+#[tokio::test]
+async fn a_credential_that_takes_increasing_challenges_only() {
+    let house = House::start(&Figures::default()).await;
+    let mut cut_short = 0;
+    for frame in 1..=14 {
+        let card = token("yubikey-5-7", &format!("card-{frame}"), frame);
+        let plugged = house.plug(&card);
+        let increasing = Options::from([("only-increasing", Variant::Bool(true))]);
+        let id = text(&register(&house, &plugged, increasing).await.done(), "token");
+        for _ in 0..2 {
+            house.test_on(&id, &plugged, None).await.done();
+        }
+        drop(plugged);
+        house.revoke(&id).await.expect("obliged");
+        let obligation = text(&house.obligations().await[0], "id");
+        let plugged = house.plug(&card);
+        card.record();
+        card.inject(Fault::at(frame, FaultKind::Unplug));
+        let first = house.discharge_on(&obligation, &plugged, None).await;
+        drop(plugged);
+        card.clear_faults();
+        if !first.is_done() {
+            cut_short += 1;
+            let plugged = house.plug(&card);
+            let second = house.discharge_on(&obligation, &plugged, None).await;
+            assert!(second.is_done(), "after {first} at frame {frame}: {second}");
+        }
+        assert_eq!(card.with_card(|card| card.credential_count()), Some(0), "frame {frame}");
+    }
+    assert!(cut_short >= 5, "cut short {cut_short} times");
     house.assert_intact().await;
     house.assert_no_panic();
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use claviger::codec::delivery::Moving;
 use claviger::codec::pskc::{Outgoing, randomness_needed, write};
-use claviger::contract::proxy::Options;
-use claviger::types::{OathAlgorithm, Secret};
-use house::{End, Figures, House, none, number, secret, text};
+use claviger::contract::proxy::{Options, Tokens1Proxy, Verify1Proxy};
+use claviger::types::{OathAlgorithm, Secret, UnixMillis};
+use house::{End, Figures, House, fob, none, number, secret, text};
 use shim::{Moment, Shim};
 use zbus::{Fd, Variant};
 
@@ -25,7 +25,7 @@ const PASSPHRASE: &str = "a long enough passphrase";
 const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 const HEADER: &str = "upn,serial number,secret key,time interval,manufacturer,model\n";
 /// Tokens of the delivery that daemons are killed over.
-const MANY: usize = 2_000;
+const MANY: usize = 10_000;
 
 /// A file that can be passed.
 fn file(content: &str) -> OwnedFd {
@@ -49,10 +49,9 @@ fn rows(count: usize) -> String {
     rows
 }
 
-/// Two tokens, encrypted to the passphrase.
-fn pskc() -> String {
-    let seed = Secret::new(b"12345678901234567890".to_vec());
-    let token = |id: &'static str| Outgoing {
+/// A token of a file, of nobody, by time.
+fn outgoing<'a>(id: &'a str, seed: &'a Secret) -> Outgoing<'a> {
+    Outgoing {
         id,
         moving: Moving::Time {
             period_s: 30,
@@ -60,23 +59,27 @@ fn pskc() -> String {
         },
         algorithm: OathAlgorithm::Sha1,
         digits: 6,
-        seed: &seed,
+        seed,
         serial: Some(id),
         maker: Some("Contoso"),
         model: Some("C1"),
         subject: None,
         valid_from: None,
         valid_until: None,
-    };
-    let tokens = [token("P1"), token("P2")];
+    }
+}
+
+/// A file encrypted to the passphrase.
+fn sealed(tokens: &[Outgoing<'_>]) -> String {
     let randomness = vec![7; randomness_needed(tokens.len())];
-    let file = write(
-        &tokens,
-        &Secret::new(PASSPHRASE.as_bytes().to_vec()),
-        1_000,
-        &randomness,
-    );
+    let file = write(tokens, &Secret::new(PASSPHRASE.as_bytes().to_vec()), 1_000, &randomness);
     String::from_utf8(file.expect("a file").expose().to_vec()).expect("XML")
+}
+
+/// Two tokens.
+fn pskc() -> String {
+    let seed = Secret::new(b"12345678901234567890".to_vec());
+    sealed(&[outgoing("P1", &seed), outgoing("P2", &seed)])
 }
 
 fn with_passphrase(passphrase: &str) -> Options<'static> {
@@ -121,6 +124,127 @@ async fn an_encrypted_file_opens_with_its_passphrase_alone() {
     );
     assert!(!text(&token, "serial").is_empty(), "the rest of the personal row stays");
     house.assert_intact().await;
+}
+
+/// A fob of which nobody told the maker may be the one that came in a delivery.
+#[tokio::test]
+async fn a_fob_without_a_maker_is_not_registered_beside_one_of_its_serial() {
+    let house = House::start(&Figures::default()).await;
+    house.register_fob(&fob("F00001", 1, 0.0), "carol").await.done();
+    let told = import(&house, &rows(3), &none()).await.done();
+    assert_eq!(
+        (number(&told, "imported"), number(&told, "rejected")),
+        (Some(2), Some(1))
+    );
+    let refused = house.register_fob(&fob("F00002", 2, 0.0), "dave").await;
+    let sentence = refused.refused("Duplicate");
+    assert!(sentence.contains("serial"), "{sentence}");
+    house.register_fob(&fob("F00007", 7, 0.0), "dave").await.done();
+    house.assert_intact().await;
+}
+
+/// A second in the middle of a fob's step.
+const NOON: i64 = 1_800_000_015;
+const DAY: i64 = 86_400;
+
+/// RFC 6030 section 5: a key is used between the dates of its policy alone, both of them included. By whichever verb.
+#[tokio::test]
+async fn a_token_is_used_within_the_dates_of_its_papers_alone() {
+    let mut house = House::unstarted(std::sync::Arc::new(bus::PrivateBus::start()), &Figures::default()).await;
+    let shim = Shim::into(&mut house);
+    shim.set_clock(NOON);
+    house.restart().await;
+    let (first, last) = (NOON + DAY, NOON + 3 * DAY);
+    let mut counts = fob("D-2", 2, 0.0);
+    counts.moving = hw_fixtures::fob::Moving::Hotp { counter: 0 };
+    let shows = fob("D-1", 1, 0.0);
+    let (seed, other) = (Secret::new(shows.seed.clone()), Secret::new(counts.seed.clone()));
+    let dated = |id, seed, subject| Outgoing {
+        subject,
+        valid_from: Some(UnixMillis(first * 1000)),
+        valid_until: Some(UnixMillis(last * 1000)),
+        ..outgoing(id, seed)
+    };
+    let file = sealed(&[
+        dated("D-1", &seed, Some("carol")),
+        Outgoing {
+            moving: Moving::Event { counter: 0 },
+            ..dated("D-2", &other, None)
+        },
+        dated("D-3", &other, None),
+    ]);
+    import(&house, &file, &with_passphrase(PASSPHRASE)).await.done();
+    let all = house.all().await;
+    let id_of = |serial: &str| {
+        let found = all.iter().find(|token| text(token, "serial") == serial);
+        text(found.expect("imported"), "id")
+    };
+    let (by_time, by_event, unclaimed) = (id_of("D-1"), id_of("D-2"), id_of("D-3"));
+    // One may be handed out ahead of its time.
+    let assign = async |id: &str| house.run(async |tokens| tokens.assign(id, "dave", &none()).await).await;
+    assign(&by_event).await.done();
+
+    // Whatever the codes: refused before they are looked at, by every verb, and neither counted nor written.
+    let refused = async |id: &str, codes: &[String], name: &str, day: &str| {
+        let before = house.story_of(id).await;
+        let borrowed: Vec<&str> = codes.iter().map(String::as_str).collect();
+        let word = Options::from([("beyond-bound", Variant::from(true))]);
+        for codes in [&borrowed[..], &["000000", "000001"]] {
+            let told = house.test_code(id, codes[1]).await.refused(name);
+            assert!(told.contains(day), "{told}");
+            house.resync(id, codes).await.refused(name);
+            let by_word = async |tokens: &Tokens1Proxy<'static>| tokens.resync(id, codes, &word).await;
+            house.run(by_word).await.refused(name);
+            let preview = async |tokens: &Tokens1Proxy<'static>| tokens.preview_resync(id, codes, &none()).await;
+            house.run(preview).await.refused(name);
+        }
+        assert_eq!(house.story_of(id).await, before);
+        assert_eq!(number(&house.get(id).await, "failures"), Some(0));
+    };
+    let shown = |now: i64| vec![shows.code(now - 30), shows.code(now)];
+    let mut press = |count: usize| -> Vec<String> { (0..count).map(|_| counts.press(NOON)).collect() };
+    for now in [NOON, first - 1] {
+        shim.set_clock(now);
+        refused(&by_time, &shown(now), "NotYetValid", "2027-01-16").await;
+        refused(&by_event, &press(2), "NotYetValid", "2027-01-16").await;
+    }
+    assert_eq!(house.state_of(&by_time).await, "pending");
+    shim.set_clock(first);
+    house
+        .resync(&by_time, &[&shown(first)[0], &shown(first)[1]])
+        .await
+        .done();
+    let pair = press(2);
+    house.resync(&by_event, &[&pair[0], &pair[1]]).await.done();
+    assert_eq!(house.state_of(&by_time).await, "active");
+    shim.set_clock(last);
+    house.test_code(&by_time, &shows.code(last)).await.done();
+    house.test_code(&by_event, &press(1)[0]).await.done();
+    shim.set_clock(last + 30);
+    refused(&by_time, &shown(last + 30), "Expired", "2027-01-18").await;
+    refused(&by_event, &press(2), "Expired", "2027-01-18").await;
+    let verifier = Verify1Proxy::builder(&house.client).build().await.expect("a proxy");
+    let (passed, _) = verifier
+        .verify("carol", &shows.code(last + 30), &none())
+        .await
+        .expect("looked at");
+    assert!(!passed, "verified after its last day");
+    assign(&unclaimed).await.refused("Expired");
+    // pam_oath knows no dates, so what has expired does not go there.
+    let into = tempfile::NamedTempFile::new().expect("a file");
+    let exported = house
+        .run(async |tokens| {
+            let fd = OwnedFd::from(into.reopen().expect("a file"));
+            tokens.export("users-oath", Fd::from(fd), &none()).await
+        })
+        .await
+        .done();
+    assert_eq!(
+        (number(&exported, "exported"), number(&exported, "left-out")),
+        (Some(0), Some(3))
+    );
+    house.assert_intact().await;
+    house.assert_no_panic();
 }
 
 #[tokio::test]
@@ -226,6 +350,7 @@ async fn count(house: &House) -> usize {
     }
 }
 
+/// Where it is killed is told by writes to its files, not by time: at the first ones, all along, and at the last.
 #[tokio::test]
 async fn a_daemon_killed_over_a_delivery_leaves_nothing_of_it_behind() {
     let delivery = rows(MANY);
@@ -234,8 +359,20 @@ async fn a_daemon_killed_over_a_delivery_leaves_nothing_of_it_behind() {
         let shim = Shim::into(&mut house);
         house.restart().await;
         shim.count_from_here();
+        let begun = std::time::Instant::now();
         import(&house, &delivery, &none()).await.done();
-        shim.counted()
+        // Right after the answer: what was acknowledged is there, all of it.
+        house.kill();
+        println!("{MANY} tokens in {:?}", begun.elapsed());
+        let writes = shim.counted();
+        shim.disarm();
+        house.restart().await;
+        assert_eq!(count(&house).await, MANY, "what was acknowledged is there");
+        house.assert_intact().await;
+        let told = import(&house, &delivery, &none()).await.done();
+        let outcome = (number(&told, "imported"), number(&told, "rejected"));
+        assert_eq!(outcome, (Some(0), i64::try_from(MANY).ok()));
+        writes
     };
     assert!(writes > 0);
     let bus = std::sync::Arc::new(bus::PrivateBus::start());

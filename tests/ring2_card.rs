@@ -148,6 +148,14 @@ async fn a_card_is_registered_tested_and_revoked() {
         .done();
     assert_eq!(entries(), Some(0), "our credential is still on the card");
     desk.claviger(&["test", &token]).refused("WrongState");
+    // One that takes increasing challenges only: the time is such a one, and twice the same is no step back.
+    let increasing = desk.register(&["--only-increasing"]);
+    for _ in 0..2 {
+        desk.claviger(&["test", &increasing]).done();
+    }
+    desk.claviger(&["revoke", &increasing, "--reason", "damaged", "--yes"])
+        .done();
+    assert_eq!(entries(), Some(0), "our credential is still on the card");
     desk.claviger(&["audit", "verify"]).done();
 }
 

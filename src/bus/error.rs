@@ -232,7 +232,9 @@ impl From<&Refusal> for Failure {
                     ..Self::from(refusal.as_ref())
                 };
             }
-            Refusal::TooManyAttempts => E::TooManyAttempts,
+            Refusal::NotYetValid { .. } => E::NotYetValid,
+            Refusal::Expired { .. } => E::Expired,
+            Refusal::TooManyAttempts { .. } => E::TooManyAttempts,
             Refusal::NothingToUndo => E::NothingToUndo,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,

@@ -583,7 +583,7 @@ impl Tokens {
 
     /// Gives a token of the inventory to a person. It is pending then, and becomes active by a Resync with its first two codes.
     /// [register]
-    /// options: case (s). Details on success: token (s). Errors: WrongState.
+    /// options: case (s). Details on success: token (s). Errors: WrongState, Expired.
     #[zbus(out_args("operation"))]
     async fn assign(
         &self,
@@ -636,6 +636,7 @@ impl Tokens {
     /// options: code (s, fob), pin (h, FIDO2 key that wants one), device (o, when more than one could be meant), password (h,
     /// protected card), case (s). A FIDO2 key and a card are found among the devices plugged in.
     /// Details on success: token (s), and sign-count (u) or offset-s (x). A failed test is outcome `refused` with its error.
+    /// Errors of the dates in its papers, before any code is looked at: NotYetValid, Expired.
     #[zbus(out_args("operation"))]
     async fn test(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
         let token = parse::<TokenId>("token", token)?;
@@ -657,12 +658,14 @@ impl Tokens {
 
     /// Corrects what is believed about where a token's clock or counter stands, from two to four consecutive codes, searched
     /// jointly: two where a clock may well stand, three where it hardly does. Codes that were previewed count as given then.
-    /// Five tries in vain within 24 hours. Without codes the clock of a fob that has such an interface is read over NFC. [resync]
+    /// So many tries in vain within 24 hours as the configuration allows. Without codes the clock of a fob that has such an
+    /// interface is read over NFC. [resync]
     /// options: beyond-bound (b: accept an offset no clock drifts to), unsynchronised (b: measure although the host clock is
     /// not synchronised; journalled), device (o, to read the clock of, when more than one could be meant), case (s).
     /// Details on success: token (s); of a clock shift-s, offset-s, offset-before-s (x); of a counter skipped (t).
     /// Errors: CodeRejected and OffsetImplausible, with details advice (as: names), advice-desk and advice-subject (as:
-    /// sentences, for the help desk and for the person) where something was found out; ClockUnsynchronised, TooManyAttempts.
+    /// sentences, for the help desk and for the person) where something was found out; ClockUnsynchronised, TooManyAttempts,
+    /// NotYetValid, Expired (by the dates in the token's papers; no option lifts them).
     #[zbus(out_args("operation"))]
     async fn resync(
         &self,

@@ -134,7 +134,11 @@ error_names!(
     DeviceRefused,
     /// Wrong, used or out of the window; which is not told.
     CodeRejected,
-    /// Five resyncs of the token were in vain within 24 hours.
+    /// By its papers the token is not valid yet; the message says from when on.
+    NotYetValid,
+    /// By its papers the token is not valid any more; the message says since when.
+    Expired,
+    /// As many resyncs of the token were in vain within 24 hours as are allowed.
     TooManyAttempts,
     /// There is no resync to take back.
     NothingToUndo,

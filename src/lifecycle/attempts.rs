@@ -1,5 +1,5 @@
-//! How often a token may be resynced in vain: five times in 24 hours. Several codes at once are a strong test, but the search
-//! is wide, and nobody who holds the fob needs a sixth.
+//! How often a token may be resynced in vain: five times in 24 hours, if the configuration says nothing else. Several codes at
+//! once are a strong test, but the search is wide, and nobody who holds the fob needs a sixth.
 //!
 //! The journal is the durable side: every try in vain is an entry there, and the first resync after a start reads a day of it
 //! back. What is counted in memory from then on is only a copy.
@@ -16,8 +16,6 @@ use crate::types::{TokenId, UnixMillis};
 pub const REFUSED: &str = "resync.refused";
 /// Event by which a person who has looked at a token forgets its wrong codes.
 const PARDONED: &str = "token.resumed";
-/// Tries in vain that a token has in [`DAY_MS`].
-pub const LIMIT: usize = 5;
 
 const DAY_MS: i64 = 86_400_000;
 /// Entries of the journal in one reading, and how many readings at most: a busier day is not read to its end, and the limit of
@@ -32,11 +30,11 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Takes one of the tries of `token` before anything is searched, so that tries made at once are counted one by one.
+    /// Takes one of the `limit` tries of `token` before anything is searched, so that tries made at once are counted one by one.
     ///
     /// # Errors
     /// [`Refusal::TooManyAttempts`]; storage.
-    pub async fn begin(&self, ledger: &dyn Ledger, token: TokenId, now: UnixMillis) -> Result<(), Refusal> {
+    pub async fn begin(&self, ledger: &dyn Ledger, token: TokenId, limit: u32, now: UnixMillis) -> Result<(), Refusal> {
         let mut tries = self.tries.lock().await;
         let known = match tries.take() {
             Some(known) => known,
@@ -48,8 +46,8 @@ impl Attempts {
         }
         known.retain(|_, times| !times.is_empty());
         let times = known.entry(token).or_default();
-        if times.len() >= LIMIT {
-            return Err(Refusal::TooManyAttempts);
+        if times.len() >= limit as usize {
+            return Err(Refusal::TooManyAttempts { limit });
         }
         times.push(now);
         Ok(())

@@ -11,12 +11,12 @@ use crate::codec::delivery::Moving;
 use crate::codec::pskc::{EXPORT_ITERATIONS, Outgoing, randomness_needed, write};
 use crate::grant::{Action, Object};
 use crate::ledger::{Factor, Filter, Oath, TokenRecord};
-use crate::lifecycle::Refusal;
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::code::next_counter;
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::request::Delivery;
-use crate::types::{ExportFormat, OathAlgorithm, Secret, TokenKind, TokenState};
+use crate::lifecycle::{Refusal, validity};
+use crate::types::{ExportFormat, OathAlgorithm, Secret, TokenKind, TokenState, UnixMillis};
 
 /// Most tokens of one file.
 const MOST: usize = 100_000;
@@ -108,6 +108,7 @@ pub async fn export(
 /// The tokens that this format can tell, and how many of those found it cannot.
 async fn gather(act: &Act, format: ExportFormat, filter: &Filter) -> Result<(Vec<Leaving>, u64), Refusal> {
     let ledger = act.house.ledger();
+    let now = act.house.clock().now();
     let (mut leaving, mut left_out, mut cursor) = (Vec::new(), 0, None);
     loop {
         let page = ledger.find(filter, cursor.as_deref(), PAGE).await?;
@@ -115,7 +116,7 @@ async fn gather(act: &Act, format: ExportFormat, filter: &Filter) -> Result<(Vec
             if !matches!(record.kind, TokenKind::Fob | TokenKind::NfcFob | TokenKind::App) {
                 continue;
             }
-            match record.binding.oath().filter(|oath| tells(format, &record, *oath)) {
+            match record.binding.oath().filter(|oath| tells(format, &record, *oath, now)) {
                 Some(oath) if record.has_seed => {
                     let seed = ledger.seed(record.id).await?;
                     leaving.push(Leaving { record, oath, seed });
@@ -135,9 +136,12 @@ async fn gather(act: &Act, format: ExportFormat, filter: &Filter) -> Result<(Vec
     }
 }
 
-/// Whether a format has the words for this token.
-fn tells(format: ExportFormat, record: &TokenRecord, oath: Oath) -> bool {
+/// Whether a format has the words for this token. Where it has none for dates, a token goes out only while it is valid.
+fn tells(format: ExportFormat, record: &TokenRecord, oath: Oath, now: UnixMillis) -> bool {
     let subject = record.personal.subject.as_deref();
+    if format != ExportFormat::Pskc && validity::require(record, now).is_err() {
+        return false;
+    }
     match format {
         ExportFormat::Pskc => true,
         // Entra computes SHA-1 and SHA-256, six digits, by time (its column “Time Interval” takes 30 and 60).

@@ -11,7 +11,9 @@ use serde_json::json;
 use crate::codec::delivery::{Delivered, Delivery, Flaw, Moving, Protection};
 use crate::codec::seed_file::Format;
 use crate::grant::{Action, Authority, Object};
-use crate::ledger::{BatchFailure, Binding, Event, Ledger, LedgerError, Mutation, Personal, TokenRecord, Unique};
+use crate::ledger::{
+    BatchFailure, Binding, Event, Filter, Ledger, LedgerError, Mutation, Personal, TokenRecord, Unique,
+};
 use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::operation::{Details, Imported, Outcome, Phase};
 use crate::lifecycle::{ImportOptions, Refusal};
@@ -20,6 +22,8 @@ use crate::types::{Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Most entries left out that are told one by one.
 const MOST_TOLD: usize = 100;
+/// Live tokens of one serial that are looked at: one of each maker, and keys.
+const MOST_NAMESAKES: u32 = 16;
 /// Entries looked at between two words about progress.
 const TOLD_EVERY: usize = 256;
 
@@ -179,7 +183,12 @@ pub async fn prepare(
                 std::collections::hash_map::Entry::Occupied(first) => Some(LeftOut::Repeated(*first.get())),
                 std::collections::hash_map::Entry::Vacant(place) => {
                     place.insert(token.line);
-                    ledger.holder(unique).await?.map(LeftOut::Held)
+                    match ledger.holder(unique).await? {
+                        Some(held) => Some(LeftOut::Held(held)),
+                        None => namesake(ledger, &token.maker, token.serial.as_deref())
+                            .await?
+                            .map(LeftOut::Held),
+                    }
                 }
             },
             _ => None,
@@ -204,6 +213,35 @@ pub async fn prepare(
     prepared.left.sort_by_key(|left| left.line);
     progress(of, of);
     Ok(prepared)
+}
+
+/// The live token that may be the same fob although the ledger's own rule lets both be. A serial is unique to its maker
+/// (RFC 6030 section 4.3.1); a fob whose maker nobody told may be of any, so its serial is taken for everybody's. A person looks
+/// at the papers then; whoever registers both in the same moment is not caught, for the ledger's rule is by maker.
+///
+/// # Errors
+/// Storage.
+pub async fn namesake(
+    ledger: &dyn Ledger,
+    maker: &Option<String>,
+    serial: Option<&str>,
+) -> Result<Option<TokenId>, LedgerError> {
+    let Some(serial) = serial else { return Ok(None) };
+    if maker.is_some() {
+        let unnamed = Unique::Fob {
+            manufacturer: None,
+            serial: serial.to_owned(),
+        };
+        return ledger.holder(&unnamed).await;
+    }
+    let filter = Filter {
+        alive: true,
+        serial: Some(serial.to_owned()),
+        ..Filter::default()
+    };
+    let found = ledger.find(&filter, None, MOST_NAMESAKES).await?.items;
+    let is_fob = |token: &&TokenRecord| matches!(token.kind, TokenKind::Fob | TokenKind::NfcFob);
+    Ok(found.iter().find(is_fob).map(|token| token.id))
 }
 
 /// Writes what was prepared: every token with its own journal entry, all in one transaction, or nothing. Answers with the number

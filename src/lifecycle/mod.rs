@@ -38,6 +38,7 @@ mod test;
 mod throttle;
 pub mod tries;
 mod undo;
+mod validity;
 pub mod verify;
 
 use std::collections::HashMap;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub ledger_place: String,
     /// How forecasts are made.
     pub drift: drift::Settings,
+    /// Resyncs that a token may have in vain in 24 hours.
+    pub resyncs_in_vain: u32,
 }
 
 /// State of the host and the house, for `Manager1.Status`.

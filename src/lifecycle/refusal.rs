@@ -5,7 +5,8 @@ use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
 use crate::lifecycle::advice::Advice;
-use crate::types::TokenKind;
+use crate::lifecycle::validity;
+use crate::types::{TokenKind, UnixMillis};
 
 /// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
 /// obligation stands.
@@ -55,6 +56,18 @@ pub enum Refusal {
     /// The code is wrong, used already, or out of the window; which of these is not told.
     #[error("the code was not accepted")]
     CodeRejected,
+    /// Before the first date in the token's papers.
+    #[error("by its papers the token is valid from {}: until then no code of it is looked at", validity::told(*.from))]
+    NotYetValid {
+        /// The first moment at which it is.
+        from: UnixMillis,
+    },
+    /// After the last date in the token's papers.
+    #[error("by its papers the token was valid until {}: replace it", validity::told(*.until))]
+    Expired {
+        /// The last moment at which it was.
+        until: UnixMillis,
+    },
     /// The clock is further off than one code can settle: resync with two.
     #[error(
         "one code is not enough for a clock that was not seen for so long, or never: resync the token with two codes"
@@ -74,8 +87,11 @@ pub enum Refusal {
         advice: Vec<Advice>,
     },
     /// Too many resyncs in vain.
-    #[error("five resyncs of this token were in vain within 24 hours: see the token itself, or replace it")]
-    TooManyAttempts,
+    #[error("{limit} resyncs of this token were in vain within 24 hours: see the token itself, or replace it")]
+    TooManyAttempts {
+        /// How many are allowed.
+        limit: u32,
+    },
     /// The last thing learned of the clock was no resync.
     #[error("there is no resync to take back: none was made, or the clock was measured again since")]
     NothingToUndo,

@@ -14,6 +14,7 @@ use crate::lifecycle::code::{Received, drift_of, next_counter, parameters_of};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_codes;
 use crate::lifecycle::tries::Admitted;
+use crate::lifecycle::validity;
 use crate::resync::{
     self, CounterVerdict, Explanation, MAX_LOOK_AHEAD, Policy, RESYNC_LOOK_AHEAD, ResyncVerdict, explain, search_codes,
     search_counters,
@@ -58,16 +59,18 @@ struct Failed {
 }
 
 /// Resyncs `token`, or previews it. After a resync the last code given is used up and the next one displayed passes; after a
-/// preview nothing has changed, and the same codes may be given again within five minutes as if at the same time. Five tries in
-/// vain in 24 hours, of either.
+/// preview nothing has changed, and the same codes may be given again within five minutes as if at the same time. So many tries in
+/// vain in 24 hours, of either, as the settings say.
 ///
 /// # Errors
 /// [`Refusal::CodeRejected`] whatever was wrong with the codes; [`Refusal::OffsetImplausible`]; either with advice;
-/// [`Refusal::TooManyAttempts`]; [`Refusal::ClockUnsynchronised`]; [`Refusal::WrongKind`].
+/// [`Refusal::NotYetValid`], [`Refusal::Expired`]; [`Refusal::TooManyAttempts`]; [`Refusal::ClockUnsynchronised`];
+/// [`Refusal::WrongKind`].
 pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: Allowances) -> Result<Outcome, Refusal> {
     act.require(Action::Resync, &Object::Token(token))?;
     let record = act.token(token).await?;
     must_be_resyncable(&record)?;
+    validity::require(&record, act.house.clock().now())?;
     let (parameters, factor) = parameters_of(&record)?;
     let codes = parse(codes, &parameters)?;
     if factor != Factor::Event && !act.house.clock().synchronised() && !allowances.unsynchronised {
@@ -78,7 +81,8 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
     let ledger = act.house.ledger();
     let seed = ledger.seed(token).await?;
     let now = act.house.clock().now();
-    act.house.attempts().begin(ledger.as_ref(), token, now).await?;
+    let limit = act.house.settings().resyncs_in_vain;
+    act.house.attempts().begin(ledger.as_ref(), token, limit, now).await?;
     let received = received_at(act, token, codes, now);
     let judged = match factor {
         Factor::Event => Ok(count(&record, &seed, parameters, &received)),

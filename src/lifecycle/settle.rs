@@ -350,7 +350,13 @@ async fn oath_duty(house: &Lifecycle, record: &TokenRecord) -> Result<Option<Dut
     let proofs = if body.event {
         next_codes(&body.parameters, &seed, record.watermark)?
     } else {
-        lasting_proofs(&body.parameters, &seed)?
+        let mut proofs = lasting_proofs(&body.parameters, &seed)?;
+        if body.only_increasing {
+            // Such a card answers the same challenge again and none before it: should the deletion be cut short, the proof must do
+            // a second time.
+            proofs.drain(..proofs.len().saturating_sub(1));
+        }
+        proofs
     };
     Ok(Some(Duty::DeleteOath {
         name: body.name,

@@ -13,7 +13,7 @@ use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::tries::Admitted;
-use crate::lifecycle::{Presence, Refusal, locate};
+use crate::lifecycle::{Presence, Refusal, locate, validity};
 use crate::types::{DeviceId, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 const ACTIVE: &[TokenState] = &[TokenState::Active];
@@ -23,11 +23,13 @@ const PENDING: &[TokenState] = &[TokenState::Pending];
 ///
 /// # Errors
 /// [`Refusal::CodeRejected`], [`Refusal::NeedsResync`], [`Refusal::Unverified`], [`Refusal::CounterWentBack`],
-/// [`Refusal::NotTheSameDevice`]; [`Refusal::Ledger`] with `WrongState` unless the token is active.
+/// [`Refusal::NotTheSameDevice`]; [`Refusal::NotYetValid`], [`Refusal::Expired`]; [`Refusal::Ledger`] with `WrongState` unless the
+/// token is active.
 pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence) -> Result<Outcome, Refusal> {
     act.require(Action::Test, &Object::Token(token))?;
     let record = act.token(token).await?;
     must_be_active(&record)?;
+    validity::require(&record, act.house.clock().now())?;
     match record.kind {
         TokenKind::Fob | TokenKind::NfcFob | TokenKind::App => test_fob(act, &record, code).await,
         TokenKind::RecoveryCodes => Err(Refusal::WrongKind {

@@ -13,7 +13,7 @@ use crate::lifecycle::act::{Facts, facts};
 use crate::lifecycle::code::{Judgement, Pass, judge};
 use crate::lifecycle::register::fresh;
 use crate::lifecycle::tries::{Admission, Admitted, admission, in_hand};
-use crate::lifecycle::{Lifecycle, Refusal};
+use crate::lifecycle::{Lifecycle, Refusal, validity};
 use crate::types::{OathAlgorithm, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Most tokens of one person whose codes are compared: each is another chance for a guess.
@@ -160,8 +160,7 @@ async fn candidates(
             TokenKind::Fob | TokenKind::NfcFob | TokenKind::App | TokenKind::RecoveryCodes
         ) && (token.has_seed || token.kind == TokenKind::RecoveryCodes)
             && (!real_only || token.reality == Reality::Hardware)
-            && token.valid_from.is_none_or(|from| from <= now)
-            && token.valid_until.is_none_or(|until| now <= until)
+            && validity::require(token, now).is_ok()
     });
     tokens.sort_by_key(|token| std::cmp::Reverse(token.last_seen));
     tokens.truncate(MOST);

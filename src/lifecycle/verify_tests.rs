@@ -67,6 +67,7 @@ impl Desk {
             virtual_link: false,
             ledger_place: String::new(),
             drift: drift::Settings::default(),
+            resyncs_in_vain: 5,
         };
         let devices = Registry::start(&devices, Vec::new());
         let house = Lifecycle::new(ledger, devices, Arc::<Hand>::clone(&clock), settings);

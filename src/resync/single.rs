@@ -2,7 +2,7 @@
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::{DriftState, Policy, measured_offset_ms, steps_around};
+use super::{DriftState, Policy, Window, measured_offset_ms};
 use crate::codec::oath::{Code, Generator};
 use crate::types::UnixMillis;
 
@@ -31,18 +31,14 @@ pub enum Verdict {
 /// the code was read. All its steps are computed whatever matches.
 pub fn accept_one(state: &DriftState, codes: &Generator, code: &Code, now: UnixMillis, policy: &Policy) -> Verdict {
     let parameters = codes.parameters();
-    let Some(half) = policy.half_window_ms(state, parameters, now) else {
-        return Verdict::NeedsSecondCode;
+    let steps = match policy.window(state, parameters, now) {
+        Window::Steps(steps) => steps,
+        Window::NextCode => return Verdict::NeedsSecondCode,
+        Window::Nothing => return Verdict::Rejected,
     };
-    let Some((first, last)) = steps_around(state.token_clock(now, policy), half, parameters) else {
-        return Verdict::Rejected;
-    };
-    if last - first >= u64::from(policy.max_candidates) {
-        return Verdict::NeedsSecondCode;
-    }
     let mut matches = 0_u32;
     let mut matched = 0_u64;
-    for step in first..=last {
+    for step in steps {
         let hit = codes.code(step).ct_eq(code) & Choice::from(u8::from(state.is_fresh(step)));
         matches += u32::from(hit.unwrap_u8());
         matched.conditional_assign(&step, hit);

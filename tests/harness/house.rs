@@ -14,8 +14,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use claviger::contract::proxy::{Manager1Proxy, Operation1Proxy, Options, Record, Tokens1Proxy};
-use claviger::contract::{BUS_NAME, DEVICES_PATH};
+use claviger::contract::proxy::{Device1Proxy, Manager1Proxy, Operation1Proxy, Options, Record, Tokens1Proxy};
+use claviger::contract::{BUS_NAME, DEVICES_PATH, ROOT_PATH};
 use futures_util::StreamExt;
 use hw_fixtures::entropy::Entropy;
 use hw_fixtures::fob::{Fob, Moving};
@@ -350,6 +350,34 @@ impl House {
 
     pub async fn manager(&self) -> Manager1Proxy<'static> {
         Manager1Proxy::builder(&self.client)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .expect("a proxy")
+    }
+
+    /// The device's object, once it is on the bus: its number is known a little earlier.
+    pub async fn device(&self, plugged: &Plugged) -> Device1Proxy<'static> {
+        let path = path_of(plugged);
+        let objects = zbus::fdo::ObjectManagerProxy::new(&self.client, BUS_NAME, ROOT_PATH)
+            .await
+            .expect("a proxy");
+        within("the device's object", async {
+            let mut added = objects.receive_interfaces_added().await.expect("signals");
+            let known = objects.get_managed_objects().await.expect("objects");
+            if known.keys().any(|known| **known == path) {
+                return;
+            }
+            while let Some(signal) = added.next().await {
+                if signal.args().is_ok_and(|args| *args.object_path() == path) {
+                    return;
+                }
+            }
+            panic!("the bus is gone");
+        })
+        .await;
+        Device1Proxy::builder(&self.client)
+            .path(path)
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await

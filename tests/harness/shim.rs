@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -33,11 +33,17 @@ impl Shim {
     /// Has the daemons that this house starts from now on carry the shim.
     pub fn into(house: &mut House) -> Self {
         let path = house.path().join("page");
-        std::fs::write(&path, [0; 32]).expect("a page");
+        let shim = Self::on(&path);
         house.with_environment("LD_PRELOAD", &library().display().to_string());
         house.with_environment("CLAVIGER_SHIM_PAGE", &path.display().to_string());
         let state = house.state().display().to_string();
         house.with_environment("CLAVIGER_SHIM_STATE", &state);
+        shim
+    }
+
+    /// A page of its own, for a daemon that is started otherwise.
+    pub fn on(path: &Path) -> Self {
+        std::fs::write(path, [0; 32]).expect("a page");
         let page = File::options().read(true).write(true).open(path).expect("the page");
         Self { page }
     }
@@ -84,7 +90,7 @@ impl Shim {
 }
 
 /// The shim, compiled once for each test program.
-fn library() -> PathBuf {
+pub fn library() -> PathBuf {
     static BUILT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = BUILT.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a scratch directory");

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::codec::oath::{Code, Generator, MAX_CODES, MAX_SEED_LEN, MIN_CODES, MIN_SEED_LEN, OathParameters};
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Mutation, Personal, Unique};
+use crate::ledger::{Binding, LedgerError, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
+use crate::lifecycle::import::namesake;
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::{checked_parameters, fresh};
 use crate::lifecycle::{FobOptions, Refusal};
@@ -64,6 +65,15 @@ pub async fn register(
         manufacturer: record.maker.clone(),
         serial,
     };
+    if let Some(token) = namesake(
+        act.house.ledger().as_ref(),
+        &record.maker,
+        record.personal.serial.as_deref(),
+    )
+    .await?
+    {
+        return Err(LedgerError::Duplicate { what: "serial", token }.into());
+    }
     act.phase(Phase::Proving, 30);
     // Without codes the fob is pending: where it stands is learned from its first two codes, by a resync.
     let first = if codes.is_empty() {

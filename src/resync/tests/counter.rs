@@ -67,22 +67,32 @@ fn consecutive_codes_resync() {
     }
 }
 
+/// For every number of presses that nobody sent, as far as two codes and three codes are looked for.
 #[test]
-fn after_acceptance_the_next_passes_and_all_before_fail() {
+fn after_a_resync_the_next_code_passes_and_every_earlier_one_fails_for_every_gap() {
     let generator = standard_generator();
-    let CounterVerdict::Accepted { next_counter, .. } = search_counters(&generator, 0, &codes(40..=41), 100) else {
-        panic!();
-    };
-    for code in codes(0..=41) {
-        assert_eq!(
-            accept_counter(&generator, next_counter, &code, 10),
-            CounterVerdict::Rejected
-        );
+    let all = codes(0..=1_003);
+    for (count, look_ahead) in [(2, RESYNC_LOOK_AHEAD), (3, MAX_LOOK_AHEAD)] {
+        for gap in 0..look_ahead as usize {
+            let last = gap + count - 1;
+            let verdict = search_counters(&generator, 0, &all[gap..=last], look_ahead);
+            let CounterVerdict::Accepted { next_counter, .. } = verdict else {
+                panic!("{count} codes after {gap} presses");
+            };
+            assert_eq!(next_counter, last as u64 + 1);
+            for earlier in all[..=last].iter().rev().take(40).chain(&all[..=last.min(9)]) {
+                assert_eq!(
+                    accept_counter(&generator, next_counter, earlier, 10),
+                    CounterVerdict::Rejected,
+                    "after {gap} presses"
+                );
+            }
+            assert_eq!(
+                accept_counter(&generator, next_counter, &all[last + 1], 10),
+                accepted(next_counter)
+            );
+        }
     }
-    assert_eq!(
-        accept_counter(&generator, next_counter, &codes(42..=42)[0], 10),
-        accepted(42)
-    );
 }
 
 #[test]

@@ -126,6 +126,40 @@ fn every_gap_one_by_one() {
     }
 }
 
+/// For every distance of a step between where the clock was believed to be and where it is, over the whole search of a day to
+/// either side: what drift cannot explain is taken by word. The kills at every write around the commit are in
+/// `tests/matrix_kills.rs` (`Resync`).
+#[test]
+fn after_a_resync_the_next_code_passes_and_every_earlier_one_fails_for_every_gap() {
+    let policy = Policy {
+        accept_implausible: true,
+        ..Policy::default()
+    };
+    let parameters = OathParameters::default();
+    let reach = policy.horizon_ms / parameters.period_ms();
+    let resynced_over = |gap: i64| {
+        let fob = Fob::new(parameters, gap * parameters.period_ms(), 0);
+        let step = fob.step_at(EPOCH);
+        let now = fob.time_of(step, 500).plus_ms(10_000);
+        let state = seen(Some(step - 3), now.plus_ms(-DAY));
+        let codes = at_once(&fob, &[step - 2, step - 1, step], now);
+        let verdict = search_codes(&state, &fob.generator, &codes, now, &policy);
+        let state = resynced(&state, &verdict, now);
+        assert_eq!(state.watermark_step, Some(step), "{gap} steps");
+        next_passes_and_earlier_fail(&state, &fob, step, &policy);
+        // Nor do the codes of the resync move it a second time; a search as long as the first, so not every time.
+        if gap % 37 == 0 {
+            let again = search_codes(&state, &fob.generator, &codes, now, &policy);
+            assert!(matches!(again, ResyncVerdict::Refused(_)), "{gap} steps");
+        }
+    };
+    // Some ten million HMACs: one half for each core.
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1 - reach..0).for_each(resynced_over));
+        (0..reach).for_each(resynced_over);
+    });
+}
+
 #[test]
 fn by_default_codes_of_one_call_are_consecutive() {
     let fob = Fob::new(OathParameters::default(), 0, 0);
