@@ -15,8 +15,8 @@ use claviger::codec::ctap2::cose::CoseError;
 use claviger::codec::ctap2::pin_protocol::{PinProtocol, PinUvAuthToken};
 use claviger::codec::ctap2::{Command, get_assertion, make_credential, sha256};
 use claviger::codec::ctaphid::KeepAlive;
-use claviger::device::ctap_hid::{CtapTransport, HidChannel};
-use claviger::device::fido::{FidoContext, FidoSession, GetAssertion, MakeCredential};
+use claviger::device::ctap_hid::HidChannel;
+use claviger::device::fido::{CtapTransport, FidoContext, FidoSession, GetAssertion, MakeCredential};
 use claviger::device::{Deadlines, DeviceError};
 use claviger::types::{Cancel, Secret};
 

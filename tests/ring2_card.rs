@@ -355,3 +355,45 @@ async fn a_card_that_another_program_holds_is_busy() {
     other.wait().expect("its end");
     desk.claviger(&["test", &token]).done();
 }
+
+const KEYS: &str = r#"
+seed = 17
+[[token]]
+name = "card"
+profile = "yubikey-5-nfc"
+front = "vpcd"
+[[token]]
+name = "other"
+profile = "fido-nfc"
+front = "vpcd"
+plugged = false
+"#;
+const PIN: &str = "4711-key";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_on_a_reader_is_registered_tested_and_revoked() {
+    let Some(mut desk) = Desk::open_with(KEYS).await else {
+        return;
+    };
+    for (name, subject) in [("card", "trillian"), ("other", "zarniwoop")] {
+        if name == "other" {
+            desk.world.unplug("card").expect("lifted off");
+            desk.disappeared().await;
+            desk.world.plug("other").expect("laid on");
+            desk.appeared().await;
+        }
+        let devices = desk.claviger(&["devices"]).done();
+        let device = devices.said["devices"][0]["path"].as_str().expect("a path").to_owned();
+        let with_pin = |arguments: &[&str]| desk.host.claviger(Person::Allowed, arguments, PIN);
+        let register = ["register", "fido2", subject, "--pin-stdin", "--device", &device];
+        let token = with_pin(&register).done().text("token").to_owned();
+        let residents = || {
+            let key = desk.world.token(name).expect("the key");
+            key.with_authenticator(|own| own.resident_count())
+        };
+        assert_eq!(residents(), Some(1), "{name}");
+        with_pin(&["test", &token, "--pin-stdin"]).done();
+        with_pin(&["revoke", &token, "--reason", "damaged", "--yes", "--pin-stdin"]).done();
+        assert_eq!(residents(), Some(0), "{name}: our credential is still on the key");
+    }
+}

@@ -9,7 +9,7 @@ use crate::oath::Hash;
 use crate::ykoath::StatusWord;
 
 /// The embedded profiles, by name.
-const EMBEDDED: [(&str, &str); 20] = [
+const EMBEDDED: [(&str, &str); 22] = [
     ("yubikey-5", include_str!("../profiles/yubikey-5.toml")),
     ("yubikey-5-7", include_str!("../profiles/yubikey-5-7.toml")),
     ("yubikey-4", include_str!("../profiles/yubikey-4.toml")),
@@ -23,6 +23,8 @@ const EMBEDDED: [(&str, &str); 20] = [
     ),
     ("canokey", include_str!("../profiles/canokey.toml")),
     ("fido20", include_str!("../profiles/fido20.toml")),
+    ("fido-nfc", include_str!("../profiles/fido-nfc.toml")),
+    ("yubikey-5-nfc", include_str!("../profiles/yubikey-5-nfc.toml")),
     ("oath-card", include_str!("../profiles/oath-card.toml")),
     ("endless-card", include_str!("../profiles/endless-card.toml")),
     ("fob-sha1", include_str!("../profiles/fob-sha1.toml")),
@@ -139,6 +141,29 @@ pub struct FidoProfile {
     /// Whether messages that are not canonical CBOR are refused.
     #[serde(default)]
     pub strict_cbor: bool,
+    /// Its FIDO application on the card face, where it has one.
+    pub card: Option<FidoCardProfile>,
+}
+
+/// The FIDO application on a card face.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FidoCardProfile {
+    /// Whether it takes APDUs of the extended form.
+    #[serde(default)]
+    pub extended: bool,
+    /// Whether it answers with keep-alives a host that says it can ask again.
+    #[serde(default = "yes")]
+    pub keep_alives: bool,
+    /// Whether GET RESPONSE works with the class of ISO 7816-4 beside the standard's own.
+    #[serde(default = "yes")]
+    pub iso_get_response: bool,
+    /// Whether laying it on the reader is one touch, good for two minutes.
+    #[serde(default)]
+    pub tap_is_touch: bool,
+    /// Whether it can be reset over this face.
+    #[serde(default = "yes")]
+    pub reset: bool,
 }
 
 /// The dialect of an OATH applet.
@@ -356,7 +381,7 @@ impl Profile {
 
     /// Whether it has a card face.
     pub fn has_card(&self) -> bool {
-        self.oath.is_some() || self.nfc.is_some()
+        self.oath.is_some() || self.nfc.is_some() || self.fido.as_ref().is_some_and(|fido| fido.card.is_some())
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::card::{Card, Touched};
+use crate::card::{Applet, Card, Touched};
 use crate::entropy::Entropy;
 use crate::fault::{Armed, Direction, Fault, Frame, Passage, Tape};
 use crate::fido::Authenticator;
+use crate::fido::card::FidoApplet;
 use crate::fido::ctaphid::{CtapHid, Report};
 use crate::nfc_fob::NfcFob;
 use crate::person::TouchMode;
@@ -141,17 +142,19 @@ impl Token {
             .fido
             .as_ref()
             .map(|fido| CtapHid::new(Authenticator::new(fido, entropy("fido"), 0), setup.touch));
-        let card = match (&profile.oath, &profile.nfc, &profile.fob) {
+        let applet = match (&profile.oath, &profile.nfc, &profile.fob) {
             (Some(oath), ..) => {
                 let card = OathCard::new(oath, profile.contactless, entropy("oath"), setup.touch);
-                Some(Card::Oath(Box::new(card)))
+                Some(Applet::Oath(Box::new(card)))
             }
             (None, Some(nfc), Some(make)) => {
                 let fob = NfcFob::new(nfc, make, setup.serial.clone(), entropy("fob"), setup.touch);
-                Some(Card::Fob(Box::new(fob)))
+                Some(Applet::Fob(Box::new(fob)))
             }
             _ => None,
         };
+        let on_card = profile.fido.as_ref().and_then(|fido| fido.card.as_ref());
+        let card = Card::new(applet, on_card.map(|card| FidoApplet::new(card, setup.touch)));
         let body = Body {
             hid,
             card,
@@ -244,10 +247,11 @@ impl Token {
 
     /// Pulls the token out of every front.
     pub(crate) fn pull(&self) {
+        let now = self.now();
         let mut body = self.body();
         // Out of its reader a card has no power: what it was about to answer is lost.
         if let Some(card) = &mut body.card {
-            card.power_cycle();
+            card.power_cycle(now);
         }
         body.freed.clear();
         for waker in body.wakers.drain(..) {
@@ -279,7 +283,7 @@ impl Token {
             hid.power_cycle(now);
         }
         if let Some(card) = &mut body.card {
-            card.power_cycle();
+            card.power_cycle(now);
         }
     }
 
@@ -307,8 +311,9 @@ impl Token {
         let now = self.now();
         let mut body = self.body();
         let hid = body.hid.as_mut().is_some_and(|hid| hid.touch(now));
-        let touched = match &mut body.card {
-            Some(card) if !hid => card.touch(now),
+        let Body { hid: own, card, .. } = &mut *body;
+        let touched = match card {
+            Some(card) if !hid => card.touch(own.as_mut().map(CtapHid::authenticator_mut), now),
             _ => Touched::default(),
         };
         drop(body);
@@ -372,7 +377,12 @@ impl Token {
     pub(crate) fn next_tick(&self, faces: Faces) -> Option<Millis> {
         let body = self.body();
         let hid = body.hid.as_ref().filter(|_| faces.hid).and_then(CtapHid::next_tick);
-        let card = body.card.as_ref().filter(|_| faces.card).and_then(Card::next_tick);
+        let own = body.hid.as_ref().map(CtapHid::authenticator);
+        let card = body
+            .card
+            .as_ref()
+            .filter(|_| faces.card)
+            .and_then(|card| card.next_tick(own));
         let tape = if faces.hid { body.tape.next_tick() } else { None };
         [hid, card, tape].into_iter().flatten().min()
     }
@@ -387,17 +397,13 @@ impl Token {
             Event::Report(report) => body.arrive(Frame::Hid(report), now, &mut actions),
             Event::Command(command) => body.arrive(Frame::Card(command), now, &mut actions),
             Event::CardPower => {
-                if let Some(card) = &mut body.card {
-                    card.power_cycle();
+                body.power_card(self.profile().contactless, now);
+                if body.card.is_some() {
                     actions.push(Action::Atr(self.profile().atr_bytes()));
                 }
             }
             Event::CardThere => actions.push(Action::Atr(self.profile().atr_bytes())),
-            Event::CardRelease => {
-                if let Some(card) = &mut body.card {
-                    card.power_cycle();
-                }
-            }
+            Event::CardRelease => body.power_card(self.profile().contactless, now),
             Event::Wake => {}
             Event::HostGone | Event::Unplug => actions.push(Action::Unplug),
         }
@@ -425,6 +431,16 @@ impl Token {
 }
 
 impl Body {
+    /// The reader cuts the card's power. A key that has no other loses what its authenticator remembered.
+    fn power_card(&mut self, contactless: bool, now: Millis) {
+        if let Some(card) = &mut self.card {
+            card.power_cycle(now);
+        }
+        if let Some(hid) = self.hid.as_mut().filter(|_| contactless) {
+            hid.power_cycle(now);
+        }
+    }
+
     fn arrive(&mut self, frame: Frame, now: Millis, actions: &mut Vec<Action>) {
         match self.tape.pass(Direction::Out, frame, now) {
             Passage::Deliver(frame) => self.take_in(frame, now, actions),
@@ -443,7 +459,8 @@ impl Body {
             }
             Frame::Card(command) => {
                 let unix_s = self.unix_s;
-                let reply = self.card.as_mut().map(|card| card.command(&command, now, unix_s));
+                let own = self.hid.as_mut().map(CtapHid::authenticator_mut);
+                let reply = self.card.as_mut().map(|card| card.command(&command, own, now, unix_s));
                 if let Some(Reply::Response(response)) = reply {
                     self.depart(Frame::Card(response), now, actions);
                 }
@@ -467,7 +484,11 @@ impl Body {
         if !faces.card {
             return;
         }
-        if let Some(response) = self.card.as_mut().and_then(|card| card.tick(now)) {
+        if let Some(response) = self
+            .card
+            .as_mut()
+            .and_then(|card| card.tick(self.hid.as_ref().map(CtapHid::authenticator), now))
+        {
             self.depart(Frame::Card(response), now, actions);
         }
         for response in std::mem::take(&mut self.freed) {

@@ -1,4 +1,5 @@
-//! Yubico's own `ykman` (PyPI yubikey-manager) as a judge, through a private pcscd and vpcd; codes against `oathtool`.
+//! Yubico's own `ykman` (PyPI yubikey-manager) and the `python-fido2` it stands on as judges, through a private pcscd and vpcd; codes
+//! against `oathtool`.
 
 mod judge;
 
@@ -347,4 +348,48 @@ fn oathtool(options: &[&str]) -> String {
         .unwrap();
     assert!(child.wait().unwrap().success());
     line.trim().to_owned()
+}
+
+/// `python-fido2`, which came with `ykman`, over PC/SC: getInfo, PIN set and changed, a wrong PIN, credentials, assertions, and a
+/// wait for a touch that is cancelled; by short APDUs in a chain and by extended ones.
+#[test]
+fn python_fido2_is_the_host_of_keys_on_a_reader() {
+    let name = "python-fido2 over PC/SC";
+    if !root(name) || !installed(name, &["pcscd", "unshare", "python3", DRIVER]) {
+        return;
+    }
+    let Some(program) = ykman() else { return };
+    let desk = Desk {
+        program,
+        pcscd: Pcscd::start(),
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/card_host.py");
+    for (profile, lengths) in [
+        ("fido-nfc", "short"),
+        ("yubikey-5-nfc", "short"),
+        ("yubikey-5-nfc", "extended"),
+    ] {
+        let token = Token::of_profile(profile, TokenSetup::named("key")).unwrap();
+        let plugged = desk.insert(&token);
+        let mut host = Command::new("timeout")
+            .arg("60")
+            .arg(desk.program.with_file_name("python"))
+            .arg(&script)
+            .arg(lengths)
+            .env("PCSCLITE_CSOCK_NAME", desk.pcscd.socket())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
+        let said = lines.next().map(Result::unwrap);
+        assert_eq!(said.as_deref(), Some("asked to touch"), "{profile} {lengths}");
+        token.set_touch_mode(hw_fixtures::TouchMode::Never);
+        drop(host.stdin.take());
+        let said = lines.next().map(Result::unwrap).unwrap_or_default();
+        assert!(said.starts_with("done"), "{profile} {lengths}: {said}");
+        assert!(host.wait().unwrap().success());
+        assert_eq!(token.with_authenticator(|own| own.resident_count()), Some(2));
+        plugged.unplug();
+    }
 }

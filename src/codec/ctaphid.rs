@@ -56,6 +56,16 @@ pub enum KeepAlive {
     Other(u8),
 }
 
+impl From<u8> for KeepAlive {
+    fn from(status: u8) -> Self {
+        match status {
+            1 => Self::Processing,
+            2 => Self::TouchNeeded,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// Codes of CTAPHID_ERROR (CTAP 2.1 section 11.2.9.1.6). Code 0 is not defined and yet seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HidError {
@@ -230,11 +240,7 @@ impl Assembler {
             ERROR => return Ok(Progress::Error(HidError::from(first))),
             _ if self.partial.is_some() => return Err(FramingError::Interleaved),
             KEEPALIVE => {
-                return Ok(Progress::KeepAlive(match first {
-                    1 => KeepAlive::Processing,
-                    2 => KeepAlive::TouchNeeded,
-                    other => KeepAlive::Other(other),
-                }));
+                return Ok(Progress::KeepAlive(KeepAlive::from(first)));
             }
             command if command != self.command as u8 => return Err(FramingError::WrongCommand),
             _ => {}

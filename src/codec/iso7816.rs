@@ -78,6 +78,8 @@ impl StatusWord {
     pub const SUCCESS: Self = Self(0x9000);
     /// Memory failure.
     pub const MEMORY_FAILURE: Self = Self(0x6581);
+    /// Wrong length.
+    pub const WRONG_LENGTH: Self = Self(0x6700);
     /// Security status not satisfied.
     pub const SECURITY: Self = Self(0x6982);
     /// Reference data not usable; of a YKOATH card: no such object.
@@ -184,8 +186,9 @@ impl Command {
         }
         match encoding {
             Encoding::Extended if self.data.len() > SHORT_DATA => Ok(VecDeque::from([self.extended()])),
+            Encoding::AlwaysExtended if !self.data.is_empty() => Ok(VecDeque::from([self.extended()])),
             // A short body fits a short APDU, which every card understands.
-            Encoding::Short | Encoding::Extended => Ok(self.chained()),
+            _ => Ok(self.chained()),
         }
     }
 
@@ -251,8 +254,10 @@ fn short_frame(cla: u8, ins: u8, p1: u8, p2: u8, data: &[u8], le: Option<u8>) ->
 pub enum Encoding {
     /// Several short APDUs with the chaining bit: every card, every reader.
     Short,
-    /// One APDU with three-byte lengths. The ATR must say that the card can.
+    /// One APDU with three-byte lengths, where a short one is too small. The ATR must say that the card can.
     Extended,
+    /// The same for everything that has data: then an answer of more than 256 bytes comes whole, too.
+    AlwaysExtended,
 }
 
 /// The instruction that fetches the rest after `61xx`.
@@ -264,6 +269,8 @@ pub struct FetchRest {
     pub ins: u8,
     /// Whether the announced number goes into Le (else Le is 0: all there is).
     pub exact: bool,
+    /// Where the field does not agree on the class: the one that is tried when the card does not know the first.
+    pub other_class: Option<u8>,
 }
 
 impl FetchRest {
@@ -272,12 +279,14 @@ impl FetchRest {
         cla: 0x00,
         ins: 0xC0,
         exact: true,
+        other_class: None,
     };
     /// SEND REMAINING of the YKOATH applet, which does not know GET RESPONSE.
     pub const SEND_REMAINING: Self = Self {
         cla: 0x00,
         ins: 0xA5,
         exact: false,
+        other_class: None,
     };
 }
 
@@ -307,6 +316,8 @@ pub struct Exchange {
     ended: bool,
     expects_data: bool,
     fetch: FetchRest,
+    /// What the last [`Exchange::fetch_rest`] asked for, while the other class has not been tried.
+    fetching: Option<u8>,
     rounds: u32,
     data: Zeroizing<Vec<u8>>,
 }
@@ -327,6 +338,7 @@ impl Exchange {
             ended: false,
             expects_data: command.expects_data,
             fetch,
+            fetching: None,
             rounds: 0,
             data: Zeroizing::new(Vec::new()),
         };
@@ -348,6 +360,13 @@ impl Exchange {
         }
         if let Some(length) = status.exact_length() {
             return self.correct_length(part, length);
+        }
+        if matches!(status, StatusWord::NO_CLASS | StatusWord::NO_INSTRUCTION)
+            && let Some(waiting) = self.fetching.take()
+            && let Some(class) = self.fetch.other_class.take()
+        {
+            self.fetch.cla = class;
+            return self.fetch_rest(waiting);
         }
         self.append(part)?;
         match status.more() {
@@ -387,6 +406,7 @@ impl Exchange {
         let le = if self.fetch.exact { waiting } else { 0 };
         self.corrected = false;
         self.expects_data = true;
+        self.fetching = Some(waiting);
         let frame = short_frame(self.fetch.cla, self.fetch.ins, 0, 0, &[], Some(le));
         Ok(Progress::Send(self.sending(frame)))
     }
@@ -477,6 +497,29 @@ impl Atr {
         }
         let historical = (0..t0 & 0x0F).map(|_| take()).collect::<Result<_, _>>()?;
         Ok(Self { protocols, historical })
+    }
+
+    /// Whether the card says that it takes lengths of three bytes: the third byte of the card capabilities among the historical
+    /// bytes (ISO/IEC 7816-4 section 12.1.1, COMPACT-TLV tag 7).
+    #[must_use]
+    pub fn takes_extended_lengths(&self) -> bool {
+        const CAPABILITIES: u8 = 0x07;
+        const EXTENDED: u8 = 0x40;
+        let Some((0x00 | 0x80, mut rest)) = self.historical.split_first().map(|(category, rest)| (*category, rest))
+        else {
+            return false;
+        };
+        // Each turn takes at least one of at most 14 bytes.
+        while let Some((head, tail)) = rest.split_first() {
+            let Some((value, after)) = tail.split_at_checked(usize::from(head & 0x0F)) else {
+                return false;
+            };
+            if head >> 4 == CAPABILITIES {
+                return value.get(2).is_some_and(|third| third & EXTENDED != 0);
+            }
+            rest = after;
+        }
+        false
     }
 }
 

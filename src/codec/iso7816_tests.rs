@@ -267,24 +267,53 @@ fn answers_to_reset() {
     }
 }
 
+#[test]
+fn a_card_says_whether_it_takes_extended_lengths() {
+    let says = |historical: &[u8]| {
+        let length = u8::try_from(historical.len()).unwrap();
+        let atr = [&[0x3B, 0x80 | length, 0x80, 0x01], historical, &[0]].concat();
+        Atr::parse(&atr).unwrap().takes_extended_lengths()
+    };
+    assert!(
+        says(&[0x80, 0x73, 0xC0, 0x21, 0xC0, 0x57, 0x59]),
+        "chaining and extended lengths"
+    );
+    assert!(
+        says(&[0x00, 0x31, 0xB8, 0x73, 0x00, 0x00, 0x40, 0x05, 0x90, 0x00]),
+        "behind another object"
+    );
+    for silent in [
+        &b"FIDO"[..],
+        &[],
+        &[0x80],
+        &[0x80, 0x73, 0xC0, 0x21, 0x80],
+        &[0x80, 0x72, 0xC0, 0x40],
+        &[0x80, 0x73, 0xC0, 0x21],
+        &[0x73, 0x73, 0xC0, 0x21, 0xC0],
+    ] {
+        assert!(!says(silent), "{silent:02X?}");
+    }
+}
+
 proptest! {
     #![proptest_config(Config { rng_seed: RngSeed::Fixed(0x4226), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn atr_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-        let _ = Atr::parse(&bytes);
+        let _ = Atr::parse(&bytes).map(|atr| atr.takes_extended_lengths());
     }
 
     /// Whatever a card says, an exchange ends within its bound.
     #[test]
     fn exchanges_end(
         length in 0_usize..800,
+        fetch in prop_oneof![Just(FetchRest::SEND_REMAINING), Just(crate::codec::nfcctap::FETCH_REST)],
         answers in proptest::collection::vec(
             (proptest::collection::vec(any::<u8>(), 0..40), prop_oneof![Just(0x61_u8), Just(0x6C), Just(0x90), any::<u8>()], any::<u8>()),
             1..8,
         ),
     ) {
-        let (mut exchange, _) = Exchange::start(&command(length), Encoding::Short, FetchRest::SEND_REMAINING).unwrap();
+        let (mut exchange, _) = Exchange::start(&command(length), Encoding::Short, fetch).unwrap();
         let mut turns = 0;
         for (data, sw1, sw2) in answers.iter().cycle() {
             turns += 1;

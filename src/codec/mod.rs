@@ -5,6 +5,7 @@ pub mod ctaphid;
 pub mod delivery;
 pub mod iso7816;
 pub mod misreading;
+pub mod nfcctap;
 pub mod oath;
 pub mod otpauth;
 pub mod pskc;

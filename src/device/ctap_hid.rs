@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::DeviceError;
-use super::fido::Entropy;
+use super::fido::{CtapTransport, Entropy};
 use crate::codec::ctaphid::{
     self, Assembler, Channel, Command, FramingError, HidError, InitReply, KeepAlive, NONCE_LEN, Progress, Report,
 };
@@ -21,31 +21,6 @@ const FRAME_GAP: Duration = Duration::from_secs(2);
 
 /// Pause before a command is sent again to a key that is busy with another channel.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-
-/// A way to exchange CTAP2 messages with an authenticator: CTAPHID today.
-pub trait CtapTransport: Send {
-    /// Sends a request (command byte and CBOR) and returns the response (status byte and CBOR).
-    ///
-    /// Returns by `deadline` whatever the key does. `on_keepalive` is told of each keep-alive.
-    ///
-    /// # Errors
-    /// [`DeviceError::Cancelled`], [`DeviceError::Deadline`], [`DeviceError::TouchTimeout`] (the deadline passed while the
-    /// key was waiting for a touch), [`DeviceError::Gone`], [`DeviceError::Busy`], [`DeviceError::Protocol`]. A response that
-    /// came in spite of a late cancel is returned: what the key did must not be forgotten.
-    fn exchange(
-        &mut self,
-        request: &[u8],
-        deadline: Instant,
-        cancel: &Cancel,
-        on_keepalive: &mut dyn FnMut(KeepAlive),
-    ) -> Result<Vec<u8>, DeviceError>;
-
-    /// Whether the key has answered the last request, with whatever status, or never got one. After an error this tells a
-    /// refusal, which leaves nothing behind, from an answer that was lost on its way.
-    fn is_settled(&self) -> bool {
-        false
-    }
-}
 
 impl From<FramingError> for DeviceError {
     fn from(error: FramingError) -> Self {

@@ -139,6 +139,7 @@ pub struct Deadlines {
 
 pub mod card_pump;
 pub mod clock_fob;
+pub mod ctap_card;
 pub mod ctap_hid;
 #[cfg(test)]
 mod fake;

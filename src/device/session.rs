@@ -212,4 +212,8 @@ impl CardLink for Attended<Box<dyn CardLink>> {
         let result = self.link.transmit(command);
         self.explain(result)
     }
+
+    fn atr(&self) -> &[u8] {
+        self.link.atr()
+    }
 }

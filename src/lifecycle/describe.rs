@@ -74,6 +74,15 @@ fn ask(session: &mut Session, device: DeviceId, clock: &dyn Clock) -> Result<Des
     let mut description = Description::default();
     if session.has(FaceKind::Hid) {
         description.fido = Some(ask_key(session, device)?);
+    } else {
+        // Most cards are no keys, and say so each in its own way.
+        description.fido = match ask_key(session, device) {
+            Ok(info) => Some(info),
+            Err(Refusal::Device(DeviceError::Unsupported(_) | DeviceError::Status(_) | DeviceError::Protocol(_))) => {
+                None
+            }
+            Err(error) => return Err(error),
+        };
     }
     if session.has(FaceKind::Card) {
         match ask_card(session) {
@@ -87,6 +96,8 @@ fn ask(session: &mut Session, device: DeviceId, clock: &dyn Clock) -> Result<Des
                     }
                     Err(Refusal::Device(DeviceError::Unsupported(_)))
                         if matches!(error, DeviceError::Unsupported(_)) => {}
+                    // A key that has FIDO and nothing else.
+                    Err(_) if description.fido.is_some() => {}
                     Err(_) => return Err(error.into()),
                 }
             }

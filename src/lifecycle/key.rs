@@ -11,8 +11,7 @@ use crate::codec::ctap2::cose::CoseKey;
 use crate::codec::ctap2::pin_protocol::PinUvAuthToken;
 use crate::codec::ctap2::{get_assertion, sha256};
 use crate::device::DeviceError;
-use crate::device::ctap_hid::HidChannel;
-use crate::device::fido::{FidoContext, FidoSession, GetAssertion, HostEntropy};
+use crate::device::fido::{self, FidoContext, FidoSession, GetAssertion, HostEntropy};
 use crate::device::session::Session;
 use crate::ledger::Binding;
 use crate::lifecycle::Refusal;
@@ -74,7 +73,7 @@ pub struct Key<'s, 'c> {
     tries: &'s Cell<Option<u8>>,
 }
 
-/// Opens the key, takes a channel and hands it over, lock held, until `work` is over. While the key waits for a touch the
+/// Opens the key by whichever carrier it has and hands it over, held for us alone, until `work` is over. While the key waits for a touch the
 /// person is told which key where.
 ///
 /// # Errors
@@ -88,13 +87,9 @@ pub fn with_key<T>(
     let cancel = session.cancel().clone();
     let deadlines = *session.deadlines();
     let end = session.deadline();
-    let link = session.open_hid()?;
-    let first = Instant::now()
-        .checked_add(deadlines.exchange)
-        .map_or(end, |until| until.min(end));
-    let mut channel = HidChannel::open(link, Box::new(HostEntropy), deadlines.lock, first, &cancel)?;
+    let mut transport = fido::open(session)?;
     let mut entropy = HostEntropy;
-    let mut fido = FidoSession::new(&mut channel, &mut entropy);
+    let mut fido = FidoSession::new(transport.as_mut(), &mut entropy);
     let tries = Cell::new(None);
     let mut touch = |until: Instant| {
         if let Some(act) = act {

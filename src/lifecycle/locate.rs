@@ -23,10 +23,20 @@ pub async fn key(
     reality: Reality,
     credential: &Credential,
 ) -> Result<DeviceHandle, Refusal> {
-    let mut candidates = match candidates(act, named, reality, FaceKind::Hid)? {
-        Candidates::Sure(handle) => return Ok(handle),
-        Candidates::Ask(candidates) => candidates,
+    // What lies on a reader may be a key, too: only asking tells.
+    let cards = if named.is_none() {
+        cards(act, reality)
+    } else {
+        Vec::new()
     };
+    let mut candidates = match candidates(act, named, reality, FaceKind::Hid) {
+        Ok(Candidates::Sure(handle)) if cards.is_empty() => return Ok(handle),
+        Ok(Candidates::Sure(handle)) => vec![handle],
+        Ok(Candidates::Ask(candidates)) => candidates,
+        Err(Refusal::DeviceAbsent) if !cards.is_empty() => Vec::new(),
+        Err(refusal) => return Err(refusal),
+    };
+    candidates.extend(cards);
     let mut maybe = Vec::new();
     for handle in candidates.drain(..) {
         let credential = credential.clone();
@@ -114,6 +124,16 @@ pub fn only_key(act: &Act, named: Option<DeviceId>, reality: Reality) -> Result<
         Candidates::Sure(handle) => Ok(handle),
         Candidates::Ask(_) => Err(Refusal::Ambiguous),
     }
+}
+
+/// Devices of a card face alone.
+fn cards(act: &Act, reality: Reality) -> Vec<DeviceHandle> {
+    let mut devices = act.house.devices().devices();
+    devices.retain(|handle| {
+        let info = handle.info();
+        info.reality == reality && info.state != DeviceState::Unresponsive && info.faces == [FaceKind::Card]
+    });
+    devices
 }
 
 enum Candidates {

@@ -126,9 +126,7 @@ fn recognise(
     (clock, fobs): (&dyn Clock, &[(ObligationId, String)]),
 ) -> Vec<ObligationId> {
     let mut found = Vec::new();
-    if session.has(FaceKind::Hid) {
-        found.extend(recognise_key(session, device, obligations).unwrap_or_default());
-    }
+    found.extend(recognise_key(session, device, obligations).unwrap_or_default());
     if session.has(FaceKind::Card) {
         found.extend(recognise_card(session, obligations).unwrap_or_default());
         found.extend(recognise_fob(session, clock, fobs).unwrap_or_default());

@@ -37,6 +37,13 @@ pub async fn reset(
     let deadline = Instant::now() + act.house.settings().deadlines.touch;
     act.ask(UserActionKind::Replug, before.id(), deadline, None);
     let mut unplugged = false;
+    // The face by which it can be asked; a key lifted off its reader loses the only one.
+    let faces = before.info().faces;
+    let face = if faces.contains(&FaceKind::Hid) {
+        FaceKind::Hid
+    } else {
+        FaceKind::Card
+    };
     let after = 'replugged: loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -56,7 +63,7 @@ pub async fn reset(
         };
         for handle in candidates {
             let info = handle.info();
-            let here = info.faces.contains(&FaceKind::Hid);
+            let here = info.faces.contains(&face);
             if handle.id() == before.id() {
                 // Its reader may outlast the unplugging, and then the key that comes back is still the same device. A face that
                 // merely joins is no replug.

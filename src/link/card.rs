@@ -419,6 +419,7 @@ struct OpenCard {
     reader: CString,
     /// Whether a command has been sent: then a reset by somebody else cannot be mended quietly.
     sent: bool,
+    atr: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -437,7 +438,12 @@ impl OpenCard {
             Err(Error::ResetCard) => reconnect(&mut card).and_then(|()| begin(&mut card)),
             other => other,
         };
+        // A card that does not tell is spoken to in short APDUs.
+        let atr = card
+            .status2_owned()
+            .map_or_else(|_| Vec::new(), |status| status.atr().to_vec());
         let open = Self {
+            atr,
             card: Some(card),
             context,
             reader: reader.to_owned(),
@@ -505,6 +511,10 @@ impl CardLink for OpenCard {
             }
             Err(error) => Err(explain(error)),
         }
+    }
+
+    fn atr(&self) -> &[u8] {
+        &self.atr
     }
 }
 

@@ -150,6 +150,11 @@ pub trait CardLink: Send {
     /// # Errors
     /// [`LinkError::Gone`] when the card was taken away; [`LinkError::NoService`] when pcscd died.
     fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>, LinkError>;
+
+    /// The card's answer to reset, at most 33 bytes; empty when it is not known.
+    fn atr(&self) -> &[u8] {
+        &[]
+    }
 }
 
 /// Opens faces.

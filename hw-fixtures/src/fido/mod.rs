@@ -6,6 +6,7 @@
 
 mod assert;
 mod attest;
+pub mod card;
 pub mod cbor;
 mod clientpin;
 mod config;

@@ -2,16 +2,17 @@
 //!
 //! One PIN entry is one attempt: nothing here tries a PIN twice, since each try may be one of the last eight.
 
+mod carrier;
 mod credentials;
 mod pin;
 mod refusal;
 
 use std::time::{Duration, Instant};
 
+pub use carrier::{Carrier, CtapTransport, open};
 pub use credentials::{GetAssertion, MakeCredential};
 pub use refusal::from_response;
 
-use super::ctap_hid::CtapTransport;
 use super::{Deadlines, DeviceError};
 use crate::codec::ctap2::get_info::{self, GetInfo};
 use crate::codec::ctap2::status::Status;
@@ -80,6 +81,12 @@ impl<'a> FidoSession<'a> {
             entropy,
             info: None,
         }
+    }
+
+    /// What carries the conversation.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        self.transport.carrier()
     }
 
     /// Whether `error`, which the last call came back with, is the key's own refusal: then it has done nothing. An answer that

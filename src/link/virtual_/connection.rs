@@ -19,7 +19,7 @@ const BACKLOG: usize = 64;
 const MAX_ATR: usize = 64;
 
 enum CardAnswer {
-    Atr,
+    Atr(Vec<u8>),
     Response(Vec<u8>),
 }
 
@@ -116,7 +116,7 @@ impl Connection {
                         inbox.reports.push_back(report);
                     }
                 }
-                wire::CARD_ATR if payload.len() <= MAX_ATR => inbox.answer(CardAnswer::Atr),
+                wire::CARD_ATR if payload.len() <= MAX_ATR => inbox.answer(CardAnswer::Atr(payload.to_vec())),
                 wire::CARD_RESPONSE => inbox.answer(CardAnswer::Response(payload.to_vec())),
                 _ => return "a frame of an unknown kind",
             }
@@ -252,15 +252,24 @@ impl Drop for VirtualHid {
 /// The powered card of a simulated device.
 pub(super) struct VirtualCard {
     connection: Arc<Connection>,
+    atr: Vec<u8>,
 }
 
 impl VirtualCard {
     pub(super) fn open(connection: Arc<Connection>, patience: Duration) -> Result<Self, LinkError> {
         connection.claim(FaceKind::Card, patience)?;
-        let link = Self { connection };
+        let mut link = Self {
+            connection,
+            atr: Vec::new(),
+        };
         link.connection.send(wire::CARD_CONNECT, &[])?;
         // Like a real connect, this cannot be interrupted; unplugging ends it.
-        link.connection.wait_card(|answer| matches!(answer, CardAnswer::Atr))?;
+        let answer = link
+            .connection
+            .wait_card(|answer| matches!(answer, CardAnswer::Atr(_)))?;
+        if let CardAnswer::Atr(atr) = answer {
+            link.atr = atr;
+        }
         Ok(link)
     }
 }
@@ -276,8 +285,12 @@ impl CardLink for VirtualCard {
             .wait_card(|answer| matches!(answer, CardAnswer::Response(_)))?
         {
             CardAnswer::Response(response) => Ok(response),
-            CardAnswer::Atr => Err(LinkError::Io("an ATR came instead of a response".into())),
+            CardAnswer::Atr(_) => Err(LinkError::Io("an ATR came instead of a response".into())),
         }
+    }
+
+    fn atr(&self) -> &[u8] {
+        &self.atr
     }
 }
 
