@@ -256,9 +256,7 @@ pub async fn namesake(
 
 /// What no other live token may be: itself, first, and its serial of a maker whom nobody told, of which see [`namesake`].
 fn claims(token: &Delivered) -> impl Iterator<Item = Unique> + use<> {
-    let of = |manufacturer: Option<String>| {
-        token.serial.clone().map(|serial| Unique::Fob { manufacturer, serial })
-    };
+    let of = |manufacturer: Option<String>| token.serial.clone().map(|serial| Unique::Fob { manufacturer, serial });
     let unnamed = token.maker.as_ref().and_then(|_| of(None));
     of(token.maker.clone()).into_iter().chain(unnamed)
 }
