@@ -415,11 +415,16 @@ impl Exchange {
         if self.data.len() + part.len() > MAX_RESPONSE {
             return Err(ApduError::TooLong);
         }
-        // Grown by hand into a fresh, wiped allocation: a Vec that grows in place leaves copies behind.
-        let mut grown = Zeroizing::new(Vec::with_capacity(self.data.len() + part.len()));
-        grown.extend_from_slice(&self.data);
-        grown.extend_from_slice(part);
-        self.data = grown;
+        let needed = self.data.len() + part.len();
+        if needed > self.data.capacity() {
+            // Grown by hand into a fresh allocation: a Vec that grows by itself leaves copies behind. To twice its size, for
+            // each move wipes what it leaves.
+            let room = needed.max(2 * self.data.capacity()).min(MAX_RESPONSE);
+            let mut grown = Zeroizing::new(Vec::with_capacity(room));
+            grown.extend_from_slice(&self.data);
+            self.data = grown;
+        }
+        self.data.extend_from_slice(part);
         Ok(())
     }
 

@@ -9,10 +9,12 @@ const OFFERING: &[u8] = b"\x3B\x8D\x80\x01\x80\x73\xC0\x21\xC0\x57\x59\x75\x62\x
 
 type Sent = Arc<Mutex<Vec<Vec<u8>>>>;
 
+type Answer = Box<dyn FnMut(&[u8]) -> Result<Vec<u8>, LinkError> + Send>;
+
 struct Script {
     atr: &'static [u8],
     sent: Sent,
-    answer: Box<dyn FnMut(&[u8]) -> Result<Vec<u8>, LinkError> + Send>,
+    answer: Answer,
 }
 
 impl CardLink for Script {
