@@ -10,17 +10,20 @@ use zeroize::Zeroizing;
 
 use crate::client::arguments::{RegisterApp, RegisterRecoveryCodes};
 use crate::client::failure::Failure;
-use crate::client::qr::{Picture, write_private};
+use crate::client::qr::{Picture, PrivateFile};
 use crate::client::register::{compact, insert_text, oath_options};
 use crate::client::render::clean;
 use crate::client::session::Session;
 use crate::client::{follow, secret};
 use crate::contract::options;
-use crate::contract::proxy::Options;
+use crate::contract::proxy::{Options, Tokens1Proxy};
 use crate::types::secret_buffer::SecretBuffer;
 
 /// Most bytes that the daemon hands out.
 const LONGEST: usize = 8192;
+
+/// Times that the first code is asked for: it is easily mistyped, and an app whose first code never passed is of no use.
+const FIRST_CODES: u32 = 3;
 
 /// Registers an app: shows the QR code and asks for the first code.
 pub async fn app(session: &Session, args: &RegisterApp) -> Result<u8, Failure> {
@@ -28,51 +31,79 @@ pub async fn app(session: &Session, args: &RegisterApp) -> Result<u8, Failure> {
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::ISSUER, args.issuer.as_deref());
     insert_text(&mut options, options::ACCOUNT, args.account.as_deref());
+    // Before anything is made: the seed is handed out once.
+    let png = args.png.as_deref().map(PrivateFile::begin).transpose()?;
+    let svg = args.svg.as_deref().map(PrivateFile::begin).transpose()?;
+    let shown = png.is_none() && svg.is_none();
+    secret::need_terminal(shown, "a file (--png, --svg)")?;
+    secret::need_terminal(!args.no_code, "--no-code")?;
+
     let tokens = session.tokens().await?;
     let (mut ours, theirs) = letter()?;
-    let ended = follow::run(
-        session,
-        tokens.register_app(&args.subject, zbus::Fd::from(theirs), &options),
-    )
-    .await?;
+    let call = tokens.register_app(&args.subject, zbus::Fd::from(theirs), &options);
+    let ended = follow::run(session, call).await?;
     let token = ended.text("token");
     let uri = read(&mut ours)?;
     let picture = Picture::of(&uri)?;
-    if let Some(path) = &args.png {
-        write_private(path, &picture.png()?)?;
+    if let Some(file) = png {
+        file.write(&picture.png()?)?;
     }
-    if let Some(path) = &args.svg {
-        write_private(path, picture.svg().as_bytes())?;
+    if let Some(file) = svg {
+        file.write(picture.svg().as_bytes())?;
     }
-    if args.png.is_none() && args.svg.is_none() {
-        secret::tell(&picture.text())?;
-        secret::tell(&Zeroizing::new(format!(
-            "To type it instead: {}\n",
-            &*pairing_code(&uri)
-        )))?;
+    if shown {
+        show(&picture, &uri)?;
     }
-    let code = match args.no_code {
-        true => None,
-        false => Some(compact(&secret::ask_line(
-            "Type the code the app shows now: ",
-            "--no-code",
-        )?)),
-    };
-    let Some(code) = code else {
-        let sentence = format!(
-            "Registered app {token} for {}. It is pending until “claviger test {token}” passes.",
-            clean(&args.subject)
-        );
+    let subject = clean(&args.subject);
+    if args.no_code {
+        let sentence =
+            format!("Registered app {token} for {subject}. It is pending until “claviger test {token}” passes.");
         return ended.report(session, "register", &sentence);
-    };
+    }
+    first_code(session, &tokens, &token).await?;
+    let sentence = format!("Registered app {token} for {subject}; its first code passed.");
+    ended.report(session, "register", &sentence)
+}
+
+/// The QR code, if it fits, and the seed to type.
+fn show(picture: &Picture, uri: &str) -> Result<(), Failure> {
+    match secret::columns().is_none_or(|columns| picture.columns() <= columns) {
+        true => secret::tell(&picture.text())?,
+        // A line that wraps spoils the picture.
+        false => secret::tell(&format!(
+            "The QR code needs {} columns and this terminal has fewer: widen it, or use --png next time.\n",
+            picture.columns()
+        ))?,
+    }
+    let text = Zeroizing::new(format!("To type it instead: {}\n", &*pairing_code(uri)));
+    secret::tell(&text)
+}
+
+/// Asks for the app's first code until one passes.
+async fn first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<(), Failure> {
+    for left in (0..FIRST_CODES).rev() {
+        let failure = match try_first_code(session, tokens, token).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        if left > 0 && matches!(failure, Failure::Refused { .. }) {
+            secret::tell(&format!("{failure}. Try the next code.\n"))?;
+            continue;
+        }
+        secret::tell(&format!(
+            "\nThe app is registered as {token} and pending until “claviger test {token}” passes.\n"
+        ))?;
+        return Err(failure);
+    }
+    Ok(())
+}
+
+async fn try_first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<(), Failure> {
+    let asked = secret::ask_line_unless_interrupted("Type the code the app shows now: ", "--no-code");
+    let code = compact(&asked.await?);
     let mut options = Options::new();
     options.insert(options::CODE, Variant::from(code.as_str()));
-    follow::run(session, tokens.test(&token, &options)).await?;
-    let sentence = format!(
-        "Registered app {token} for {}; its first code passed.",
-        clean(&args.subject)
-    );
-    ended.report(session, "register", &sentence)
+    follow::run(session, tokens.test(token, &options)).await.map(|_| ())
 }
 
 /// Makes a sheet of recovery codes and writes it to the terminal or to a file.
@@ -81,13 +112,16 @@ pub async fn recovery_codes(session: &Session, args: &RegisterRecoveryCodes) -> 
     if let Some(count) = args.count {
         options.insert(options::COUNT, Variant::U32(count));
     }
+    // Before anything is made: it revokes the earlier sheet, and this one is handed out once.
+    let file = args.file.as_deref().map(PrivateFile::begin).transpose()?;
+    secret::need_terminal(file.is_none(), "a file (--file)")?;
     let tokens = session.tokens().await?;
     let (mut ours, theirs) = letter()?;
     let call = tokens.register_recovery_codes(&args.subject, zbus::Fd::from(theirs), &options);
     let ended = follow::run(session, call).await?;
     let codes = read(&mut ours)?;
-    match &args.file {
-        Some(path) => write_private(path, codes.as_bytes())?,
+    match file {
+        Some(file) => file.write(codes.as_bytes())?,
         None => secret::tell(&codes)?,
     }
     let sentence = format!(

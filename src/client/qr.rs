@@ -2,10 +2,10 @@
 //! light modules (ISO/IEC 18004 section 6.3.8) is what readers fail without most often.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fast_qr::{ECL, QRBuilder};
 use zeroize::Zeroizing;
@@ -48,7 +48,14 @@ impl Picture {
         self.rows.get(y * self.width + x).is_some_and(|module| *module == 1)
     }
 
-    /// For a terminal: two rows a line, black on white whatever its colours are.
+    /// Columns that it takes in a terminal.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.width
+    }
+
+    /// For a terminal: two rows a line, black on white whatever its colours are, and whatever `NO_COLOR` says: inverted, most
+    /// readers do not see it.
     #[must_use]
     pub fn text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(self.width * self.width * 2));
@@ -108,19 +115,51 @@ impl Picture {
     }
 }
 
-/// Writes a file that nobody else may read. One that is there already is left alone: its mode may be another.
-///
-/// # Errors
-/// [`Failure::Local`].
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::local(format!("cannot write {}: {error}", path.display()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)
+/// A file that nobody else may read, begun before there is anything to write: what the daemon hands out once must not be lost to
+/// a path that cannot be written. Dropped unwritten, it is gone again.
+pub struct PrivateFile {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl PrivateFile {
+    /// Makes it. One that is there already is left alone: its mode may be another.
+    ///
+    /// # Errors
+    /// [`Failure::Local`].
+    pub fn begin(path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        Ok(Self {
+            path: path.to_owned(),
+            file: file.map_err(|error| failed(path, &error))?,
+            kept: false,
+        })
+    }
+
+    /// Writes it to the disk.
+    ///
+    /// # Errors
+    /// [`Failure::Local`].
+    pub fn write(mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_all());
+        written.map_err(|error| failed(&self.path, &error))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nobody is left to tell; an empty file for its owner alone harms nobody.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::local(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -140,14 +179,26 @@ mod tests {
         }
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("code.png");
-        write_private(&path, &Picture::of(URI).expect("a picture").png().expect("a PNG")).expect("written");
+        let file = PrivateFile::begin(&path).expect("begun");
+        file.write(&Picture::of(URI).expect("a picture").png().expect("a PNG"))
+            .expect("written");
         let read = Command::new("zbarimg")
             .args(["--quiet", "--raw"])
             .arg(&path)
             .output()
             .expect("run");
         assert_eq!(String::from_utf8_lossy(&read.stdout).trim_end(), URI);
-        assert!(write_private(&path, b"").is_err(), "an existing file was written to");
+        assert!(PrivateFile::begin(&path).is_err(), "an existing file was written to");
+    }
+
+    #[test]
+    fn a_file_begun_and_not_written_is_gone_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("sheet");
+        let begun = PrivateFile::begin(&path).expect("begun");
+        assert!(path.exists());
+        drop(begun);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -226,6 +226,20 @@ pub fn ask_line(prompt: &str, instead: &str) -> Result<String, Failure> {
     Ok(line.trim().to_owned())
 }
 
+/// [`ask_line`], and Ctrl-C ends the waiting: once an operation was followed the process no longer dies of it.
+///
+/// # Errors
+/// As there; [`Failure::Cancelled`].
+pub async fn ask_line_unless_interrupted(prompt: &'static str, instead: &'static str) -> Result<String, Failure> {
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    // A thread of its own: the runtime would wait for the end of one of its own, which sits in a read.
+    std::thread::spawn(move || sender.send(ask_line(prompt, instead)));
+    tokio::select! {
+        line = answer => line.map_err(|_| Failure::local("nothing could be asked"))?,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Cancelled("interrupted".to_owned())),
+    }
+}
+
 /// A code from standard input.
 ///
 /// # Errors
@@ -243,6 +257,25 @@ pub fn line_from_stdin() -> Result<String, Failure> {
 pub fn tell(secret: &str) -> Result<(), Failure> {
     let mut tty = terminal("a file (--png, --svg, --file)")?;
     write!(tty, "{secret}").map_err(|e| Failure::local(format!("cannot write to the terminal: {e}")))
+}
+
+/// Says that there is no terminal before something is begun that needs one.
+///
+/// # Errors
+/// [`Failure::Usage`].
+pub fn need_terminal(needed: bool, instead: &str) -> Result<(), Failure> {
+    if needed {
+        terminal(instead)?;
+    }
+    Ok(())
+}
+
+/// Columns of the terminal, if it tells.
+#[must_use]
+pub fn columns() -> Option<usize> {
+    let tty = terminal("").ok()?;
+    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(tty)?;
+    Some(usize::from(width)).filter(|width| *width > 0)
 }
 
 /// Whether somebody can be asked.

@@ -4,4 +4,7 @@ mod example;
 mod fake;
 mod operations;
 mod reading;
+#[allow(dead_code, missing_docs)]
+#[path = "../harness/seat.rs"]
+mod seat;
 mod terminal;

@@ -1,110 +1,15 @@
 //! Prompts, on a pseudo-terminal.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use nix::pty::openpty;
-use nix::sys::termios::{LocalFlags, tcgetattr};
-
 use crate::fake::{Fake, KEY, PATIENCE, Play};
-
-/// The client with a terminal of its own.
-struct Seat {
-    master: File,
-    terminal: OwnedFd,
-    child: Child,
-    bytes: Receiver<Vec<u8>>,
-    seen: String,
-}
-
-impl Seat {
-    fn take(fake: &Fake, args: &[&str]) -> Self {
-        Self::take_with(args, &[("CLAVIGER_BUS", &fake.address)])
-    }
-
-    fn take_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let pty = openpty(None, None).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        // setsid --ctty makes the slave the controlling terminal, so that /dev/tty is it.
-        let child = Command::new("setsid")
-            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_claviger")])
-            .args(args)
-            .env_remove("DISPLAY")
-            .env_remove("WAYLAND_DISPLAY")
-            .envs(environment.iter().copied())
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        let master = File::from(pty.master);
-        let mut reader = master.try_clone().unwrap();
-        let (sender, bytes) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0u8; 1024];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..n].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self {
-            master,
-            terminal: pty.slave,
-            child,
-            bytes,
-            seen: String::new(),
-        }
-    }
-
-    /// Waits until this is on the screen, after what was waited for before.
-    fn expect(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(at) = self.seen.find(text) {
-                let rest = self.seen.split_off(at + text.len());
-                return std::mem::replace(&mut self.seen, rest);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let bytes = self
-                .bytes
-                .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("“{text}” never came: {:?}", self.seen));
-            self.seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-    }
-
-    /// Waits until the terminal no longer echoes.
-    fn expect_no_echo(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while tcgetattr(&self.terminal)
-            .unwrap()
-            .local_flags
-            .contains(LocalFlags::ECHO)
-        {
-            assert!(Instant::now() < deadline, "echo stays on");
-            std::thread::yield_now();
-        }
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-}
+use crate::seat::Seat;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_that_a_key_asks_for_is_typed_unseen() {
     let fake = Fake::start().await;
     fake.play(Play::WantPin);
-    let mut seat = Seat::take(&fake, &["test", KEY]);
+    let mut seat = Seat::take(&fake.address, &["test", KEY]);
     seat.expect("PIN of the key: ");
     seat.expect_no_echo();
     seat.type_in("s3cret-pin\r");
@@ -120,7 +25,7 @@ async fn a_pin_that_a_key_asks_for_is_typed_unseen() {
 async fn a_new_pin_is_asked_for_twice() {
     let fake = Fake::start().await;
     fake.take_pin_away();
-    let mut seat = Seat::take(&fake, &["register", "fido2", "ada"]);
+    let mut seat = Seat::take(&fake.address, &["register", "fido2", "ada"]);
     seat.expect("New PIN for the YubiKey 5 NFC on USB port 1-4");
     seat.expect_no_echo();
     seat.type_in("1234\r");
@@ -136,7 +41,7 @@ async fn a_new_pin_is_asked_for_twice() {
 async fn a_reset_wants_the_word() {
     let fake = Fake::start().await;
     let args = ["revoke", KEY, "--reason", "leaver", "--reset"];
-    let mut seat = Seat::take(&fake, &args);
+    let mut seat = Seat::take(&fake.address, &args);
     seat.expect("other services' passkeys too");
     seat.expect("Type “reset”");
     seat.type_in("yes\n");
@@ -144,7 +49,7 @@ async fn a_reset_wants_the_word() {
     assert_eq!(seat.exit_code(), Some(5));
     assert!(fake.calls().is_empty());
 
-    let mut seat = Seat::take(&fake, &args);
+    let mut seat = Seat::take(&fake.address, &args);
     seat.expect("Type “reset”");
     seat.type_in("reset\n");
     seat.expect("Revoked token");
@@ -155,7 +60,7 @@ async fn a_reset_wants_the_word() {
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_are_asked_for_one_after_the_other() {
     let fake = Fake::start().await;
-    let mut seat = Seat::take(&fake, &["resync", crate::fake::FOB]);
+    let mut seat = Seat::take(&fake.address, &["resync", crate::fake::FOB]);
     seat.expect("Type the code shown now: ");
     seat.type_in("111 111\n");
     seat.expect("Type the next code: ");
