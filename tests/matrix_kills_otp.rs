@@ -680,9 +680,19 @@ async fn after_reset(scene: &mut Scene, done: bool) -> Result<(), String> {
     ensure(!done || owed.is_empty(), || format!("acknowledged, and owed: {owed:?}"))
 }
 
-/// Frames and writes of a clean run.
+/// Frames and writes that every clean run has: the least of three, for a last frame of what was set up before may come late on a
+/// busy machine and be counted in one of them.
 async fn record(bus: &Arc<PrivateBus>, act: Act) -> (u64, u64) {
-    let scene = Scene::set(bus, act, 1).await;
+    let mut least = (u64::MAX, u64::MAX);
+    for seed in 1..=3 {
+        let (frames, writes) = record_once(bus, act, seed).await;
+        least = (least.0.min(frames), least.1.min(writes));
+    }
+    least
+}
+
+async fn record_once(bus: &Arc<PrivateBus>, act: Act, seed: u64) -> (u64, u64) {
+    let scene = Scene::set(bus, act, seed).await;
     scene.relay.count_from_here();
     scene.shim.count_from_here();
     let came = scene.perform().await;
