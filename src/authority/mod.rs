@@ -12,6 +12,8 @@ pub mod clock;
 pub mod conduct;
 pub mod decide;
 pub mod explain;
+#[cfg(test)]
+mod laws;
 pub mod load;
 pub mod policy;
 mod reader;
