@@ -1,6 +1,7 @@
 //! The proof that a caller may do one thing to one object. A leaf: everyone may read a [`Grant`], only `guard` mints one
 //! (`tests/rooms.rs` looks for `Grant::mint` anywhere else).
 
+pub use crate::types::cases::Tier;
 use crate::types::{CaseId, DeviceId, ObligationId, OperationId, TokenId};
 use serde::{Deserialize, Serialize};
 
@@ -86,22 +87,6 @@ pub enum Object {
     Obligation(ObligationId),
     /// A person, as the organisation names people; there need not be one.
     Subject(String),
-}
-
-/// How far authority reaches; a case's tier must reach the action's (issue “cases”). Ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tier {
-    /// Look.
-    Look,
-    /// Test and resync.
-    Test,
-    /// Register.
-    Register,
-    /// Revoke and replace.
-    Revoke,
-    /// Bypass.
-    Bypass,
 }
 
 /// Who asked, as the bus tells it.

@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod authority;
 pub mod bus;
 pub mod client;
 pub mod clock;

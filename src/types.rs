@@ -388,3 +388,5 @@ named_enum!(
 pub fn time_left(deadline: std::time::Instant) -> Duration {
     deadline.saturating_duration_since(std::time::Instant::now())
 }
+
+pub mod cases;

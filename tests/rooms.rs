@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// What a room may name of this crate, besides itself and `types`, which all know.
 const ROOMS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    // Pure: the daemon decides by it and the client may explain it, so it may see neither of them.
+    ("authority", &[]),
     ("contract", &[]),
     ("codec", &[]),
     ("link", &[]),
@@ -75,6 +77,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("webpki", &["trust/chain.rs"]),
     ("x509_parser", &["trust/certificate.rs"]),
     ("sqlx", &["ledger"]),
+    ("strsim", &["authority/reader.rs"]),
+    ("toml", &["authority/load.rs", "authority/reader.rs", "config.rs"]),
     ("zbus_polkit", &["guard/polkit.rs"]),
     ("zbus", &["bus", "client", "contract", "daemon.rs", "guard"]),
     (
