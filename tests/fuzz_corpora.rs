@@ -42,11 +42,15 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What is committed, and what the shared test data has for this target, each file of it once for every reading.
+/// What is committed, and what the shared test data has for this target, each file of it once for every reading; what
+/// `scripts/fuzz` has found too, if `CLAVIGER_FUZZ_FOUND` says where (`fuzz/target/found`).
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut inputs = contents(&root.join("fuzz/corpus").join(target.name));
     assert!(!inputs.is_empty(), "{} has no corpus", target.name);
+    if let Some(found) = std::env::var_os("CLAVIGER_FUZZ_FOUND") {
+        inputs.extend(contents(&Path::new(&found).join(target.name)));
+    }
     let shared = std::env::var_os("CLAVIGER_SHARED_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
     for folder in target.data {
         let place = shared.join(folder);
