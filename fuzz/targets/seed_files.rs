@@ -78,7 +78,11 @@ fn costly(file: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(file) else {
         return false;
     };
-    text.split("IterationCount").skip(1).any(|rest| {
+    text.match_indices("IterationCount").any(|(at, _)| {
+        let (before, rest) = text.split_at(at);
+        if before.rsplit('<').next().is_some_and(|tag| tag.starts_with('/')) {
+            return false;
+        }
         let Some((_, rest)) = rest.split_once('>') else {
             return false;
         };
