@@ -17,6 +17,8 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// Folders of the shared test data whose files are inputs too.
     pub data: &'static [&'static str],
+    /// What may stand before one of those files: the first byte of an input picks the reading. Nothing, if all of it is read.
+    pub choices: &'static [u8],
     /// Longest input worth trying, in bytes.
     pub longest: usize,
 }
@@ -27,36 +29,42 @@ pub const TARGETS: [Target; 6] = [
         name: "pskc",
         run: pskc,
         data: &["pskc"],
-        longest: 8_192,
+        choices: b"01234567",
+        longest: 4_096,
     },
     Target {
         name: "seed_csv",
         run: seed_csv,
         data: &["csv"],
-        longest: 2_048,
+        choices: b"01234567",
+        longest: 1_024,
     },
     Target {
         name: "otpauth",
         run: otpauth,
         data: &[],
+        choices: b"",
         longest: 1_024,
     },
     Target {
         name: "ykoath",
         run: ykoath,
         data: &["fuzz-seeds/oath"],
+        choices: b"",
         longest: 1_024,
     },
     Target {
         name: "oath_card",
         run: oath_card,
         data: &["fuzz-seeds/oath"],
+        choices: b"",
         longest: 2_048,
     },
     Target {
         name: "nfc_fob",
         run: nfc_fob,
         data: &["fuzz-seeds/oath"],
+        choices: b"",
         longest: 1_024,
     },
 ];

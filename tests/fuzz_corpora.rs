@@ -42,12 +42,15 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What is committed, and what the shared test data has for this target.
+/// What is committed, and what the shared test data has for this target, each file of it once for every reading; what
+/// `scripts/fuzz` has found too, if `CLAVIGER_FUZZ_FOUND` says where (`fuzz/target/found`).
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
-    files(&root.join("fuzz/corpus").join(target.name), &mut found);
-    assert!(!found.is_empty(), "{} has no corpus", target.name);
+    let mut inputs = contents(&root.join("fuzz/corpus").join(target.name));
+    assert!(!inputs.is_empty(), "{} has no corpus", target.name);
+    if let Some(found) = std::env::var_os("CLAVIGER_FUZZ_FOUND") {
+        inputs.extend(contents(&Path::new(&found).join(target.name)));
+    }
     let shared = std::env::var_os("CLAVIGER_SHARED_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
     for folder in target.data {
         let place = shared.join(folder);
@@ -60,8 +63,21 @@ fn corpus(target: &Target) -> Vec<Vec<u8>> {
                 place.display()
             );
         }
-        files(&place, &mut found);
+        for file in contents(&place) {
+            if target.choices.is_empty() {
+                inputs.push(file);
+                continue;
+            }
+            inputs.extend(target.choices.iter().map(|choice| [&[*choice], &*file].concat()));
+        }
     }
+    inputs
+}
+
+/// Every file below a folder, in the order of their names.
+fn contents(folder: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    files(folder, &mut found);
     found.sort();
     found.iter().map(|path| std::fs::read(path).expect("a file")).collect()
 }
