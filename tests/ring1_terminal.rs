@@ -2,13 +2,11 @@
 #[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
-#[allow(dead_code, missing_docs)]
 #[path = "harness/house.rs"]
 mod house;
 #[allow(dead_code, missing_docs)]
 #[path = "harness/seat.rs"]
 mod seat;
-#[allow(dead_code, missing_docs)]
 #[path = "harness/shim.rs"]
 mod shim;
 
@@ -66,7 +64,7 @@ async fn an_app_is_registered_at_the_terminal() {
     let mut seat = Seat::take_wide(
         100,
         &["register", "app", "carol"],
-        &[("CLAVIGER_BUS", &house.bus().address()), ("NO_COLOR", "1")],
+        &[("CLAVIGER_BUS", house.bus().address()), ("NO_COLOR", "1")],
     );
     let screen = seat.expect("To type it instead: ");
     let pairing = seat.expect("\r\n").replace(' ', "");
@@ -108,7 +106,7 @@ async fn an_app_whose_first_code_never_comes_is_named_and_pending() {
     let mut seat = Seat::take_wide(
         30,
         &["register", "app", "carol"],
-        &[("CLAVIGER_BUS", &house.bus().address())],
+        &[("CLAVIGER_BUS", house.bus().address())],
     );
     // Too narrow: a picture that wraps cannot be read.
     let screen = seat.expect("To type it instead: ");
@@ -125,7 +123,7 @@ async fn an_app_whose_first_code_never_comes_is_named_and_pending() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_made_that_could_not_be_handed_out() {
     let (house, _shim) = house_with_a_clock().await;
-    let address = &house.bus().address();
+    let address = house.bus().address();
     let dir = tempfile::tempdir().expect("a directory");
     let there = dir.path().join("there");
     std::fs::write(&there, "somebody's").expect("written");
@@ -159,7 +157,7 @@ async fn nothing_is_made_that_could_not_be_handed_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sheet_of_recovery_codes_is_shown_once() {
     let (house, _shim) = house_with_a_clock().await;
-    let mut seat = Seat::take(&house.bus().address(), &["register", "recovery-codes", "carol"]);
+    let mut seat = Seat::take(house.bus().address(), &["register", "recovery-codes", "carol"]);
     let screen = seat.expect("each is good once.");
     assert_eq!(seat.exit_code(), Some(0));
     let token = between(&screen, "Made recovery codes ", " for carol");
