@@ -36,6 +36,11 @@ fn the_names_stay() {
             "resident_mib_10k_tokens",
             "idle_context_switches_30s",
             "resync_24h_over_hmac_loop",
+            "import_10k_over_parse",
+            "durable_tests_per_fsync_1",
+            "durable_tests_per_fsync_64",
+            "test_cost_1m_over_1k",
+            "find_cost_1m_over_1k",
         ]
     );
 }

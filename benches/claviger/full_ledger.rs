@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use claviger::grant::Authority;
 use claviger::ledger::{
     Binding, Event, KeySource, Ledger, Mutation, OpenOptions, Personal, SqliteLedger, TokenRecord, Unique,
 };
@@ -47,14 +48,17 @@ pub async fn build(directory: &Path) {
 fn registered() -> Event {
     Event {
         name: "token.registered",
-        authority: serde_json::from_str(
-            r#"{"uid": 1000, "origin": "polkit", "action": "register", "case": null, "operation": null}"#,
-        )
-        .expect("an authority as a journal holds it"),
+        authority: authority(),
         token: None,
         at: CREATED,
         detail: BTreeMap::from([("device", "usb 1-2".into())]),
     }
+}
+
+/// Somebody's who was let in.
+pub fn authority() -> Authority {
+    serde_json::from_str(r#"{"uid": 1000, "origin": "polkit", "action": "register", "case": null, "operation": null}"#)
+        .expect("an authority as a journal holds it")
 }
 
 /// Keys, cards and fobs in turn.

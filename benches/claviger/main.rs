@@ -5,12 +5,16 @@
 #![allow(missing_docs)]
 
 mod appear;
+mod bulk;
 mod card;
 mod daemon;
+mod durable;
 mod fleet;
+mod fobs;
 mod full_ledger;
 mod harness;
 mod idle;
+mod million;
 mod part;
 mod pcscd;
 mod report;
@@ -41,26 +45,25 @@ fn main() -> ExitCode {
         println!("run by “make bench” or “cargo bench --bench claviger”");
         return ExitCode::SUCCESS;
     }
-    // `cargo bench --bench claviger -- fleet`: the simulation alone, which needs neither bus nor device.
-    let only_fleet = arguments.iter().any(|argument| argument == "fleet");
-    let (mut figures, mut sound) = if only_fleet {
-        (Vec::new(), true)
-    } else {
-        runtime.block_on(run())
-    };
-    if !only_fleet {
-        print!("{}", report::table(&figures));
-    }
-    say("40,000 fobs of each habit over five years");
-    match std::panic::catch_unwind(fleet::run) {
-        Ok(fleet) => {
-            print!("{}", fleet.table);
-            figures.extend(fleet.figures);
-            sound &= fleet.sound;
+    // `cargo bench --bench claviger -- fleet durable`: only the simulation, which needs neither bus nor device, and the figures whose
+    // names begin so.
+    let wanted: Vec<String> = arguments.into_iter().filter(|word| !word.starts_with("--")).collect();
+    let all = wanted.is_empty();
+    let wants_fleet = all || wanted.iter().any(|word| word == "fleet");
+    let (mut figures, mut sound) = runtime.block_on(run(&wanted));
+    print!("{}", report::table(&figures));
+    if wants_fleet {
+        say("40,000 fobs of each habit over five years");
+        match std::panic::catch_unwind(fleet::run) {
+            Ok(fleet) => {
+                print!("{}", fleet.table);
+                figures.extend(fleet.figures);
+                sound &= fleet.sound;
+            }
+            Err(_) => sound = false,
         }
-        Err(_) => sound = false,
     }
-    if only_fleet {
+    if !all {
         return ExitCode::from(u8::from(!sound));
     }
     let json = report::json(&figures);
@@ -72,38 +75,73 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(written.is_err() || !sound))
 }
 
-/// All figures, and whether everything that could be tried went well.
-async fn run() -> (Vec<Figure>, bool) {
-    let mut sound = true;
-    let mut outcomes = Vec::new();
-    say("a Test over D-Bus against the bare exchange");
-    outcomes.push(one(&mut sound, tokio::spawn(card::ratio())).await);
-    say("how soon a device is told");
-    outcomes.push(one(&mut sound, tokio::spawn(appear::appeared())).await);
-    say("10,000 tokens: start, memory, 30 s of rest");
-    match tokio::spawn(idle::with_full_ledger()).await {
-        Ok(three) => outcomes.extend(three),
-        Err(error) => {
-            sound = false;
-            outcomes.extend((0..3).map(|_| Err(format!("failed: {error}"))));
-        }
-    }
-    say("two codes searched over 24 hours");
-    outcomes.push(one(&mut sound, tokio::task::spawn_blocking(resync::ratio)).await);
-    let figures = report::FIGURES
-        .iter()
-        .zip(outcomes)
-        .map(|(&definition, outcome)| Figure { definition, outcome })
-        .collect();
-    (figures, sound)
+/// All figures, or those whose names begin with one of `wanted`, and whether everything that could be tried went well.
+async fn run(wanted: &[String]) -> (Vec<Figure>, bool) {
+    let mut house = House {
+        wanted,
+        figures: Vec::new(),
+        sound: true,
+    };
+    house
+        .one("a Test over D-Bus against the bare exchange", card::ratio)
+        .await;
+    house.one("how soon a device is told", appear::appeared).await;
+    house
+        .several("10,000 tokens: start, memory, 30 s of rest", 3, idle::with_full_ledger)
+        .await;
+    let search = || async { tokio::task::spawn_blocking(resync::ratio).await.expect("joined") };
+    house.one("two codes searched over 24 hours", search).await;
+    house.one("a delivery of 10,000 tokens", bulk::ratio).await;
+    house
+        .several("tests against the disk's own syncs", 2, durable::ratios)
+        .await;
+    house
+        .several("tests and finds with a million tokens", 2, million::ratios)
+        .await;
+    (house.figures, house.sound)
 }
 
-/// A part that breaks off is told as such and does not take the others with it.
-async fn one(sound: &mut bool, task: tokio::task::JoinHandle<Result<Measured, String>>) -> Result<Measured, String> {
-    task.await.unwrap_or_else(|error| {
-        *sound = false;
-        Err(format!("failed: {error}"))
-    })
+/// What has been measured so far.
+struct House<'a> {
+    wanted: &'a [String],
+    figures: Vec<Figure>,
+    sound: bool,
+}
+
+impl House<'_> {
+    async fn one<F>(&mut self, what: &str, job: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Measured, String>> + Send + 'static,
+    {
+        let job = job();
+        self.several(what, 1, || async { vec![job.await] }).await;
+    }
+
+    /// The next `count` figures of the list. What breaks off is told as such and does not take the others with it.
+    async fn several<F, O>(&mut self, what: &str, count: usize, job: impl FnOnce() -> F)
+    where
+        F: Future<Output = O> + Send + 'static,
+        O: IntoIterator<Item = Result<Measured, String>> + Send + 'static,
+    {
+        let definitions = report::FIGURES.iter().skip(self.figures.len()).take(count);
+        let is_wanted =
+            |name: &str| self.wanted.is_empty() || self.wanted.iter().any(|begin| name.starts_with(begin.as_str()));
+        let outcomes: Vec<_> = if definitions.clone().any(|figure| is_wanted(figure.name)) {
+            say(what);
+            match tokio::spawn(job()).await {
+                Ok(outcomes) => outcomes.into_iter().collect(),
+                Err(error) => {
+                    self.sound = false;
+                    vec![Err(format!("failed: {error}")); count]
+                }
+            }
+        } else {
+            vec![Err("not asked for".to_owned()); count]
+        };
+        let figures = definitions.zip(outcomes);
+        self.figures
+            .extend(figures.map(|(&definition, outcome)| Figure { definition, outcome }));
+    }
 }
 
 fn say(what: &str) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
@@ -14,10 +15,13 @@ use futures_util::StreamExt;
 use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
 use zbus::message::Type;
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, MessageStream, ObjectPath, OwnedObjectPath};
+use zbus::{Connection, Fd, MessageStream, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::harness::bus::within;
 use crate::stage::{PERSON, Stage};
+
+/// Of the encrypted delivery.
+pub const PASSPHRASE: &str = "a long enough passphrase";
 
 /// Who the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +121,7 @@ pub async fn play(role: Role, arguments: &[String]) -> ExitCode {
             (Some(caller), ["register", device]) => caller.register(device).await,
             (Some(caller), ["test", token]) => milliseconds(caller.test(token).await),
             (Some(caller), ["find", limit]) => caller.find(limit.parse().expect("a number")).await,
+            (Some(caller), ["import", file]) => caller.import(file).await,
             (None, ["exchange", name]) => milliseconds(exchange(name)),
             (None, ["connect"]) => milliseconds(connect()),
             _ => panic!("“{line}” is not in this part"),
@@ -186,6 +191,21 @@ impl Caller {
 
     async fn test(&self, token: &str) -> Duration {
         self.run(self.tokens.test(token, &Options::new())).await.0
+    }
+
+    /// Milliseconds, and how many tokens were taken in.
+    async fn import(&self, path: &str) -> String {
+        let file = OwnedFd::from(std::fs::File::open(path).expect("a file"));
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(PASSPHRASE.as_bytes()).expect("room in the pipe");
+        drop(writer);
+        let passphrase = Variant::Fd(Fd::from(OwnedFd::from(reader)));
+        // A CSV is not encrypted, and the daemon refuses words for nothing.
+        let encrypted = !std::fs::read(path).expect("a file").starts_with(b"upn");
+        let options: Options<'_> = encrypted.then_some(("passphrase", passphrase)).into_iter().collect();
+        let (took, details) = self.run(self.tokens.import(Fd::from(file), &options)).await;
+        let imported = u64::try_from(&details["imported"]).expect("a number");
+        format!("{} {imported}", milliseconds(took))
     }
 
     async fn find(&self, limit: u32) -> String {
