@@ -74,7 +74,6 @@ impl Fobs {
             offset_ms: record.offset_ms,
             watermark_step: record.watermark,
             last_seen: record.last_seen,
-            ..DriftState::default()
         };
         let Verdict::Accepted { step, new_offset_ms } = accept_one(&state, &generator, &code, now, &Policy::default())
         else {
