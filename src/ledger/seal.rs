@@ -51,9 +51,10 @@ pub(crate) struct Keys {
     /// Names the key without telling anything about it; stands beside what was sealed with it.
     pub(crate) id: [u8; 8],
     seal: Zeroizing<[u8; 32]>,
-    journal: Zeroizing<[u8; 64]>,
-    personal: Zeroizing<[u8; 64]>,
-    recovery: Zeroizing<[u8; 64]>,
+    // Keyed once, and wiped on drop as the keys themselves would be.
+    journal: Hmac<Sha256>,
+    personal: Hmac<Sha256>,
+    recovery: Hmac<Sha256>,
 }
 
 /// A seed as it is stored.
@@ -98,19 +99,24 @@ impl Keys {
 
     fn derive(key: &[u8; KEY_LEN]) -> Result<Self, LedgerError> {
         let hkdf = Hkdf::<Sha256>::new(Some(b"claviger ledger 1"), key);
+        let expand = |label: &[u8], key: &mut [u8]| {
+            let too_long = |_| LedgerError::Key("cannot be expanded".to_owned());
+            hkdf.expand(label, key).map_err(too_long)
+        };
+        let keyed = |label: &[u8]| {
+            let mut key = Zeroizing::new([0; 64]);
+            expand(label, &mut *key)?;
+            Ok::<_, LedgerError>(Hmac::<Sha256>::new((&*key).into()))
+        };
         let mut keys = Self {
             id: [0; 8],
             seal: Zeroizing::new([0; 32]),
-            journal: Zeroizing::new([0; 64]),
-            personal: Zeroizing::new([0; 64]),
-            recovery: Zeroizing::new([0; 64]),
+            journal: keyed(b"journal")?,
+            personal: keyed(b"personal")?,
+            recovery: keyed(b"recovery")?,
         };
-        let too_long = |_| LedgerError::Key("cannot be expanded".to_owned());
-        hkdf.expand(b"id", &mut keys.id).map_err(too_long)?;
-        hkdf.expand(b"seal", &mut *keys.seal).map_err(too_long)?;
-        hkdf.expand(b"journal", &mut *keys.journal).map_err(too_long)?;
-        hkdf.expand(b"personal", &mut *keys.personal).map_err(too_long)?;
-        hkdf.expand(b"recovery", &mut *keys.recovery).map_err(too_long)?;
+        expand(b"id", &mut keys.id)?;
+        expand(b"seal", &mut *keys.seal)?;
         Ok(keys)
     }
 
@@ -155,7 +161,7 @@ impl Keys {
 
     /// MAC with the journal subkey over the bytes as they are; the caller sees to it that they parse in one way only.
     pub(crate) fn journal_mac(&self, parts: &[&[u8]]) -> Tag {
-        let mut mac = Hmac::<Sha256>::new((&*self.journal).into());
+        let mut mac = self.journal.clone();
         for part in parts {
             mac.update(part);
         }
@@ -166,7 +172,7 @@ impl Keys {
     /// random bits, so that a slow hash would add nothing (NIST SP 800-63B-4 section 4.2.1.1), and without the sealing key the
     /// rows are worth nothing to who has them.
     pub(crate) fn recovery_mac(&self, token: TokenId, code: &Secret) -> Tag {
-        let mut mac = Hmac::<Sha256>::new((&*self.recovery).into());
+        let mut mac = self.recovery.clone();
         mac.update(token.as_bytes());
         mac.update(code.expose());
         mac.finalize().into_bytes().into()
@@ -174,7 +180,7 @@ impl Keys {
 
     /// Tag with the personal subkey over a label and parts, each preceded by its length (64 bits, big-endian).
     pub(crate) fn tag(&self, label: &'static str, parts: &[&[u8]]) -> Tag {
-        let mut mac = Hmac::<Sha256>::new((&*self.personal).into());
+        let mut mac = self.personal.clone();
         for part in std::iter::once(&label.as_bytes()).chain(parts) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::query_builder::Separated;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::error::ErrorKind;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::apply::{Apply, Outcome, body, signed};
 use super::fault::Place;
@@ -26,23 +26,15 @@ pub(super) struct Rows {
     record: TokenRecord,
     at: UnixMillis,
     binding: String,
-    held: Option<Tag>,
+    /// What no other live token may share, and as it is stored.
+    held: Option<(Unique, Tag)>,
     watermark: Option<i64>,
     salt: Vec<u8>,
     sealed: Option<Sealed>,
 }
 
-impl New {
-    /// What no other live token may share, as it is stored. A dead token holds nothing that a live one could want.
-    fn held(&self, keys: &Keys) -> Option<Tag> {
-        let unique = self.unique.as_ref();
-        let unique = unique.filter(|_| self.record.state != TokenState::Revoked);
-        unique.map(|unique| journal::unique_tag(keys, unique))
-    }
-}
-
-/// Which of the ids and serials that new tokens want are taken.
-pub(super) struct Taken {
+/// Who holds the ids and serials that new tokens want: looked for when SQLite has refused one of them.
+struct Taken {
     ids: HashSet<String>,
     /// By the keyed tag, who holds it.
     tags: HashMap<Vec<u8>, String>,
@@ -50,33 +42,26 @@ pub(super) struct Taken {
 
 impl Taken {
     /// Looks for all of them at once.
-    pub(super) async fn look(
-        conn: &mut SqliteConnection,
-        place: &Place,
-        keys: &Keys,
-        wanted: impl Iterator<Item = &New>,
-    ) -> Result<Self, LedgerError> {
-        let (ids, tags): (Vec<_>, Vec<_>) = wanted.map(|new| (new.record.id, new.held(keys))).unzip();
+    async fn look(conn: &mut SqliteConnection, rows: &[Rows]) -> Result<Self, sqlx::Error> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT id, unique_tag FROM tokens WHERE id IN (");
         let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(id.to_string());
+        for new in rows {
+            list.push_bind(new.record.id.to_string());
         }
         // Two look-ups by index; a single OR would read the table.
         query.push(") UNION ALL SELECT id, unique_tag FROM tokens WHERE unique_tag IN (");
         let mut list = query.separated(", ");
-        for tag in tags.into_iter().flatten() {
+        for (_, tag) in rows.iter().filter_map(|new| new.held.as_ref()) {
             list.push_bind(tag.to_vec());
         }
         query.push(")");
-        let rows = query.build().fetch_all(conn).await;
-        let fault = |error| place.fault(&error);
+        let found = query.build().persistent(false).fetch_all(conn).await?;
         let mut taken = Self {
             ids: HashSet::new(),
             tags: HashMap::new(),
         };
-        for row in rows.map_err(fault)? {
-            taken.note(&row).map_err(fault)?;
+        for row in found {
+            taken.note(&row)?;
         }
         Ok(taken)
     }
@@ -91,11 +76,12 @@ impl Taken {
     }
 
     /// Takes what a new token wants, if it is free.
-    fn take(&mut self, id: TokenId, unique: Option<(&Unique, Tag)>) -> Result<(), LedgerError> {
+    fn take(&mut self, new: &Rows) -> Result<(), LedgerError> {
+        let id = new.record.id;
         if !self.ids.insert(id.to_string()) {
             return Err(LedgerError::Duplicate { what: "id", token: id });
         }
-        let Some((unique, tag)) = unique else { return Ok(()) };
+        let Some((unique, tag)) = &new.held else { return Ok(()) };
         match self.tags.insert(tag.to_vec(), id.to_string()) {
             None => Ok(()),
             Some(holder) => Err(match holder.parse() {
@@ -112,17 +98,15 @@ impl Taken {
 /// The rows of one new token and what the journal holds of it; seals the seed.
 ///
 /// # Errors
-/// [`LedgerError::Duplicate`] when its id or what it must be unique in is taken.
-pub(super) fn prepare(
-    keys: &Keys,
-    at: UnixMillis,
-    new: New,
-    taken: &mut Taken,
-) -> Result<(Rows, Recorded), LedgerError> {
-    let held = new.held(keys);
+/// [`LedgerError::Storage`] for a seed that is too long or a watermark that is too high; [`LedgerError::Key`] without random bytes.
+pub(super) fn prepare(keys: &Keys, at: UnixMillis, new: New) -> Result<(Rows, Recorded), LedgerError> {
     let New { record, seed, unique } = new;
+    // A dead token holds nothing that a live one could want.
+    let held = unique.filter(|_| record.state != TokenState::Revoked).map(|unique| {
+        let tag = journal::unique_tag(keys, &unique);
+        (unique, tag)
+    });
     let id = record.id;
-    taken.take(id, unique.as_ref().zip(held))?;
     let salt = random::<16>()?;
     let sealed = seed.map(|seed| keys.seal(id, &seed)).transpose()?;
     let recorded = Inserted {
@@ -137,7 +121,9 @@ pub(super) fn prepare(
         valid_from: record.valid_from,
         valid_until: record.valid_until,
         binding: record.binding.clone(),
-        unique: held.map(|tag| hex(&journal::unique_mark(keys, &*salt, &tag))),
+        unique: held
+            .as_ref()
+            .map(|(_, tag)| hex(&journal::unique_mark(keys, &*salt, tag))),
         seed: sealed.as_ref().map(|sealed| hex(&journal::seed_tag(keys, id, sealed))),
         personal: hex(&journal::personal_tag(keys, &*salt, &record.personal)?),
         offset_ms: record.offset_ms,
@@ -158,75 +144,125 @@ pub(super) fn prepare(
     Ok((rows, Recorded::Insert(Box::new(recorded))))
 }
 
+/// A table, and the columns of a row in it.
+struct Table {
+    insert: &'static str,
+    columns: usize,
+}
+
+const TOKENS: Table = Table {
+    insert: "INSERT INTO tokens (id, kind, state, revoke_reason, reality, model, binding, body, unique_tag, offset_ms, watermark, \
+             sign_count, last_seen, failures, created, updated, maker, batch, valid_from, valid_until) VALUES ",
+    columns: 20,
+};
+const PERSONAL: Table = Table {
+    insert: "INSERT INTO personal (token, subject, serial, label, salt) VALUES ",
+    columns: 5,
+};
+const SEEDS: Table = Table {
+    insert: "INSERT INTO seeds (token, key_id, key_version, nonce, sealed) VALUES ",
+    columns: 5,
+};
+
+/// Adds the columns of one row.
+type Columns<T> = fn(&mut SqliteArguments, &T) -> Result<(), sqlx::error::BoxDynError>;
+
+impl Table {
+    /// Writes rows in one statement.
+    async fn write<T>(&self, conn: &mut SqliteConnection, rows: &[T], columns: Columns<T>) -> Result<(), sqlx::Error> {
+        let row = format!("({})", vec!["?"; self.columns].join(","));
+        let statement = self.insert.to_owned() + &vec![row.as_str(); rows.len()].join(",");
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(rows.len().saturating_mul(self.columns), 0);
+        for row in rows {
+            columns(&mut arguments, row).map_err(sqlx::Error::Encode)?;
+        }
+        // Constants and question marks.
+        let query = sqlx::query_with(AssertSqlSafe(statement), arguments);
+        query.execute(conn).await.map(|_| ())
+    }
+}
+
 /// Writes the rows of new tokens, each table in one statement.
-pub(super) async fn write(conn: &mut SqliteConnection, place: &Place, rows: Vec<Rows>) -> Result<(), LedgerError> {
-    let mut tokens = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO tokens (id, kind, state, revoke_reason, reality, model, binding, body, unique_tag, offset_ms, watermark, \
-         sign_count, last_seen, failures, created, updated, maker, batch, valid_from, valid_until) ",
-    );
-    tokens.push_values(&rows, token_row);
-    let mut personal = QueryBuilder::<Sqlite>::new("INSERT INTO personal (token, subject, serial, label, salt) ");
-    personal.push_values(&rows, |mut row, new| {
-        row.push_bind(new.record.id.to_string())
-            .push_bind(new.record.personal.subject.clone())
-            .push_bind(new.record.personal.serial.clone())
-            .push_bind(new.record.personal.label.clone())
-            .push_bind(new.salt.clone());
-    });
+///
+/// # Errors
+/// Which of them, and [`LedgerError::Duplicate`], when its id or what it must be unique in is taken; a fault of the storage is told of
+/// the first.
+pub(super) async fn write(
+    conn: &mut SqliteConnection,
+    place: &Place,
+    rows: &[Rows],
+) -> Result<(), (usize, LedgerError)> {
+    let whole = |error: sqlx::Error| (0, place.fault(&error));
+    if let Err(error) = TOKENS.write(conn, rows, token_row).await {
+        let doubled = matches!(&error, sqlx::Error::Database(why) if why.kind() == ErrorKind::UniqueViolation);
+        let mut taken = match doubled {
+            true => Taken::look(conn, rows).await.map_err(whole)?,
+            false => return Err(whole(error)),
+        };
+        for (at, new) in rows.iter().enumerate() {
+            taken.take(new).map_err(|error| (at, error))?;
+        }
+        return Err(whole(error));
+    }
+    PERSONAL.write(conn, rows, personal_row).await.map_err(whole)?;
     let sealed: Vec<_> = rows
-        .into_iter()
-        .filter_map(|row| Some((row.record.id, row.sealed?)))
+        .iter()
+        .filter_map(|row| Some((row.record.id, row.sealed.as_ref()?)))
         .collect();
-    let seeds = (!sealed.is_empty()).then(|| seed_rows(sealed));
-    for mut query in [tokens, personal].into_iter().chain(seeds) {
-        let done = query.build().execute(&mut *conn).await;
-        done.map_err(|error| place.fault(&error))?;
+    if !sealed.is_empty() {
+        SEEDS.write(conn, &sealed, seed_row).await.map_err(whole)?;
     }
     Ok(())
 }
 
-fn token_row(mut row: Separated<'_, Sqlite, &'static str>, new: &Rows) {
+fn token_row(to: &mut SqliteArguments, new: &Rows) -> Result<(), sqlx::error::BoxDynError> {
     let record = &new.record;
-    row.push_bind(record.id.to_string())
-        .push_bind(record.kind.as_str())
-        .push_bind(record.state.as_str())
-        .push_bind(record.revoke_reason.map(RevokeReason::as_str))
-        .push_bind(record.reality.as_str())
-        .push_bind(record.model.clone())
-        .push_bind(new.binding.clone())
-        .push_bind(body(&record.binding).map(str::to_owned))
-        .push_bind(new.held.map(|tag| tag.to_vec()))
-        .push_bind(record.offset_ms)
-        .push_bind(new.watermark)
-        .push_bind(i64::from(record.sign_count))
-        .push_bind(record.last_seen.map(|seen| seen.0))
-        .push_bind(i64::from(record.failures))
-        .push_bind(new.at.0)
-        .push_bind(new.at.0)
-        .push_bind(record.maker.clone())
-        .push_bind(record.batch.clone())
-        .push_bind(record.valid_from.map(|at| at.0))
-        .push_bind(record.valid_until.map(|at| at.0));
+    to.add(record.id.to_string())?;
+    to.add(record.kind.as_str())?;
+    to.add(record.state.as_str())?;
+    to.add(record.revoke_reason.map(RevokeReason::as_str))?;
+    to.add(record.reality.as_str())?;
+    to.add(&*record.model)?;
+    to.add(&*new.binding)?;
+    to.add(body(&record.binding))?;
+    to.add(new.held.as_ref().map(|(_, tag)| tag.as_slice()))?;
+    to.add(record.offset_ms)?;
+    to.add(new.watermark)?;
+    to.add(i64::from(record.sign_count))?;
+    to.add(record.last_seen.map(|seen| seen.0))?;
+    to.add(i64::from(record.failures))?;
+    to.add(new.at.0)?;
+    to.add(new.at.0)?;
+    to.add(record.maker.as_deref())?;
+    to.add(record.batch.as_deref())?;
+    to.add(record.valid_from.map(|at| at.0))?;
+    to.add(record.valid_until.map(|at| at.0))
 }
 
-fn seed_rows(sealed: Vec<(TokenId, Sealed)>) -> QueryBuilder<Sqlite> {
-    let mut seeds = QueryBuilder::new("INSERT INTO seeds (token, key_id, key_version, nonce, sealed) ");
-    seeds.push_values(sealed, |mut row, (token, sealed)| {
-        row.push_bind(token.to_string())
-            .push_bind(sealed.key_id)
-            .push_bind(i64::from(sealed.key_version))
-            .push_bind(sealed.nonce)
-            .push_bind(sealed.bytes);
-    });
-    seeds
+fn personal_row(to: &mut SqliteArguments, new: &Rows) -> Result<(), sqlx::error::BoxDynError> {
+    let personal = &new.record.personal;
+    to.add(new.record.id.to_string())?;
+    to.add(personal.subject.as_deref())?;
+    to.add(personal.serial.as_deref())?;
+    to.add(personal.label.as_deref())?;
+    to.add(&*new.salt)
+}
+
+fn seed_row(to: &mut SqliteArguments, (token, sealed): &(TokenId, &Sealed)) -> Result<(), sqlx::error::BoxDynError> {
+    to.add(token.to_string())?;
+    to.add(&*sealed.key_id)?;
+    to.add(i64::from(sealed.key_version))?;
+    to.add(&*sealed.nonce)?;
+    to.add(&*sealed.bytes)
 }
 
 impl Apply<'_> {
     /// One new token.
     pub(super) async fn insert(&mut self, new: New) -> Outcome {
-        let mut taken = Taken::look(self.conn, self.place, self.keys, std::iter::once(&new)).await?;
-        let (rows, recorded) = prepare(self.keys, self.at, new, &mut taken)?;
-        write(self.conn, self.place, vec![rows]).await?;
+        let (rows, recorded) = prepare(self.keys, self.at, new)?;
+        let written = write(self.conn, self.place, &[rows]).await;
+        written.map_err(|(_, error)| error)?;
         Ok(recorded)
     }
 
@@ -234,8 +270,8 @@ impl Apply<'_> {
     pub(super) async fn store_seed(&mut self, token: TokenId, seed: &Secret) -> Result<Tag, LedgerError> {
         let sealed = self.keys.seal(token, seed)?;
         let tag = journal::seed_tag(self.keys, token, &sealed);
-        let done = seed_rows(vec![(token, sealed)]).build().execute(&mut *self.conn).await;
-        done.map_err(|error| self.place.fault(&error))?;
+        let written = SEEDS.write(self.conn, &[(token, &sealed)], seed_row).await;
+        written.map_err(|error| self.place.fault(&error))?;
         Ok(tag)
     }
 }

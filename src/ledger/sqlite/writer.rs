@@ -197,13 +197,11 @@ impl Writer {
                 chain = next;
                 continue;
             }
-            let mut round = vec![order];
-            while round.len() < bulk::ROUND
-                && let Some((_, order)) = orders.next_if(|(_, order)| bulk::inserts_only(order))
-            {
-                round.push(order);
+            let mut run = vec![order];
+            while let Some((_, order)) = orders.next_if(|(_, order)| bulk::inserts_only(order)) {
+                run.push(order);
             }
-            chain = bulk::insert(&mut tx, &keys, &place, chain, round)
+            chain = bulk::insert(&mut tx, &keys, &place, chain, run)
                 .await
                 .map_err(|(after, error)| BatchFailure { at: at + after, error })?;
         }
