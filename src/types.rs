@@ -390,3 +390,4 @@ pub fn time_left(deadline: std::time::Instant) -> Duration {
 }
 
 pub mod cases;
+pub mod stamp;

@@ -5,9 +5,11 @@
 //! nothing. The journal holds the mutations themselves (personal data and secrets only as keyed tags), so that
 //! [`Ledger::verify`] can replay it against the rows.
 
+mod cases;
 mod journal;
 mod lock;
 mod mutation;
+mod people;
 mod record;
 mod replay;
 mod seal;
@@ -19,10 +21,13 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::grant::Action;
-use crate::types::{ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::stamp::{Reading, Stamp};
+use crate::types::{CaseId, ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
+pub use cases::{CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, NewCase, NewNote, Said};
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
+pub use people::Frozen;
 pub use record::{Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, Oath, Obligation, Personal, TokenRecord};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
@@ -266,6 +271,59 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Storage.
     async fn obligation(&self, id: ObligationId) -> Result<Option<Obligation>, LedgerError>;
+
+    /// How often “later” was said for an account.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn deferrals(&self, account: &Account) -> Result<u32, LedgerError>;
+
+    /// Operators whose authority is frozen, in order of uid.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn freezes(&self) -> Result<Vec<Frozen>, LedgerError>;
+
+    /// Journal entries before `before` that are alarms, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn alarms(&self, before: u64, limit: u32) -> Result<Vec<u64>, LedgerError>;
+
+    /// One case, without its notes.
+    ///
+    /// # Errors
+    /// Storage only; an unknown id is `None`.
+    async fn case(&self, id: CaseId) -> Result<Option<CaseRecord>, LedgerError>;
+
+    /// What was said and done in a case, oldest first.
+    ///
+    /// # Errors
+    /// Storage only; an unknown case has none.
+    async fn case_notes(&self, id: CaseId) -> Result<Vec<CaseNote>, LedgerError>;
+
+    /// Cases by filter, oldest first, at most `limit` (capped at 1,000).
+    ///
+    /// # Errors
+    /// Storage; [`LedgerError::NotFound`] for a cursor that is none of ours.
+    async fn cases(
+        &self,
+        filter: &CaseFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<CaseRecord>, LedgerError>;
+
+    /// Cases about a subject that were opened when the count of time that has passed at least was `since_least_ms` or more.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn case_history(&self, subject: &str, since_least_ms: u64) -> Result<CaseHistory, LedgerError>;
+
+    /// What [`Mutation::KeepTime`] kept last.
+    ///
+    /// # Errors
+    /// Storage only; a new ledger has kept none.
+    async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError>;
 
     /// Operations that were begun and not closed.
     ///

@@ -1,11 +1,13 @@
 //! The ledger against a disk.
 #![allow(missing_docs)]
 
+mod cases;
 mod contract;
 mod crash;
 mod desk;
 mod disk;
 mod figures;
 mod model;
+mod people;
 mod tamper;
 mod tries;
