@@ -66,6 +66,8 @@ pub struct Profile {
     pub fido: Option<FidoProfile>,
     /// The OATH applet on the card face.
     pub oath: Option<OathProfile>,
+    /// Yubico's management application on the card face.
+    pub management: Option<ManagementProfile>,
     /// The display of a fob.
     pub fob: Option<FobProfile>,
     /// The NFC side of a fob; needs a display.
@@ -164,6 +166,17 @@ pub struct FidoCardProfile {
     /// Whether it can be reset over this face.
     #[serde(default = "yes")]
     pub reset: bool,
+}
+
+/// Yubico's management application, as far as it can be read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementProfile {
+    /// Firmware version.
+    pub version: [u8; 3],
+    /// Whether it tells the serial printed on the key.
+    #[serde(default = "yes")]
+    pub serial: bool,
 }
 
 /// The dialect of an OATH applet.

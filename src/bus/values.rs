@@ -107,6 +107,8 @@ impl TextRule {
     pub(super) const LABEL: Self = Self::new(1, 256, CharSet::Visible);
     /// Serial printed on a device.
     pub(super) const SERIAL: Self = Self::new(1, 64, CharSet::Ascii);
+    /// Where a device is plugged in, as it is told.
+    pub(super) const PLACE: Self = Self::new(1, 256, CharSet::Visible);
     /// Model name.
     pub(super) const MODEL: Self = Self::new(1, 64, CharSet::Visible);
     /// Account name shown on a key: authenticators may truncate to 64 bytes (CTAP 2.1 section 6.1.2).

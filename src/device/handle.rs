@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::DeviceError;
+use super::identity::Facts;
 use super::lane::{Lane, Work};
 use super::session::Session;
 use crate::link::{FaceKind, UsbIds};
@@ -79,6 +80,23 @@ impl DeviceHandle {
     #[must_use]
     pub fn info(&self) -> DeviceInfo {
         self.lane.info()
+    }
+
+    /// What the device told of itself, as far as it was asked: at least what USB tells.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.lane.facts().unwrap_or_else(|| Facts::of(&self.info()))
+    }
+
+    /// Whether it was asked.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.lane.facts().is_some()
+    }
+
+    /// Keeps what the device told, until its faces change.
+    pub fn learn(&self, facts: Facts) {
+        self.lane.learn(Some(facts));
     }
 
     /// Runs `job` on the device's own thread after those that came before, and waits for its result.

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::handle::{DeviceInfo, DeviceState};
 use super::identify::{self, Identity};
+use super::identity::Facts;
 use super::session::{Attached, Session};
 use super::wards::Wards;
 use super::{Deadlines, DeviceError};
@@ -74,6 +75,8 @@ pub(super) struct Lane {
     attached: Mutex<Vec<Attached>>,
     /// The last description, kept for handles that outlive the device.
     identity: Mutex<Identity>,
+    /// What it told of itself, once it was asked. Forgotten when its faces change.
+    facts: Mutex<Option<Facts>>,
     gone: watch::Sender<bool>,
     /// Sounded when a job begins, ends or is given up. It carries nothing: what is true is in the queue, under its lock.
     turn: watch::Sender<()>,
@@ -106,6 +109,7 @@ impl Lane {
             wake: Condvar::new(),
             attached: Mutex::new(vec![first]),
             identity: Mutex::new(identity),
+            facts: Mutex::new(None),
             gone: watch::Sender::new(false),
             turn: watch::Sender::new(()),
             events: shared.events.clone(),
@@ -263,7 +267,19 @@ impl Lane {
         self.attached().iter().any(|one| identify::same_body(&one.face, face))
     }
 
+    /// What the device told of itself, if it was asked.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what the device told.
+    pub(super) fn learn(&self, facts: Option<Facts>) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
     fn describe_anew(&self) {
+        // Another face may tell more.
+        self.learn(None);
         let faces: Vec<Face> = self.attached().iter().map(|one| one.face.clone()).collect();
         if let Some(identity) = identify::describe(&faces) {
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;

@@ -23,7 +23,9 @@ use crate::types::{ObligationId, OperationId, Reality, Secret, TokenId, TokenKin
 
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
-pub use record::{Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, Oath, Obligation, Personal, TokenRecord};
+pub use record::{
+    Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, KeyIdentity, Oath, Obligation, Personal, TokenRecord,
+};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
 pub use tries::{Account, CallerTries, Standing, Sweep};

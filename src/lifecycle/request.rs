@@ -76,6 +76,13 @@ pub enum Request {
         /// Who it is for.
         subject: String,
     },
+    /// Say whose key it is.
+    Mark {
+        /// The token.
+        token: TokenId,
+        /// The organisation's, or the person's own.
+        organisation: bool,
+    },
     /// Hand seeds out.
     Export {
         /// As what.
@@ -126,6 +133,8 @@ pub enum Request {
         deed: OathDeed,
         /// Password of the applet, when it has one.
         password: Option<Secret>,
+        /// Where the device is, when a person has looked.
+        place: Option<String>,
     },
     /// Test a token.
     Test {
@@ -268,6 +277,8 @@ pub struct Fido2Options {
     pub user_name: Option<String>,
     /// Discoverable credential or not; the key decides when absent.
     pub discoverable: Option<bool>,
+    /// The key is the organisation's.
+    pub organisation: bool,
 }
 
 /// What is done to an OATH applet.
@@ -384,6 +395,7 @@ impl Request {
             Self::Discharge { .. } => Verb::Discharge,
             Self::Import { .. } => Verb::Import,
             Self::Assign { .. } => Verb::Assign,
+            Self::Mark { .. } => Verb::Configure,
             Self::Export { .. } => Verb::Export,
         }
     }

@@ -1,15 +1,18 @@
 //! Registering a FIDO2 key: getInfo, PIN set or verified, makeCredential, then an assertion; only then is the token active.
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::codec::cbor::Map;
 use crate::codec::ctap2::client_pin::Permissions;
+use crate::codec::ctap2::sha256;
 use crate::device::DeviceError;
 use crate::device::fido::{FidoContext, MakeCredential};
+use crate::device::handle::DeviceHandle;
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Filter, IntentEnd, Mutation, Personal, Unique};
+use crate::ledger::{Binding, Filter, IntentEnd, KeyIdentity, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::key::{Credential, Key, challenge, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
@@ -36,6 +39,9 @@ pub async fn register(
     act.require(Action::Register, &Object::Device(device))?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     let info = handle.info();
+    let who = act.house.identify(&handle, act.step.cancel_flag()).await?;
+    let alike = act.house.lookalikes(&handle, &who);
+    let confidence = who.confidence(&alike.iter().map(DeviceHandle::facts).collect::<Vec<_>>());
     let id = TokenId::generate();
     let rp_id = options.rp_id.unwrap_or_else(|| act.house.settings().rp_id.clone());
     let exclude = registered_credentials(act, &subject, &rp_id).await?;
@@ -46,7 +52,7 @@ pub async fn register(
         info.reality,
         Personal {
             subject: Some(subject.clone()),
-            serial: options.serial.or(info.serial),
+            serial: options.serial.or(who.telling_serial().map(str::to_owned)),
             label: options.label,
         },
     );
@@ -79,6 +85,12 @@ pub async fn register(
         rp_id,
         user_name: options.user_name.unwrap_or(subject),
         discoverable: options.discoverable,
+        identity: KeyIdentity {
+            confidence,
+            fingerprint: who.fingerprint,
+            attestation: None,
+        },
+        organisation: options.organisation,
         exclude,
         pin,
     };
@@ -96,6 +108,12 @@ pub async fn register(
         pin_set,
         ..Details::default()
     }))
+}
+
+/// Names the attestation certificate, where there is one (WebAuthn section 8.2, `x5c`).
+fn attestation_id(statement: &Map) -> Option<String> {
+    let certificate = statement.get("x5c")?.as_array()?.first()?.as_bytes()?;
+    Some(HEXLOWER.encode(sha256(certificate).get(..8)?))
 }
 
 /// Credentials that the subject's live tokens have at this relying party: the key must not hold one of them already.
@@ -123,6 +141,8 @@ struct Work {
     rp_id: String,
     user_name: String,
     discoverable: Option<bool>,
+    identity: KeyIdentity,
+    organisation: bool,
     exclude: Vec<Vec<u8>>,
     pin: Secret,
 }
@@ -217,6 +237,7 @@ impl Work {
         let attested = made
             .auth_data
             .attested
+            .clone()
             .ok_or(DeviceError::Protocol("no credential in the authenticator data"))?;
         let binding = Binding::Fido2 {
             rp_id: self.rp_id.clone(),
@@ -224,6 +245,11 @@ impl Work {
             public_key: BASE64URL_NOPAD.encode(attested.public_key.encoded()),
             aaguid: Uuid::from_bytes(attested.aaguid).hyphenated().to_string(),
             discoverable: resident,
+            identity: Some(Box::new(KeyIdentity {
+                attestation: attestation_id(&made.statement),
+                ..self.identity.clone()
+            })),
+            organisation: self.organisation,
         };
         let unique = Unique::Credential(BASE64URL_NOPAD.encode(&attested.credential_id));
         let bind = Mutation::Bind {
