@@ -44,14 +44,14 @@ use crate::contract::error::ErrorName;
 use crate::contract::{BUS_NAME, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, TokenRecord};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::verify::{AccountStanding, Verified};
 pub use crate::lifecycle::{Description, OathCredential, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
-use crate::types::{DeviceId, ObligationId, Reality, Secret};
+use crate::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -117,6 +117,13 @@ pub trait Verbs: Send + Sync + 'static {
 
     /// Devices that may owe something, when they are plugged in.
     fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)>;
+    /// Revoked keys, as they are plugged in.
+    fn revoked_keys_seen(&self) -> broadcast::Receiver<(DeviceId, TokenId)>;
+    /// The relying parties that still accept a token's key.
+    ///
+    /// # Errors
+    /// [`Refusal::Ledger`].
+    async fn trusted_by(&self, record: &TokenRecord) -> Result<Vec<String>, Refusal>;
 
     /// The device plugged in now that an obligation is about, when that is known.
     fn device_of(&self, obligation: ObligationId) -> Option<DeviceId>;
@@ -265,6 +272,7 @@ pub async fn serve(
     let tasks = vec![
         tokio::spawn(devices.follow(events)),
         tokio::spawn(manager::tell_obligations(connection.clone(), obligations)),
+        tokio::spawn(manager::tell_revoked(connection.clone(), verbs.revoked_keys_seen())),
     ];
     Ok(Served {
         connection: connection.clone(),

@@ -47,6 +47,9 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
     if let Some(discoverable) = args.discoverable {
         options.insert(options::DISCOVERABLE, Variant::Bool(discoverable));
     }
+    if args.organisation {
+        options.insert(options::ORGANISATION, Variant::Bool(true));
+    }
     let tokens = session.tokens().await?;
     let sealed = Fd::from(secret::sealed(&pin)?);
     let ended = follow::run(

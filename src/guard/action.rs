@@ -164,6 +164,14 @@ pub const TABLE: &[Row] = &[
     guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
     // Lifting a lock hands tries out again, as resuming a token hands authority out.
     guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),
+    // It is what a reset, with all that goes with it, depends on.
+    guarded(
+        TOKENS,
+        "MarkOrganisation",
+        Action::Configure,
+        Tier::Revoke,
+        Scope::Token,
+    ),
     guarded(TOKENS, "Assign", Action::Register, Tier::Register, Scope::Token),
     guarded(TOKENS, "Import", Action::Register, Tier::Register, Scope::Whole),
     // Whoever has the file can compute every code in it.

@@ -16,9 +16,11 @@ pub mod code;
 mod describe;
 pub mod drift;
 mod export;
+mod identity;
 pub mod import;
 mod key;
 mod locate;
+mod mark;
 mod nfc_fob;
 mod oath_admin;
 pub mod operation;
@@ -31,12 +33,14 @@ mod request;
 mod reset;
 mod resync;
 mod revoke;
+mod revoked;
 mod set_clock;
 mod settle;
 mod suspend;
 mod test;
 mod throttle;
 pub mod tries;
+mod trusted;
 mod undo;
 mod validity;
 pub mod verify;
@@ -63,7 +67,7 @@ use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
 use crate::ledger::{Ledger, ObligationFilter};
-use crate::types::{Clock, DeviceId, ObligationId, OperationId};
+use crate::types::{Clock, DeviceId, ObligationId, OperationId, TokenId};
 
 /// Figures the verbs work by.
 #[derive(Debug, Clone)]
@@ -122,6 +126,9 @@ pub struct Lifecycle {
     operations: Mutex<HashMap<OperationId, Arc<Operation>>>,
     running: watch::Sender<usize>,
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
+    revoked: broadcast::Sender<(DeviceId, TokenId)>,
+    /// Revoked keys that are plugged in, so that each plug is told once.
+    returned: Mutex<HashMap<DeviceId, TokenId>>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
     /// Wrong passwords of cards.
@@ -147,6 +154,8 @@ impl Lifecycle {
             operations: Mutex::new(HashMap::new()),
             running: watch::channel(0).0,
             seen: broadcast::channel(64).0,
+            revoked: broadcast::channel(64).0,
+            returned: Mutex::new(HashMap::new()),
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
             passwords: throttle::Throttle::default(),
@@ -219,6 +228,16 @@ impl Lifecycle {
     #[must_use]
     pub fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
         self.seen.subscribe()
+    }
+
+    /// Revoked keys, as they are plugged in.
+    #[must_use]
+    pub fn revoked_keys_seen(&self) -> broadcast::Receiver<(DeviceId, TokenId)> {
+        self.revoked.subscribe()
+    }
+
+    fn returned(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, TokenId>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The device plugged in now that an obligation is about, when that is known.
@@ -369,7 +388,12 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             reseed,
             unsynchronised,
         } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
-        Request::Oath { device, deed, password } => oath_admin::administer(&act, device, deed, password).await,
+        Request::Oath {
+            device,
+            deed,
+            password,
+            place,
+        } => oath_admin::administer(&act, (device, place), deed, password).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,
@@ -386,6 +410,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             absent,
         } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
         Request::Import { file, options } => import::import(&act, file, *options).await,
+        Request::Mark { token, organisation } => mark::mark(&act, token, organisation).await,
         Request::Assign { token, subject } => assign::assign(&act, token, subject).await,
         Request::Export {
             format,

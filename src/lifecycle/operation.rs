@@ -190,6 +190,8 @@ pub struct Details {
     pub exported: Option<u64>,
     /// Tokens that the format has no words for.
     pub left_out: Option<u64>,
+    /// The relying parties that still accept the key.
+    pub trusted_by: Vec<String>,
     /// Why the device could not be settled now, when an obligation remains.
     pub unsettled: Option<Box<Refusal>>,
 }

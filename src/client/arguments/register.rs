@@ -47,6 +47,9 @@ pub struct RegisterFido2 {
     /// Whether the credential shall be discoverable; the key decides when left out
     #[arg(long, value_name = "BOOL")]
     pub discoverable: Option<bool>,
+    /// The key is the organisation's, and may be reset when it comes back
+    #[arg(long)]
+    pub organisation: bool,
     /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinArgs,
