@@ -402,3 +402,4 @@ pub fn time_left(deadline: std::time::Instant) -> Duration {
 }
 
 pub mod cases;
+pub mod stamp;

@@ -200,7 +200,7 @@ async fn a_caller_that_leaves_cancels_and_takes_its_objects_along() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_result_stays_for_a_while() {
-    let world = world(short(Duration::from_millis(300))).await;
+    let world = world(short(Duration::from_secs(2))).await;
     let mut told = signals(&world.client).await;
     let path = begin(&world.client).await.expect("an operation");
     world.verbs.step().finish(Outcome::Done(Details {

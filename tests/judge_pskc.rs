@@ -1,5 +1,8 @@
 //! Seed files in the judgement of programs that share nothing with ours: Debian's `pskctool` and PyPI's `python-pskc`.
 
+#[path = "../hw-fixtures/tests/judge/pypi.rs"]
+mod pypi;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -148,27 +151,13 @@ fn what_pskctool_signs_we_read() {
     assert_eq!((token.seed.expose(), token.serial.as_deref()), (SEED, Some("S1")));
 }
 
-/// Python with `python-pskc`, in a virtual environment under target/, made on first use.
+/// Python with `python-pskc`.
 fn python() -> Option<PathBuf> {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/judge-pskc");
-    let python = place.join("bin/python");
-    let ready = || {
-        Command::new(&python)
-            .args(["-c", "import pskc"])
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if !ready() {
-        let _ = Command::new("python3").args(["-m", "venv"]).arg(&place).status();
-        let _ = Command::new(place.join("bin/pip"))
-            .args(["-q", "install", "python-pskc[defuse]"])
-            .status();
+    let programs = pypi::programs();
+    if programs.is_none() {
+        skipped("judge_pskc", "PyPI's python-pskc cannot be installed");
     }
-    if ready() {
-        return Some(python);
-    }
-    skipped("judge_pskc", "PyPI's python-pskc cannot be installed");
-    None
+    Some(programs?.join("python"))
 }
 
 fn run(python: &Path, script: &str, folder: &Path) -> String {

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::PrivateBus;
-use claviger::contract::proxy::{Device1Proxy, Record};
-use house::{Figures, House, none, path_of, text, token};
+use claviger::contract::proxy::Record;
+use house::{Figures, House, none, text, token};
 use hw_fixtures::{Plugged, Token, TouchMode};
-use zbus::proxy::CacheProperties;
 
 /// The PIN that the house registers keys with.
 const PIN: &str = house::PIN;
@@ -27,26 +26,11 @@ fn residents(key: &Token) -> usize {
     key.with_authenticator(|own| own.resident_count()).expect("a key")
 }
 
-/// The device's own object comes a little after its number is known.
 async fn describe(house: &House, plugged: &Plugged) -> Record {
-    let device = Device1Proxy::builder(&house.client)
-        .path(path_of(plugged))
-        .cache_properties(CacheProperties::No)
-        .build()
+    let device = house.device(plugged).await;
+    bus::within("a description", device.describe(&none()))
         .await
-        .expect("a proxy");
-    bus::within("a description", async {
-        loop {
-            match device.describe(&none()).await {
-                Ok(told) => return told,
-                Err(zbus::Error::MethodError(name, ..)) if name.ends_with("UnknownObject") => {
-                    tokio::task::yield_now().await
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
-    })
-    .await
+        .expect("a description")
 }
 
 #[tokio::test]

@@ -515,7 +515,7 @@ async fn a_touch_that_never_comes_ends_in_time() {
     let started = Instant::now();
     let sentence = house.register_key(&plugged, "alice").await.refused("TouchTimeout");
     assert!(sentence.contains("touch"), "{sentence}");
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(15));
     assert_in_order(&house).await;
     assert!(
         house.obligations().await.is_empty(),
@@ -1099,7 +1099,7 @@ async fn a_descriptor_that_never_ends_holds_nobody() {
         sentence.contains("pin") && sentence.contains("close the writing end"),
         "{sentence}"
     );
-    assert!(started.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(20));
     drop(writer);
     assert_eq!(house.all().await.len(), 1);
     house.register_key(&plugged, "alice").await.done();

@@ -180,7 +180,7 @@ fn twenty_plugs(guest: &Guest) {
         guest.claviger(&["test", &id], "").refused(AWAY);
         gone += 1;
         guest.left(from, path(&device));
-        assert!(plugged.wait_unplugged(Duration::from_secs(10)), "round {round}");
+        assert!(plugged.wait_unplugged(guest::PATIENCE), "round {round}");
         drop(plugged);
         token.clear_faults();
         let before = path(&device).to_owned();

@@ -86,7 +86,7 @@ impl Pcscd {
 
 fn ykman_oath(program: &Path, reader: &str, pcscd: &Pcscd, arguments: &[&str]) -> Output {
     Command::new("timeout")
-        .arg("30")
+        .arg("120")
         .arg(program)
         .args(["--reader", reader, "oath"])
         .args(arguments)
@@ -94,22 +94,6 @@ fn ykman_oath(program: &Path, reader: &str, pcscd: &Pcscd, arguments: &[&str]) -
         .stdin(Stdio::null())
         .output()
         .unwrap()
-}
-
-/// `ykman` in a virtual environment under target/, made on first use.
-fn ykman() -> Option<PathBuf> {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/judges");
-    let program = place.join("bin/ykman");
-    if !program.exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&place).status();
-        let pip = place.join("bin/pip");
-        let installed = Command::new(pip).args(["-q", "install", "yubikey-manager"]).status();
-        if !made.is_ok_and(|status| status.success()) || !installed.is_ok_and(|status| status.success()) {
-            judge::skipped("ykman oath", "PyPI's yubikey-manager cannot be installed");
-            return None;
-        }
-    }
-    Some(program)
 }
 
 /// What a model can do of what `ykman` asks.
@@ -180,7 +164,7 @@ const MODELS: [Model; 7] = [
 
 /// `ykman` and a card in the reader it knows.
 struct Desk {
-    program: PathBuf,
+    programs: PathBuf,
     pcscd: Pcscd,
 }
 
@@ -191,7 +175,7 @@ impl Desk {
             apdu_delay_ms: 0,
         };
         // The driver listens when pcscd has read its configuration; there is no event to wait for but this.
-        (0..200)
+        (0..4_000)
             .find_map(|_| {
                 let plugged = plug_vpcd(&setup, token).ok();
                 if plugged.is_none() {
@@ -203,7 +187,12 @@ impl Desk {
     }
 
     fn ask(&self, arguments: &[&str]) -> Output {
-        ykman_oath(&self.program, &format!("{READER} 00 00"), &self.pcscd, arguments)
+        ykman_oath(
+            &self.programs.join("ykman"),
+            &format!("{READER} 00 00"),
+            &self.pcscd,
+            arguments,
+        )
     }
 
     fn run(&self, arguments: &[&str]) -> String {
@@ -216,7 +205,7 @@ impl Desk {
 
     /// Waits until pcscd has seen the card that was put in, and not the one before it.
     fn wait_for(&self, version: &str) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(100);
         let last = loop {
             let output = self.ask(&["info"]);
             let there = String::from_utf8_lossy(&output.stdout).contains(version);
@@ -234,9 +223,9 @@ fn ykman_manages_every_model_and_its_codes_are_oathtools() {
     if !root(name) || !installed(name, &["pcscd", "unshare", "oathtool", "python3", DRIVER]) {
         return;
     }
-    let Some(program) = ykman() else { return };
+    let Some(programs) = judge::pypi(name) else { return };
     let mut desk = Desk {
-        program,
+        programs,
         pcscd: Pcscd::start(),
     };
     for model in &MODELS {
@@ -358,9 +347,9 @@ fn python_fido2_is_the_host_of_keys_on_a_reader() {
     if !root(name) || !installed(name, &["pcscd", "unshare", "python3", DRIVER]) {
         return;
     }
-    let Some(program) = ykman() else { return };
+    let Some(programs) = judge::pypi(name) else { return };
     let desk = Desk {
-        program,
+        programs,
         pcscd: Pcscd::start(),
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/card_host.py");
@@ -372,8 +361,8 @@ fn python_fido2_is_the_host_of_keys_on_a_reader() {
         let token = Token::of_profile(profile, TokenSetup::named("key")).unwrap();
         let plugged = desk.insert(&token);
         let mut host = Command::new("timeout")
-            .arg("60")
-            .arg(desk.program.with_file_name("python"))
+            .arg("240")
+            .arg(desk.programs.join("python"))
             .arg(&script)
             .arg(lengths)
             .env("PCSCLITE_CSOCK_NAME", desk.pcscd.socket())

@@ -16,7 +16,7 @@ use hw_fixtures::token::TokenSetup;
 use hw_fixtures::world::{Hosts, World, WorldFile};
 use hw_fixtures::{Plugged, Token, TouchMode, plug_virtual};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The daemon's side of one device.
 struct Device {

@@ -259,7 +259,7 @@ fn the_deadline_ends_a_card_that_drips() {
     )
     .unwrap();
     assert_eq!(session.list().err(), Some(DeviceError::Deadline));
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(4));
     session.set_deadline(started);
     assert_eq!(session.delete(&name()), Err(DeviceError::Deadline));
 }

@@ -7,10 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seal::{Keys, Tag};
-use super::{Account, Binding, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Unique};
+use super::{
+    Account, Binding, CasePersonal, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Said, Unique,
+};
 use crate::grant::Authority;
+use crate::types::cases::{CaseKind, Channel, Check, Outcome, Step};
+use crate::types::stamp::Stamp;
 use crate::types::{
-    DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
+    CaseId, DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
 };
 
 /// A change as the journal holds it: all there is to replay it, with tags (hex) where personal data or secrets would be.
@@ -123,6 +127,59 @@ pub(crate) enum Recorded {
         operation: OperationId,
         end: IntentEnd,
     },
+    OpenCase(Opened),
+    Note {
+        case: CaseId,
+        /// Which of this entry's notes on the case.
+        no: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<u32>,
+        stamp: Stamp,
+        said: Said,
+        /// Tag of what it rests on.
+        reference: String,
+    },
+    Step {
+        case: CaseId,
+        step: Step,
+        since: Stamp,
+        within_ms: u64,
+    },
+    Escalate {
+        case: CaseId,
+        step: Step,
+    },
+    CloseCase {
+        case: CaseId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<u32>,
+        no: u32,
+        stamp: Stamp,
+        outcome: Outcome,
+        checks: Vec<Check>,
+        /// Tag of the note's reference, which says nothing.
+        reference: String,
+    },
+    KeepTime {
+        wall: UnixMillis,
+        boot_ms: u64,
+        /// Sixteen bytes, hex.
+        boot: String,
+        stamp: Stamp,
+    },
+}
+
+/// A case as it was opened, at the entry's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    pub(crate) case: CaseId,
+    pub(crate) kind: CaseKind,
+    pub(crate) channel: Channel,
+    pub(crate) opener: u32,
+    pub(crate) stamp: Stamp,
+    pub(crate) step: Step,
+    pub(crate) within_ms: u64,
+    pub(crate) personal: String,
 }
 
 /// A token as it was inserted; `created` is the entry's time.
@@ -301,6 +358,18 @@ pub(crate) fn codes_tag(keys: &Keys, token: TokenId, macs: &[Tag]) -> Tag {
 /// The chain's stand-in for what recovery needs to know: it may name a person, and goes with the intent's row.
 pub(crate) fn detail_tag(keys: &Keys, salt: &[u8], detail: &str) -> Tag {
     keys.tag("intent detail", &[salt, detail.as_bytes()])
+}
+
+/// The chain's stand-in for whom a case is about and why.
+pub(crate) fn case_tag(keys: &Keys, salt: &[u8], personal: &CasePersonal) -> Result<Tag, LedgerError> {
+    let text = canonical(&value(personal)?)?;
+    Ok(keys.tag("case", &[salt, text.as_bytes()]))
+}
+
+/// The chain's stand-in for what a note rests on.
+pub(crate) fn reference_tag(keys: &Keys, salt: &[u8], reference: Option<&str>) -> Tag {
+    let there = [u8::from(reference.is_some())];
+    keys.tag("case note", &[salt, &there, reference.unwrap_or_default().as_bytes()])
 }
 
 /// Any of our structures as a JSON value.

@@ -5,6 +5,7 @@
 //! nothing. The journal holds the mutations themselves (personal data and secrets only as keyed tags), so that
 //! [`Ledger::verify`] can replay it against the rows.
 
+mod cases;
 mod journal;
 mod lock;
 mod mutation;
@@ -19,8 +20,10 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::grant::Action;
-use crate::types::{ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
+use crate::types::stamp::{Reading, Stamp};
+use crate::types::{CaseId, ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
+pub use cases::{CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, NewCase, NewNote, Said};
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
 pub use record::{
@@ -268,6 +271,41 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Storage.
     async fn obligation(&self, id: ObligationId) -> Result<Option<Obligation>, LedgerError>;
+
+    /// One case, without its notes.
+    ///
+    /// # Errors
+    /// Storage only; an unknown id is `None`.
+    async fn case(&self, id: CaseId) -> Result<Option<CaseRecord>, LedgerError>;
+
+    /// What was said and done in a case, oldest first.
+    ///
+    /// # Errors
+    /// Storage only; an unknown case has none.
+    async fn case_notes(&self, id: CaseId) -> Result<Vec<CaseNote>, LedgerError>;
+
+    /// Cases by filter, oldest first, at most `limit` (capped at 1,000).
+    ///
+    /// # Errors
+    /// Storage; [`LedgerError::NotFound`] for a cursor that is none of ours.
+    async fn cases(
+        &self,
+        filter: &CaseFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<CaseRecord>, LedgerError>;
+
+    /// Cases about a subject that were opened when the count of time that has passed at least was `since_least_ms` or more.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn case_history(&self, subject: &str, since_least_ms: u64) -> Result<CaseHistory, LedgerError>;
+
+    /// What [`Mutation::KeepTime`] kept last.
+    ///
+    /// # Errors
+    /// Storage only; a new ledger has kept none.
+    async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError>;
 
     /// Operations that were begun and not closed.
     ///

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, Binding, Intent, IntentEnd, Obligation, TokenRecord};
+use super::{Account, Binding, Intent, IntentEnd, NewCase, NewNote, Obligation, TokenRecord};
 use crate::grant::Authority;
-use crate::types::{DriftSource, ObligationId, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis};
+use crate::types::cases::{Check, Outcome, Step};
+use crate::types::stamp::{Reading, Stamp};
+use crate::types::{
+    CaseId, DriftSource, ObligationId, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis,
+};
 
 /// States in which a token can prove itself; [`Mutation::Advance`], [`Mutation::Count`] and [`Mutation::Seen`] want one of them.
 pub(crate) const PROVABLE: &[TokenState] = &[TokenState::Pending, TokenState::Active];
@@ -258,5 +262,49 @@ pub enum Mutation {
         operation: OperationId,
         /// How.
         end: IntentEnd,
+    },
+    /// Opens a case, if there is none of this id (else [`LedgerError::Stale`](super::LedgerError::Stale)).
+    OpenCase(Box<NewCase>),
+    /// Adds to an open case (else [`LedgerError::Stale`](super::LedgerError::Stale)).
+    Note(Box<NewNote>),
+    /// Sets what an open case waits for; nobody was told yet that it takes too long.
+    Step {
+        /// Which case.
+        case: CaseId,
+        /// What it waits for.
+        step: Step,
+        /// From when on.
+        since: Stamp,
+        /// How long that may take, in milliseconds.
+        within_ms: u64,
+    },
+    /// Notes that somebody was told that an open case has waited too long, if it still waits for that and nobody was told before
+    /// (else [`LedgerError::Stale`](super::LedgerError::Stale)).
+    Escalate {
+        /// Which case.
+        case: CaseId,
+        /// What it waited for.
+        step: Step,
+    },
+    /// Closes an open case for good (else [`LedgerError::Stale`](super::LedgerError::Stale)); its last note says how.
+    CloseCase {
+        /// Which case.
+        case: CaseId,
+        /// Uid; none for the daemon itself.
+        by: Option<u32>,
+        /// When.
+        stamp: Stamp,
+        /// How it ended.
+        outcome: Outcome,
+        /// What was answered with yes.
+        checks: Vec<Check>,
+    },
+    /// Keeps what the host's clocks said and the stamp of it, so that time goes on from there after a restart; where a later stamp
+    /// is kept already, that one stays. Goes with every stamp that is to hold.
+    KeepTime {
+        /// What the clocks said.
+        reading: Reading,
+        /// What both counts were.
+        stamp: Stamp,
     },
 }

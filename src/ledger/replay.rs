@@ -4,9 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::journal::{Inserted, Recorded};
-use super::{Binding, DriftPoint, Obligation, PROVABLE};
-use crate::types::{DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+use super::journal::{Inserted, Opened, Recorded};
+use super::{Binding, DriftPoint, Obligation, PROVABLE, Said};
+use crate::types::{CaseId, DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
+
+mod cases;
+
+pub(crate) use self::cases::{Case, Kept, Line, Notes};
 
 /// A sheet of recovery codes as the journal leaves it.
 pub(crate) struct Codes {
@@ -119,6 +123,9 @@ pub(crate) struct Replay {
     pub(crate) tokens: HashMap<TokenId, Token>,
     pub(crate) obligations: HashMap<ObligationId, Obligation>,
     pub(crate) intents: HashMap<OperationId, Open>,
+    pub(crate) cases: HashMap<CaseId, Case>,
+    /// In the first share only.
+    pub(crate) kept: Option<Kept>,
     /// By their tags.
     pub(crate) accounts: HashMap<String, Tried>,
     /// Over all accounts; in the first share only.
@@ -174,6 +181,20 @@ impl Replay {
                 return Ok(());
             }
             Recorded::Unlock { who } => return self.unlock(who),
+            Recorded::KeepTime {
+                wall,
+                boot_ms,
+                boot,
+                stamp,
+            } => {
+                let kept = Kept {
+                    wall: *wall,
+                    boot_ms: *boot_ms,
+                    boot: boot.clone(),
+                    stamp: *stamp,
+                };
+                return self.keep(kept);
+            }
             _ => {}
         }
         if !self.share.has(subject(&mutation)) {
@@ -246,7 +267,58 @@ impl Replay {
             }
             Recorded::UseCode { token, slot, seen } => self.token(at, token)?.use_code(slot, seen),
             // Played above: they are about more than one row.
-            Recorded::Try { .. } | Recorded::Unlock { .. } => Ok(()),
+            Recorded::Try { .. } | Recorded::Unlock { .. } | Recorded::KeepTime { .. } => Ok(()),
+            Recorded::OpenCase(opened) => self.open_case(at, opened),
+            Recorded::Note {
+                case,
+                no,
+                by,
+                stamp,
+                said,
+                reference,
+            } => {
+                let line = Line {
+                    seq,
+                    no,
+                    by,
+                    at,
+                    stamp,
+                    said: &said,
+                    reference,
+                };
+                self.open_case_of(case)?.notes.add(&line)
+            }
+            Recorded::Step {
+                case,
+                step,
+                since,
+                within_ms,
+            } => {
+                self.open_case_of(case)?.step(step, since, within_ms);
+                Ok(())
+            }
+            Recorded::Escalate { case, step } => self.open_case_of(case)?.escalate(step),
+            Recorded::CloseCase {
+                case,
+                by,
+                no,
+                stamp,
+                outcome,
+                checks,
+                reference,
+            } => {
+                let said = Said::Closed { outcome, checks };
+                let line = Line {
+                    seq,
+                    no,
+                    by,
+                    at,
+                    stamp,
+                    said: &said,
+                    reference,
+                };
+                self.open_case_of(case)?.close(at, outcome, &line)
+            }
             Recorded::Oblige(new) => match self.obligations.insert(new.id, new) {
                 Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
                 None => Ok(()),
@@ -482,7 +554,12 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::UseCode { token, .. }
         | Recorded::DestroySeed { token }
         | Recorded::ReplaceSeed { token, .. } => token.as_bytes(),
-        Recorded::Try { .. } | Recorded::Unlock { .. } => &[0; 16],
+        Recorded::Try { .. } | Recorded::Unlock { .. } | Recorded::KeepTime { .. } => &[0; 16],
+        Recorded::OpenCase(Opened { case, .. })
+        | Recorded::Note { case, .. }
+        | Recorded::Step { case, .. }
+        | Recorded::Escalate { case, .. }
+        | Recorded::CloseCase { case, .. } => case.as_bytes(),
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),
         Recorded::Begin { operation, .. } | Recorded::Phase { operation, .. } | Recorded::End { operation, .. } => {

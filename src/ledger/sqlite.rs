@@ -6,6 +6,7 @@
 mod apply;
 mod assign;
 mod bulk;
+mod cases;
 mod clock;
 mod fault;
 mod insert;
@@ -27,6 +28,7 @@ use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqliteConnection, S
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::apply::body;
+pub(crate) use self::cases::case_personal;
 pub(crate) use self::fault::Place;
 pub(crate) use self::rows::{Reader, drift_point, personal, sealed};
 
@@ -36,10 +38,12 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Account, BatchFailure, DriftPoint, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
-    ObligationFilter, Page, Standing, TokenRecord, Unique, VerifyReport,
+    Account, BatchFailure, CaseFilter, CaseHistory, CaseNote, CaseRecord, DriftPoint, Event, Filter, Intent,
+    JournalEntry, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, Page, Standing, TokenRecord, Unique,
+    VerifyReport,
 };
-use crate::types::{ObligationId, Secret, TokenId};
+use crate::types::stamp::{Reading, Stamp};
+use crate::types::{CaseId, ObligationId, Secret, TokenId};
 
 /// The steps from nothing to today's tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("src/ledger/migrations");
@@ -347,6 +351,31 @@ impl Ledger for SqliteLedger {
         row.map(|row| rows::obligation(&row, &self.place)).transpose()
     }
 
+    async fn case(&self, id: CaseId) -> Result<Option<CaseRecord>, LedgerError> {
+        self.read_case(id).await
+    }
+
+    async fn case_notes(&self, id: CaseId) -> Result<Vec<CaseNote>, LedgerError> {
+        self.read_case_notes(id).await
+    }
+
+    async fn cases(
+        &self,
+        filter: &CaseFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<CaseRecord>, LedgerError> {
+        self.read_cases(filter, cursor, limit).await
+    }
+
+    async fn case_history(&self, subject: &str, since_least_ms: u64) -> Result<CaseHistory, LedgerError> {
+        self.read_case_history(subject, since_least_ms).await
+    }
+
+    async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {
+        self.read_kept_time().await
+    }
+
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
         let query =
             sqlx::query("SELECT operation, verb, token, phase, detail, started FROM intents ORDER BY operation");
@@ -477,7 +506,7 @@ async fn identify(conn: &mut SqliteConnection, keys: &Keys, place: &Place) -> Re
                 sqlx::query_scalar(
                     "SELECT COUNT(*) FROM (SELECT 1 FROM journal UNION ALL SELECT 1 FROM head UNION ALL SELECT 1 FROM tokens \
                      UNION ALL SELECT 1 FROM personal UNION ALL SELECT 1 FROM seeds UNION ALL SELECT 1 FROM obligations \
-                     UNION ALL SELECT 1 FROM intents UNION ALL SELECT 1 FROM drift LIMIT 1)",
+                     UNION ALL SELECT 1 FROM intents UNION ALL SELECT 1 FROM drift UNION ALL SELECT 1 FROM cases LIMIT 1)",
                 )
                     .fetch_one(&mut *tx)
                     .await

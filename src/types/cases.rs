@@ -197,3 +197,79 @@ named_enum!(
         Keep = "keep",
     }
 );
+
+named_enum!(
+    /// What a case waits for. Each has its deadline in the policy; a missed one escalates.
+    Step, "step of a case" {
+        /// Until somebody is believed.
+        Identity = "identity",
+        /// Until the second person has answered.
+        Approval = "approval",
+        /// Until the act is done.
+        Act = "act",
+        /// Until what was lost or lent is back, or revoked.
+        Returned = "returned",
+        /// Until a review is recorded.
+        Review = "review",
+    }
+);
+
+named_enum!(
+    /// How a case ended.
+    Outcome, "outcome of a case (done, refused, withdrawn)" {
+        /// What was asked for was done.
+        Done = "done",
+        /// It was not done: the person was not believed, or a second person said no.
+        Refused = "refused",
+        /// Nobody wants it any more.
+        Withdrawn = "withdrawn",
+    }
+);
+
+named_enum!(
+    /// A line of the checklist with which a case is closed.
+    Check, "line of the checklist" {
+        /// The person can sign in: a test passed, or they said so.
+        Works = "works",
+        /// The person was told what was done.
+        Told = "told",
+        /// What was replaced or lost can do nothing any more, or somebody owes it.
+        Settled = "settled",
+    }
+);
+
+impl Check {
+    /// The question, for whoever closes a case.
+    #[must_use]
+    pub const fn question(self) -> &'static str {
+        match self {
+            Self::Works => "Can the person sign in now?",
+            Self::Told => "Was the person told what was done?",
+            Self::Settled => "Can what was lost, replaced or taken back do nothing any more?",
+        }
+    }
+}
+
+impl CaseKind {
+    /// How far a case of this kind usually has to reach: what it waits for is told of this tier.
+    #[must_use]
+    pub const fn aims_at(self) -> Tier {
+        match self {
+            Self::Support | Self::SelfService => Tier::Test,
+            Self::Bench | Self::Recovery => Tier::Register,
+            Self::Replacement | Self::Leaver => Tier::Revoke,
+        }
+    }
+
+    /// What has to be answered before a case of this kind is closed as done.
+    #[must_use]
+    pub const fn checklist(self) -> &'static [Check] {
+        match self {
+            Self::Bench => &[],
+            Self::SelfService => &[Check::Works],
+            Self::Support => &[Check::Works, Check::Told],
+            Self::Recovery | Self::Replacement => &[Check::Works, Check::Told, Check::Settled],
+            Self::Leaver => &[Check::Settled],
+        }
+    }
+}

@@ -142,9 +142,7 @@ async fn a_daemon_that_is_starting_is_waited_for() {
     let early = tokio::time::timeout(std::time::Duration::from_millis(300), child.wait()).await;
     assert!(early.is_err(), "it does not answer while the daemon is starting");
     fake.set_ready(true).await;
-    let status = tokio::time::timeout(std::time::Duration::from_secs(5), child.wait())
-        .await
-        .expect("it goes on");
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it goes on");
     assert_eq!(status.unwrap().code(), Some(0));
 }
 

@@ -12,12 +12,13 @@ use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::{Action, Grant, Object};
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
-    Account, Event, Filter, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, Standing,
-    TokenRecord, VerifyReport,
+    Account, CaseFilter, CaseHistory, CaseNote, CaseRecord, Event, Filter, Intent, JournalEntry, Ledger, LedgerError,
+    Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
 };
 use claviger::lifecycle::operation::{Operation, Step};
 use claviger::lifecycle::{Refusal, Request};
-use claviger::types::{DeviceId, ObligationId, Reality, Secret, TokenId, UnixMillis};
+use claviger::types::stamp::{Reading, Stamp};
+use claviger::types::{CaseId, DeviceId, ObligationId, Reality, Secret, TokenId, UnixMillis};
 use tokio::sync::broadcast;
 use zbus::Connection;
 
@@ -105,6 +106,29 @@ impl Ledger for EmptyLedger {
     async fn recovery_left(&self, _: TokenId) -> Result<u32, LedgerError> {
         self.touch();
         Ok(0)
+    }
+    async fn case(&self, _: CaseId) -> Result<Option<CaseRecord>, LedgerError> {
+        self.touch();
+        Ok(None)
+    }
+    async fn case_notes(&self, _: CaseId) -> Result<Vec<CaseNote>, LedgerError> {
+        self.touch();
+        Ok(Vec::new())
+    }
+    async fn cases(&self, _: &CaseFilter, _: Option<&str>, _: u32) -> Result<Page<CaseRecord>, LedgerError> {
+        self.touch();
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    }
+    async fn case_history(&self, _: &str, _: u64) -> Result<CaseHistory, LedgerError> {
+        self.touch();
+        Ok(CaseHistory::default())
+    }
+    async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {
+        self.touch();
+        Ok(None)
     }
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
         self.touch();

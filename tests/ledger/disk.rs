@@ -201,7 +201,7 @@ async fn a_reader_delays_the_wiping_but_not_the_answer() {
         .await
         .unwrap();
     assert!(
-        begun.elapsed() < Duration::from_secs(2),
+        begun.elapsed() < Duration::from_secs(4),
         "answered without waiting for the reader"
     );
     assert!(
@@ -209,7 +209,7 @@ async fn a_reader_delays_the_wiping_but_not_the_answer() {
         "the reader's snapshot still has it"
     );
     reader.rollback().await.unwrap();
-    let patience = Instant::now() + Duration::from_secs(20);
+    let patience = Instant::now() + Duration::from_secs(100);
     while !lingering(dir.path(), &needles).is_empty() {
         assert!(Instant::now() < patience, "still there");
         tokio::time::sleep(Duration::from_millis(50)).await;

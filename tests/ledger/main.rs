@@ -1,6 +1,7 @@
 //! The ledger against a disk.
 #![allow(missing_docs)]
 
+mod cases;
 mod contract;
 mod crash;
 mod desk;

@@ -3,17 +3,19 @@
 
 use std::path::Path;
 
-use claviger::ledger::{Account, Binding, Intent, Ledger, Mutation, TokenRecord, VerifyReport};
+use claviger::ledger::{Account, Binding, Intent, Ledger, Mutation, Said, TokenRecord, VerifyReport};
+use claviger::types::cases::{CaseKind, Method};
 use claviger::types::{DriftSource, RevokeReason, Secret, TokenState, UnixMillis};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sqlx::{AssertSqlSafe, Connection};
 
+use crate::cases::{case, close, keep_time, note, shown, step};
 use crate::desk::{Dice, by_hand, event, fob, insert, intent, key, obligation, open, stranger};
 
 /// Entries of the furnished journal.
-const ENTRIES: u64 = 17;
+const ENTRIES: u64 = 20;
 /// Diagnostic columns of the migration tool, which nothing relies on.
 const UNWATCHED: [&str; 2] = ["_sqlx_migrations.installed_on", "_sqlx_migrations.execution_time"];
 
@@ -91,6 +93,7 @@ async fn furnish(directory: &Path) -> Vec<String> {
         slot: 1,
         seen: UnixMillis(62),
     };
+    let (case, closed) = (case(CaseKind::Support, Some("ada")), case(CaseKind::Bench, None));
     let commits = vec![
         vec![advance(100, Some(DriftSource::First)), advance(101, None)],
         vec![advance(102, Some(DriftSource::Test))],
@@ -109,6 +112,22 @@ async fn furnish(directory: &Path) -> Vec<String> {
         vec![phase(&with)],
         vec![tried(7, false), tried(8, false), keep],
         vec![tried(7, true), tried(7, false), used],
+        vec![Mutation::OpenCase(Box::new(case.clone())), keep_time(70)],
+        vec![
+            note(&case, 71, Some(1001), Said::Worked, None),
+            note(&case, 71, Some(1001), shown(Method::CallBack), Some("0351 2718")),
+            step(&case),
+        ],
+        vec![
+            Mutation::OpenCase(Box::new(closed.clone())),
+            note(&closed, 72, None, Said::Denied, None),
+            Mutation::Escalate {
+                case: closed.id,
+                step: closed.step,
+            },
+            close(&closed),
+            keep_time(73),
+        ],
         vec![],
     ];
     for (at, mutations) in (10..).zip(commits) {
@@ -188,8 +207,8 @@ async fn column_edits(directory: &Path) -> Vec<String> {
                     continue;
                 }
                 let other = match kind.as_str() {
-                    // The head's id is held to 1 by a CHECK; a stranger would have to rewrite the schema.
-                    "INTEGER" if table == "head" && column == "id" => continue,
+                    // The id of a table of one row is held to 1 by a CHECK; a stranger would have to rewrite the schema.
+                    "INTEGER" if matches!(table.as_str(), "head" | "timekeeper") && column == "id" => continue,
                     "INTEGER" | "BIGINT" => format!("COALESCE({column}, 0) + 1"),
                     "BOOLEAN" => format!("1 - {column}"),
                     "TEXT" => format!("COALESCE({column}, '') || 'x'"),
@@ -291,6 +310,20 @@ async fn rows_put_there_or_put_back_by_hand_are_found() {
         ),
         format!("INSERT INTO intents SELECT '{other}', verb, token, phase, detail, salt, started FROM intents LIMIT 1"),
         "UPDATE obligations SET discharged = NULL WHERE discharged IS NOT NULL".to_owned(),
+        "UPDATE cases SET outcome = NULL, closed_at = NULL WHERE outcome IS NOT NULL".to_owned(),
+        "UPDATE case_notes SET most = most + 1 WHERE no = 1".to_owned(),
+        "UPDATE case_notes SET said = '{\"what\":\"worked\"}' WHERE said LIKE '%denied%'".to_owned(),
+        "INSERT INTO case_notes SELECT case_id, seq, no + 7, by, at, most, least, said, reference, salt FROM case_notes \
+         WHERE said LIKE '%evidence%'"
+            .to_owned(),
+        format!(
+            "INSERT INTO cases SELECT '{other}', kind, channel, opener, opened_at, opened_most, opened_least, step, \
+             since_most, since_least, within_ms, escalated, outcome, closed_at FROM cases LIMIT 1"
+        ),
+        format!("INSERT INTO case_personal SELECT '{other}', subject, ticket, reason, salt FROM case_personal LIMIT 1"),
+        "UPDATE case_personal SET subject = 'mallory' WHERE subject IS NOT NULL".to_owned(),
+        "UPDATE timekeeper SET most = 0, least = 0".to_owned(),
+        "DELETE FROM timekeeper".to_owned(),
         "INSERT INTO meta VALUES ('more', x'00')".to_owned(),
         "DELETE FROM meta".to_owned(),
         "INSERT INTO _sqlx_migrations VALUES (99, 'later', '2030-01-01', TRUE, x'00', 1)".to_owned(),
@@ -319,6 +352,12 @@ async fn the_guards_stop_accidents_and_their_loss_is_found() {
         "UPDATE tokens SET watermark = 3 WHERE watermark IS NOT NULL",
         "UPDATE tokens SET state = 'active'",
         "UPDATE tokens SET reality = 'virtual'",
+        "DELETE FROM cases",
+        "UPDATE cases SET outcome = NULL",
+        "UPDATE cases SET opened_most = 0",
+        "DELETE FROM case_notes",
+        "UPDATE case_notes SET most = 0",
+        "UPDATE timekeeper SET most = 0",
     ] {
         assert!(sqlx::query(accident).execute(&mut conn).await.is_err(), "{accident}");
     }

@@ -1,8 +1,10 @@
 //! What the tests with foreign programs share: saying why one is skipped, and running programs among the keys.
 #![allow(dead_code)] // every test file uses its own part
 
+mod pypi;
+
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -40,6 +42,15 @@ pub fn root(test: &str) -> bool {
     root
 }
 
+/// Where the judges from PyPI are, or one line that says why they are not.
+pub fn pypi(test: &str) -> Option<PathBuf> {
+    let programs = pypi::programs();
+    if programs.is_none() {
+        skipped(test, "the judges from PyPI cannot be installed");
+    }
+    programs
+}
+
 /// A testbed, or one line that says why there is none.
 pub fn testbed(test: &str) -> Option<Arc<Testbed>> {
     if !installed(test, &["umockdev-wrapper", "/usr/bin/python3", "cc"]) {
@@ -61,7 +72,7 @@ pub fn testbed(test: &str) -> Option<Arc<Testbed>> {
 /// A command that sees the testbed's keys.
 pub fn among(bed: &Testbed, program: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["60", program]).envs(bed.environment());
+    command.args(["240", program]).envs(bed.environment());
     command
 }
 

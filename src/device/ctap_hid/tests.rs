@@ -192,7 +192,7 @@ fn a_busy_key_is_waited_for_as_long_as_there_is_patience() {
         exchange(&mut channel, Duration::from_secs(10)),
         Err(DeviceError::Busy(None))
     );
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

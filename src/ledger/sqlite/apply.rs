@@ -117,6 +117,23 @@ impl Apply<'_> {
                 }
                 Ok(Recorded::End { operation, end })
             }
+            Mutation::OpenCase(new) => self.open_case(*new).await,
+            Mutation::Note(new) => self.note(*new).await,
+            Mutation::Step {
+                case,
+                step,
+                since,
+                within_ms,
+            } => self.step(case, step, since, within_ms).await,
+            Mutation::Escalate { case, step } => self.escalate(case, step).await,
+            Mutation::CloseCase {
+                case,
+                by,
+                stamp,
+                outcome,
+                checks,
+            } => self.close_case(case, by, stamp, outcome, checks).await,
+            Mutation::KeepTime { reading, stamp } => return self.keep_time(reading, stamp).await,
         };
         recorded.map(Some)
     }
@@ -354,7 +371,12 @@ impl Apply<'_> {
         }
     }
 
-    async fn absent_or_stale(&mut self, select: &'static str, id: impl ToString, what: &'static str) -> LedgerError {
+    pub(super) async fn absent_or_stale(
+        &mut self,
+        select: &'static str,
+        id: impl ToString,
+        what: &'static str,
+    ) -> LedgerError {
         let query = sqlx::query_scalar(select).bind(id.to_string());
         match self.scalar::<i64>(query).await {
             Ok(Some(_)) => LedgerError::Stale(what),

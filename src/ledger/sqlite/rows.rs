@@ -43,7 +43,7 @@ impl<'r> Reader<'r> {
         self.get::<&str>(column)?.parse().map_err(|_| self.damaged(column))
     }
 
-    fn named_or_null<T: FromStr>(&self, column: &str) -> Result<Option<T>, LedgerError> {
+    pub(crate) fn named_or_null<T: FromStr>(&self, column: &str) -> Result<Option<T>, LedgerError> {
         let text = self.get::<Option<&str>>(column)?;
         text.map(|text| text.parse().map_err(|_| self.damaged(column)))
             .transpose()
@@ -54,18 +54,18 @@ impl<'r> Reader<'r> {
         T::try_from(self.get(column)?).map_err(|_| self.damaged(column))
     }
 
-    fn number_or_null<T: TryFrom<i64>>(&self, column: &str) -> Result<Option<T>, LedgerError> {
+    pub(crate) fn number_or_null<T: TryFrom<i64>>(&self, column: &str) -> Result<Option<T>, LedgerError> {
         let number = self.get::<Option<i64>>(column)?;
         number
             .map(|n| T::try_from(n).map_err(|_| self.damaged(column)))
             .transpose()
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, LedgerError> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, LedgerError> {
         serde_json::from_str(self.get(column)?).map_err(|_| self.damaged(column))
     }
 
-    fn time_or_null(&self, column: &str) -> Result<Option<UnixMillis>, LedgerError> {
+    pub(crate) fn time_or_null(&self, column: &str) -> Result<Option<UnixMillis>, LedgerError> {
         Ok(self.get::<Option<i64>>(column)?.map(UnixMillis))
     }
 

@@ -139,9 +139,10 @@ impl Audit<'_> {
     }
 
     pub(super) async fn tokens_stored(&mut self) -> Result<usize, LedgerError> {
-        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM tokens")
-            .fetch_one(&mut *self.conn)
-            .await;
+        let count =
+            sqlx::query_scalar::<_, i64>("SELECT MAX((SELECT COUNT(*) FROM tokens), (SELECT COUNT(*) FROM cases))")
+                .fetch_one(&mut *self.conn)
+                .await;
         Ok(usize::try_from(count.map_err(|error| self.place.fault(&error))?).unwrap_or(0))
     }
 }

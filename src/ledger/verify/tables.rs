@@ -14,10 +14,10 @@ use crate::ledger::{LedgerError, Obligation};
 use crate::types::{ObligationId, OperationId, TokenId};
 
 /// A table that is read in the order of its key. `key` is read as bytes, whatever they are.
-struct Table {
-    key: &'static str,
-    columns: &'static str,
-    from: &'static str,
+pub(super) struct Table {
+    pub(super) key: &'static str,
+    pub(super) columns: &'static str,
+    pub(super) from: &'static str,
 }
 
 const TOKENS: Table = Table {
@@ -46,6 +46,7 @@ impl Audit<'_> {
         self.histories(&replay, share).await?;
         self.sheets(&replay, share).await?;
         self.accounts(&mut replay, share).await?;
+        self.cases(&mut replay, share).await?;
         let mut from = Vec::new();
         while let Some(rows) = self.page(&TOKENS, &mut from).await? {
             for row in &rows {
@@ -135,7 +136,11 @@ impl Audit<'_> {
     }
 
     /// The next rows from key `from` on, which is moved behind the last of them.
-    async fn page(&mut self, table: &Table, from: &mut Vec<u8>) -> Result<Option<Vec<SqliteRow>>, LedgerError> {
+    pub(super) async fn page(
+        &mut self,
+        table: &Table,
+        from: &mut Vec<u8>,
+    ) -> Result<Option<Vec<SqliteRow>>, LedgerError> {
         let Table {
             key,
             columns,
@@ -294,7 +299,7 @@ impl Audit<'_> {
     }
 
     /// The id of a row; one that is none is found once, in the first pass.
-    fn key<T: std::str::FromStr + std::fmt::Display>(
+    pub(super) fn key<T: std::str::FromStr + std::fmt::Display>(
         &mut self,
         row: &SqliteRow,
         column: &str,
