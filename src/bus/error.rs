@@ -386,7 +386,8 @@ fn device(error: &DeviceError) -> Failure {
 fn busy(holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => format!(
-            "another program is using the device: {} (pid {}); close it and try again",
+            "another program is using the device{} {} (pid {}); close it and try again",
+            if holder.sure { ":" } else { ", it may be" },
             crate::types::shown::printable(&holder.program),
             holder.pid
         ),

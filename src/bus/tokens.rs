@@ -117,7 +117,7 @@ impl Tokens {
     /// then is the token active. [register]
     /// pin: descriptor. options: label (s), serial (s, when the key does not tell it), rp-id (s), user-name (s),
     /// discoverable (b, default true when the key can), organisation (b: the key is the organisation's, so that it may be reset),
-    /// case (s).
+    /// wait-s (u: how long another program that has the key is waited for, 0 to 600), case (s).
     /// Details on success: token (s), sign-count (u), pin-set (b).
     #[zbus(out_args("operation"))]
     async fn register_fido2(

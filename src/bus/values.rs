@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use zbus::wire::{Signature, Type};
@@ -65,6 +66,17 @@ impl<T> Type for Rows<T> {
 impl<T> Serialize for Rows<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.items.iter().map(self.tell))
+    }
+}
+
+/// Longest wait for another program, in seconds.
+const MAX_WAIT_S: u32 = 600;
+
+impl Options {
+    /// How long another program that has the device is waited for.
+    pub(super) fn wait(&mut self) -> Result<Option<Duration>, BusError> {
+        let given = self.number(key::WAIT_S, 0..=MAX_WAIT_S)?;
+        Ok(given.map(|seconds| Duration::from_secs(seconds.into())))
     }
 }
 

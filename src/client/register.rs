@@ -47,6 +47,9 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
     if let Some(discoverable) = args.discoverable {
         options.insert(options::DISCOVERABLE, Variant::Bool(discoverable));
     }
+    if let Some(wait_s) = args.wait {
+        options.insert(options::WAIT_S, Variant::U32(wait_s));
+    }
     if args.organisation {
         options.insert(options::ORGANISATION, Variant::Bool(true));
     }

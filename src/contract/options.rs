@@ -74,6 +74,8 @@ pub const ACCOUNT: &str = "account";
 pub const COUNT: &str = "count";
 /// Leave virtual tokens out (b, default true).
 pub const REAL_ONLY: &str = "real-only";
+/// Seconds that another program which has the device is waited for; 0 refuses at once (u).
+pub const WAIT_S: &str = "wait-s";
 /// Where the device is that is meant, as `Device1.Place` has it (s).
 pub const PLACE: &str = "place";
 /// Code read off a display (s).

@@ -99,7 +99,21 @@ impl DeviceHandle {
         self.lane.learn(Some(facts));
     }
 
-    /// Runs `job` on the device's own thread after those that came before, and waits for its result.
+    /// As [`DeviceHandle::run_for`], for the daemon itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        cancel: Cancel,
+        job: impl FnOnce(&mut Session) -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<T, DeviceError> {
+        self.run_for(None, deadline, cancel, job).await
+    }
+
+    /// Runs `job` on the device's own thread when it is its turn, and waits for its result. Jobs of one `caller`, a uid, run in the order
+    /// in which they came; callers take turns.
     ///
     /// The answer comes at the latest at `deadline` plus [`Deadlines::grace`], whatever the job does. A job that has not
     /// begun by its deadline never begins. When the returned future is dropped, `cancel` is raised.
@@ -107,8 +121,9 @@ impl DeviceHandle {
     /// # Errors
     /// The job's own; [`DeviceError::Cancelled`] or [`DeviceError::Deadline`] when it never began;
     /// [`DeviceError::Unresponsive`] when it did not come back; [`DeviceError::Gone`] when the device was removed.
-    pub async fn run<T: Send + 'static>(
+    pub async fn run_for<T: Send + 'static>(
         &self,
+        caller: Option<u32>,
         deadline: Instant,
         cancel: Cancel,
         job: impl FnOnce(&mut Session) -> Result<T, DeviceError> + Send + 'static,
@@ -118,7 +133,7 @@ impl DeviceHandle {
             let result = session.and_then(job);
             Box::new(move || drop(send.send(result)))
         });
-        let ticket = self.lane.enqueue(deadline, cancel.clone(), work)?;
+        let ticket = self.lane.enqueue(caller, deadline, cancel.clone(), work)?;
         let mut leash = Leash {
             lane: Arc::clone(&self.lane),
             ticket,

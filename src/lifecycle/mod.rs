@@ -258,13 +258,14 @@ impl Lifecycle {
         if *self.stopping.borrow() {
             return Err(Refusal::Stopping);
         }
+        let (request, patience) = request.patience();
         let owner = grant.caller().map(|caller| caller.name.clone());
         let (operation, step) = Operation::begin(request.verb(), owner);
         self.table().insert(operation.id, Arc::clone(&operation));
         self.running.send_modify(|n| *n += 1);
         let house = Arc::clone(self);
         tokio::spawn(async move {
-            let act = Act::new(grant, step.clone(), Arc::clone(&house));
+            let act = Act::new(grant, step.clone(), Arc::clone(&house), patience);
             // A task of its own, so that even a panic in a verb ends the operation with an outcome.
             let run = tokio::spawn(run(act, request));
             let outcome = match run.await {
@@ -345,6 +346,7 @@ impl Lifecycle {
 
 async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
     match request {
+        Request::Patient { .. } => Err(Refusal::Internal("a wait within a wait")),
         Request::RegisterFido2 {
             device,
             subject,

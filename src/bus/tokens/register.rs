@@ -24,6 +24,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         key::USER_NAME,
         key::DISCOVERABLE,
         key::ORGANISATION,
+        key::WAIT_S,
     ];
     let mut given = Options::new(options, &known)?;
     let options = Fido2Options {
@@ -34,6 +35,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         discoverable: given.choice(key::DISCOVERABLE)?,
         organisation: given.flag(key::ORGANISATION)?,
     };
+    let wait = given.wait()?;
     let deed = Deed::on(Object::Device(device), given.case()?);
     let sealed = Sealed {
         pin: Some(pin),
@@ -45,7 +47,8 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
             subject,
             pin: required(opened.pin)?,
             options,
-        })
+        }
+        .waiting(wait))
     }))
 }
 

@@ -50,6 +50,9 @@ pub struct RegisterFido2 {
     /// The key is the organisation's, and may be reset when it comes back
     #[arg(long)]
     pub organisation: bool,
+    /// Wait so long for another program that has the key; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=600))]
+    pub wait: Option<u32>,
     /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinArgs,
