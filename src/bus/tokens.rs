@@ -115,7 +115,7 @@ impl Tokens {
 
     /// Registers a FIDO2 key: getInfo, PIN set (when the key has none) or verified, makeCredential, then an assertion; only
     /// then is the token active. [register]
-    /// pin: descriptor. options: label (s), serial (s, when the key does not tell it), rp-id (s), user-name (s),
+    /// pin: descriptor; a key of U2F alone knows none, and it is not used. options: label (s), serial (s, when the key does not tell it), rp-id (s), user-name (s),
     /// discoverable (b, default true when the key can), organisation (b: the key is the organisation's, so that it may be reset),
     /// wait-s (u: how long another program that has the key is waited for, 0 to 600), case (s).
     /// Details on success: token (s), sign-count (u), pin-set (b).

@@ -147,6 +147,17 @@ struct Work {
     pin: Secret,
 }
 
+/// How it stands with the PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PinSettled {
+    /// The key has one, and will verify it.
+    Had,
+    /// It was set.
+    Set,
+    /// The key knows none.
+    Unknown,
+}
+
 /// What the lane brings back.
 struct Made {
     sign_count: u32,
@@ -159,10 +170,12 @@ impl Work {
         let device = self.device;
         with_key(session, Some(act), device, |key| {
             act.phase(Phase::Pin, 15);
-            let pin_set = self.settle_pin(key)?;
-            let (credential, discoverable) = self.create(key, act)?;
+            let pin = self.settle_pin(key)?;
+            let pin_set = pin == PinSettled::Set;
+            let pin = (pin != PinSettled::Unknown).then_some(&self.pin);
+            let (credential, discoverable) = self.create(key, act, pin)?;
             act.phase(Phase::Proving, 65);
-            let sign_count = key.prove(&credential, Some(&self.pin), 0);
+            let sign_count = key.prove(&credential, pin, 0);
             match sign_count.and_then(|count| self.commit(act, count).map(|()| count)) {
                 Ok(sign_count) => Ok(Made { sign_count, pin_set }),
                 Err(refusal) => {
@@ -175,20 +188,22 @@ impl Work {
 
     /// Sets the PIN on a key that has none. On a key that has one it is verified by the token that the next step gets, so
     /// that one entry costs one try.
-    fn settle_pin(&self, key: &mut Key<'_, '_>) -> Result<bool, Refusal> {
+    fn settle_pin(&self, key: &mut Key<'_, '_>) -> Result<PinSettled, Refusal> {
         let info = key.session.get_info(&mut key.context)?;
         match info.option("clientPin") {
-            Some(true) => Ok(false),
+            Some(true) => Ok(PinSettled::Had),
             Some(false) => {
                 key.session.set_pin(&self.pin, &mut key.context)?;
-                Ok(true)
+                Ok(PinSettled::Set)
             }
+            // CTAP1 knows no PIN: whoever has such a key can use it by a touch.
+            None if info.versions == ["U2F_V2"] => Ok(PinSettled::Unknown),
             None => Err(DeviceError::Unsupported("a PIN").into()),
         }
     }
 
-    fn create(&self, key: &mut Key<'_, '_>, act: &Act) -> Result<(Credential, bool), Refusal> {
-        let token = key.token(Some(&self.pin), Permissions::MAKE_CREDENTIAL, Some(&self.rp_id))?;
+    fn create(&self, key: &mut Key<'_, '_>, act: &Act, pin: Option<&Secret>) -> Result<(Credential, bool), Refusal> {
+        let token = key.token(pin, Permissions::MAKE_CREDENTIAL, Some(&self.rp_id))?;
         let info = key.session.get_info(&mut key.context)?;
         let can = info.option("rk") == Some(true);
         let resident = match self.discoverable {
