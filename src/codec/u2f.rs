@@ -171,7 +171,7 @@ fn der_length(data: &[u8]) -> Result<usize, U2fError> {
         [0x30, length @ 0..=0x7F, ..] => body(usize::from(*length), 2),
         [0x30, 0x81, length, ..] => body(usize::from(*length), 3),
         [0x30, 0x82, high, low, ..] => body(usize::from(u16::from_be_bytes([*high, *low])), 4),
-        [] | [_] | [_, 0x81..] => Err(U2fError::Truncated),
+        _ if data.len() < 4 => Err(U2fError::Truncated),
         _ => Err(U2fError::Malformed),
     }
 }

@@ -15,7 +15,7 @@ use pcsc::{Attribute, Card, Context, Disposition, Error, Protocols, ReaderState,
 
 use super::card_service::{Absence, Bell, Patience, socket_path};
 use super::watch::{Sink, Source, Stop, clean, next_attachment, usb_body};
-use super::{CardLink, Face, FaceHandle, FaceKind, HidLink, LinkError, LinkEvent, Opener};
+use super::{CardLink, Face, FaceHandle, FaceKind, HidLink, LinkError, LinkEvent, Opener, holder};
 use crate::types::Reality;
 
 /// pcscd's most readers (`PCSCLITE_MAX_READERS_CONTEXTS`). With that many, the pseudo-reader that tells of new readers
@@ -394,7 +394,7 @@ impl Opener for CardSource {
             let left = until.saturating_duration_since(Instant::now());
             match take.recv_timeout(left.min(GLANCE)) {
                 Ok(result) => return Ok(Box::new(result?)),
-                Err(RecvTimeoutError::Timeout) if !left.is_zero() && keep() => {}
+                Err(mpsc::RecvTimeoutError::Timeout) if !left.is_zero() && keep() => {}
                 Err(_) => return Err(busy()),
             }
         }
