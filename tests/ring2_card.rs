@@ -329,14 +329,19 @@ fn part_of_another_program() {
         pcsc::ShareMode::Exclusive
     };
     let mut card = context.connect(&reader, mode, pcsc::Protocols::ANY).expect("the card");
-    let transaction = shared.then(|| card.transaction().expect("SCardBeginTransaction"));
-    println!("\nheld");
-    std::io::stdin().lock().read_line(&mut String::new()).expect("the end");
-    if let Some(transaction) = transaction {
-        return transaction
+    let held = || {
+        println!("\nheld");
+        std::io::stdin().lock().read_line(&mut String::new()).expect("the end");
+    };
+    if shared {
+        let transaction = card.transaction().expect("SCardBeginTransaction");
+        held();
+        transaction
             .end(pcsc::Disposition::LeaveCard)
             .map_err(|(_, error)| error)
             .expect("let go");
+    } else {
+        held();
     }
     card.disconnect(pcsc::Disposition::LeaveCard)
         .map_err(|(_, error)| error)
