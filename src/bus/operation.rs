@@ -334,6 +334,7 @@ fn facts(details: &Details) -> Dict {
         import,
         exported,
         left_out,
+        trusted_by,
         unsettled,
     } = details;
     let mut told = Dict::new();
@@ -356,6 +357,9 @@ fn facts(details: &Details) -> Dict {
     }
     told.put_some("exported", *exported);
     told.put_some("left-out", *left_out);
+    if !trusted_by.is_empty() {
+        told.put("trusted-by", trusted_by.clone());
+    }
     if let Some(refusal) = unsettled {
         told.extend(Failure::from(refusal.as_ref()).details());
     }

@@ -15,6 +15,7 @@ pub struct Presence {
     device: Option<ObjectPath<'static>>,
     pin: Option<Secret>,
     password: Option<Secret>,
+    wait_s: Option<u32>,
 }
 
 impl Presence {
@@ -33,6 +34,7 @@ impl Presence {
             device: args.device.as_deref().map(lookup::device_path).transpose()?,
             pin: wants_pin.then(|| secret::pin(args.pin_from, PIN_PROMPT)).transpose()?,
             password: secret::password(args.password)?,
+            wait_s: args.wait,
         })
     }
 
@@ -54,6 +56,9 @@ impl Presence {
     pub fn insert_into(&self, options: &mut Options<'_>) -> Result<(), Failure> {
         if let Some(device) = &self.device {
             options.insert(options::DEVICE, Variant::ObjectPath(device.clone()));
+        }
+        if let Some(wait_s) = self.wait_s {
+            options.insert(options::WAIT_S, Variant::U32(wait_s));
         }
         if let Some(pin) = &self.pin {
             options.insert(options::PIN, Variant::Fd(Fd::from(secret::sealed(pin)?)));

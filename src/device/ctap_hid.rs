@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::DeviceError;
-use super::fido::{CtapTransport, Entropy};
+use super::fido::{Carrier, CtapTransport, Entropy, Messages};
 use crate::codec::ctaphid::{
     self, Assembler, Channel, Command, FramingError, HidError, InitReply, KeepAlive, NONCE_LEN, Progress, Report,
 };
+use crate::codec::iso7816::{self, Encoding, Exchange, FetchRest};
 use crate::link::HidLink;
 use crate::types::{Cancel, time_left};
 
@@ -56,7 +57,7 @@ impl HidChannel {
     /// `patience` is how long a key that is busy with another channel is waited for, in this and each later exchange.
     ///
     /// # Errors
-    /// As [`CtapTransport::exchange`]; [`DeviceError::Unsupported`] when the device does not speak CTAP2.
+    /// As [`CtapTransport::exchange`]; [`DeviceError::Unsupported`] when the device speaks neither CTAP2 nor CTAP1.
     pub fn open(
         mut link: Box<dyn HidLink>,
         mut entropy: Box<dyn Entropy + Send>,
@@ -66,8 +67,8 @@ impl HidChannel {
     ) -> Result<Self, DeviceError> {
         let ends = Ends::new(deadline, patience, cancel);
         let init = initialise(link.as_mut(), entropy.as_mut(), Channel::BROADCAST, &ends)?;
-        if !init.has_cbor() {
-            return Err(DeviceError::Unsupported("FIDO2"));
+        if !init.has_cbor() && init.lacks_msg() {
+            return Err(DeviceError::Unsupported("FIDO"));
         }
         Ok(Self {
             link,
@@ -86,6 +87,7 @@ impl HidChannel {
 
     fn attempt(
         &mut self,
+        command: Command,
         reports: &[Report],
         deadline: Instant,
         cancel: &Cancel,
@@ -97,7 +99,7 @@ impl HidChannel {
         }
         // The drain must fit before the deadline, also with a short one.
         let give_up = deadline - DRAIN.min(time_left(deadline) / 4);
-        let mut assembler = Assembler::new(self.init.channel, Command::Cbor);
+        let mut assembler = Assembler::new(self.init.channel, command);
         let mut touch_pending = false;
         let mut last_frame = Instant::now();
         loop {
@@ -193,6 +195,43 @@ impl CtapTransport for HidChannel {
         cancel: &Cancel,
         on_keepalive: &mut dyn FnMut(KeepAlive),
     ) -> Result<Vec<u8>, DeviceError> {
+        self.command(Command::Cbor, request, deadline, cancel, on_keepalive)
+    }
+}
+
+impl Messages for HidChannel {
+    fn send(
+        &mut self,
+        command: &iso7816::Command,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<iso7816::Response, DeviceError> {
+        // Lengths are of the extended form (CTAP 2.1 section 11.2.9.1.1), and an answer is one message.
+        let (mut exchange, mut frame) = Exchange::start(command, Encoding::AlwaysExtended, FetchRest::GET_RESPONSE)?;
+        loop {
+            let answer = self.command(Command::Msg, &frame, deadline, cancel, &mut |_| {})?;
+            match exchange.received(&answer)? {
+                iso7816::Progress::Send(next) => frame = next,
+                iso7816::Progress::Done(response) => return Ok(response),
+            }
+        }
+    }
+
+    fn carried_by(&self) -> Carrier {
+        Carrier::Hid
+    }
+}
+
+impl HidChannel {
+    /// Sends one message and waits for its answer.
+    fn command(
+        &mut self,
+        command: Command,
+        request: &[u8],
+        deadline: Instant,
+        cancel: &Cancel,
+        on_keepalive: &mut dyn FnMut(KeepAlive),
+    ) -> Result<Vec<u8>, DeviceError> {
         if cancel.is_cancelled() {
             return Err(DeviceError::Cancelled);
         }
@@ -205,10 +244,10 @@ impl CtapTransport for HidChannel {
             // INIT on an allocated channel aborts what runs there and keeps the channel (CTAP 2.1 section 11.2.9.1.3).
             self.init = initialise(self.link.as_mut(), self.entropy.as_mut(), self.init.channel, &ends)?;
         }
-        let reports = ctaphid::reports(self.init.channel, Command::Cbor, request)?;
+        let reports = ctaphid::reports(self.init.channel, command, request)?;
         self.desynchronised = true;
         loop {
-            match self.attempt(&reports, deadline, cancel, on_keepalive)? {
+            match self.attempt(command, &reports, deadline, cancel, on_keepalive)? {
                 Attempt::Answer(answer) => {
                     self.desynchronised = false;
                     return Ok(answer);

@@ -28,16 +28,19 @@ pub struct Act {
     pub step: Step,
     /// The house.
     pub house: Arc<Lifecycle>,
+    /// How long another program that has the device is waited for; as configured when the caller did not say.
+    patience: Option<Duration>,
 }
 
 impl Act {
     /// An act under a grant.
     #[must_use]
-    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>) -> Self {
+    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, patience: Option<Duration>) -> Self {
         Self {
             grant: Arc::new(grant),
             step,
             house,
+            patience,
         }
     }
 
@@ -243,8 +246,13 @@ impl Act {
     ) -> Result<T, Refusal> {
         let act = self.clone();
         let cancel = self.step.cancel_flag().clone();
+        let caller = self.grant.caller().map(|caller| caller.uid);
+        let step = self.step.clone();
         device
-            .run(Instant::now() + budget, cancel, move |session| Ok(job(session, &act)))
+            .run_for(caller, Instant::now() + budget, cancel, move |session| {
+                session.wait_for_others(act.patience, Box::new(move |waits| step.waits(waits)));
+                Ok(job(session, &act))
+            })
             .await?
     }
 
@@ -252,7 +260,7 @@ impl Act {
     #[must_use]
     pub fn budget(&self, exchanges: u32, touches: u32) -> Duration {
         let figures = &self.house.settings().deadlines;
-        figures.lock + figures.exchange * exchanges + figures.touch * touches
+        self.patience.unwrap_or(figures.lock) + figures.exchange * exchanges + figures.touch * touches
     }
 }
 

@@ -17,6 +17,7 @@ mod info;
 mod make;
 pub mod pinprotocol;
 mod status;
+mod u2f;
 
 use ciborium::Value;
 use p256::SecretKey;

@@ -26,13 +26,14 @@ pub(super) fn assign(token: &str, subject: String, options: Dict) -> Result<Call
 /// Tests a token.
 pub(super) fn test(token: &str, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
-    let mut given = Options::new(options, &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD])?;
+    let mut given = Options::new(options, &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD, key::WAIT_S])?;
     let code = given.string(key::CODE)?.map(code).transpose()?;
     let (device, sealed) = presence(&mut given)?;
+    let wait = given.wait()?;
     let deed = Deed::on(Object::Token(token), given.case()?);
     Ok(Call::new(deed, sealed, move |opened| {
         let at = opened.presence(device);
-        Ok(Request::Test { token, code, at })
+        Ok(Request::Test { token, code, at }.waiting(wait))
     }))
 }
 
@@ -40,10 +41,18 @@ pub(super) fn test(token: &str, options: Dict) -> Result<Call, BusError> {
 pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
     let reason = parse::<RevokeReason>("reason", reason)?;
-    let known = [key::DEVICE, key::PIN, key::PASSWORD, key::RESET, key::ABSENT];
+    let known = [
+        key::DEVICE,
+        key::PIN,
+        key::PASSWORD,
+        key::RESET,
+        key::ABSENT,
+        key::WAIT_S,
+    ];
     let mut given = Options::new(options, &known)?;
     let (device, sealed) = presence(&mut given)?;
     let reset = given.flag(key::RESET)?;
+    let wait = given.wait()?;
     let absent = given.flag(key::ABSENT)?;
     if absent && (reset || device.is_some()) {
         return Err(BusError::invalid(
@@ -58,16 +67,25 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
             at: opened.presence(device),
             reset,
             absent,
-        })
+        }
+        .waiting(wait))
     }))
 }
 
 /// Settles an obligation.
 pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusError> {
     let obligation = parse::<ObligationId>("obligation", obligation)?;
-    let known = [key::DEVICE, key::PIN, key::PASSWORD, key::COLLECTED, key::RESET];
+    let known = [
+        key::DEVICE,
+        key::PIN,
+        key::PASSWORD,
+        key::WAIT_S,
+        key::COLLECTED,
+        key::RESET,
+    ];
     let mut given = Options::new(options, &known)?;
     let (device, sealed) = presence(&mut given)?;
+    let wait = given.wait()?;
     let collected = given.flag(key::COLLECTED)?;
     let reset = given.flag(key::RESET)?;
     let deed = Deed::on(Object::Obligation(obligation), given.case()?)
@@ -79,7 +97,8 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
             at: opened.presence(device),
             collected,
             reset,
-        })
+        }
+        .waiting(wait))
     }))
 }
 

@@ -17,7 +17,15 @@ use crate::lifecycle::{AppOptions, Fido2Options, FobOptions, NfcFobOptions, Oath
 pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, options: Dict) -> Result<Call, BusError> {
     let device = device_path("device", device)?;
     let subject = TextRule::SUBJECT.check("subject", subject)?;
-    let known = [key::LABEL, key::SERIAL, key::RP_ID, key::USER_NAME, key::DISCOVERABLE];
+    let known = [
+        key::LABEL,
+        key::SERIAL,
+        key::RP_ID,
+        key::USER_NAME,
+        key::DISCOVERABLE,
+        key::ORGANISATION,
+        key::WAIT_S,
+    ];
     let mut given = Options::new(options, &known)?;
     let options = Fido2Options {
         label: given.text(key::LABEL, TextRule::LABEL)?,
@@ -25,7 +33,9 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         rp_id: given.text(key::RP_ID, TextRule::RP_ID)?,
         user_name: given.text(key::USER_NAME, TextRule::USER_NAME)?,
         discoverable: given.choice(key::DISCOVERABLE)?,
+        organisation: given.flag(key::ORGANISATION)?,
     };
+    let wait = given.wait()?;
     let deed = Deed::on(Object::Device(device), given.case()?);
     let sealed = Sealed {
         pin: Some(pin),
@@ -37,7 +47,8 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
             subject,
             pin: required(opened.pin)?,
             options,
-        })
+        }
+        .waiting(wait))
     }))
 }
 

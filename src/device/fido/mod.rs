@@ -4,6 +4,7 @@
 
 mod carrier;
 mod credentials;
+mod ctap1;
 mod pin;
 mod refusal;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use carrier::{Carrier, CtapTransport, open};
 pub use credentials::{GetAssertion, MakeCredential};
+pub use ctap1::Messages;
 pub use refusal::from_response;
 
 use super::{Deadlines, DeviceError};
