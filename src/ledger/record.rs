@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{
     DriftSource, OathAlgorithm, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState,
-    UnixMillis,
+    UnixMillis, Worth,
 };
 
 /// Personal data of a token. Stands outside the chained entries; the chain holds a keyed tag of it.
@@ -36,6 +36,9 @@ pub enum Binding {
         aaguid: String,
         /// Whether the credential is discoverable.
         discoverable: bool,
+        /// What its attestation was worth by the rules of the day it was registered; absent when none was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attestation: Option<Attestation>,
     },
     /// One credential of a YKOATH applet.
     OathCard {
@@ -107,6 +110,19 @@ pub enum Binding {
         /// How many were handed out.
         count: u16,
     },
+}
+
+/// What a key's attestation told when it was registered. A serial number that it told stands in [`Personal`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attestation {
+    /// What it was worth.
+    pub worth: Worth,
+    /// The model's name in the metadata of that day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether it told the serial number of the one key (enterprise attestation).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub serial: bool,
 }
 
 impl Binding {
