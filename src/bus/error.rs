@@ -142,6 +142,8 @@ pub struct Failure {
     pub advice: Vec<Advice>,
     /// Seconds after which the next try is looked at.
     pub wait_s: Option<u32>,
+    /// Which rule of several, in a word that a tool can switch on.
+    pub reason: Option<&'static str>,
 }
 
 impl Failure {
@@ -153,6 +155,7 @@ impl Failure {
             holder: None,
             wait_s: None,
             advice: Vec::new(),
+            reason: None,
         }
     }
 
@@ -171,6 +174,7 @@ impl Failure {
         details.put("message", self.message.as_str());
         details.put_some("tries-left", self.tries_left.map(u32::from));
         details.put_some("wait-s", self.wait_s);
+        details.put_some("reason", self.reason);
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
@@ -250,8 +254,19 @@ impl From<&Refusal> for Failure {
                      service (“timedatectl”), or pass “unsynchronised”",
                 );
             }
-            Refusal::Unverified(_) => E::VerificationFailed,
-            Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::Untrusted(distrust) => {
+                return Self {
+                    reason: Some(distrust.name()),
+                    ..Self::new(E::Untrusted, refusal.to_string())
+                };
+            }
+            Refusal::Unverified(_) | Refusal::Unacceptable(_) => E::VerificationFailed,
+            Refusal::CounterWentBack => {
+                return Self {
+                    reason: Some("clone-suspected"),
+                    ..Self::new(E::CounterWentBack, refusal.to_string())
+                };
+            }
             Refusal::Undelivered(_) => E::SecretUnwritable,
             Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
             Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
@@ -292,6 +307,7 @@ fn device(error: &DeviceError) -> Failure {
                 holder: holder.clone(),
                 advice: Vec::new(),
                 wait_s: None,
+                reason: None,
             };
         }
         DeviceError::Permission(_) => (
@@ -312,6 +328,7 @@ fn device(error: &DeviceError) -> Failure {
                 holder: None,
                 advice: Vec::new(),
                 wait_s: None,
+                reason: None,
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
@@ -325,6 +342,7 @@ fn device(error: &DeviceError) -> Failure {
                 holder: None,
                 advice: Vec::new(),
                 wait_s: None,
+                reason: None,
             };
         }
         DeviceError::PinBlocked => {
@@ -337,6 +355,7 @@ fn device(error: &DeviceError) -> Failure {
                 holder: None,
                 advice: Vec::new(),
                 wait_s: None,
+                reason: None,
             };
         }
         DeviceError::UvBlocked => (

@@ -56,11 +56,17 @@ pub(super) fn token(token: &TokenRecord) -> Dict {
             rp_id,
             credential_id,
             aaguid,
+            attestation,
             ..
         } => {
             told.put("rp-id", rp_id.as_str());
             told.put("credential-id", credential_id.as_str());
             told.put("aaguid", aaguid.as_str());
+            if let Some(attestation) = attestation {
+                told.put("attestation", attestation.worth.as_str());
+                told.put_some("attested-model", attestation.model.clone());
+                told.put("attested-serial", attestation.serial);
+            }
         }
         Binding::OathCard { name, .. } | Binding::EventCard { name, .. } => told.put("oath-name", name.as_str()),
         Binding::NfcFob { clock_wipes_seed, .. } => told.put_some("clock-wipes-seed", *clock_wipes_seed),

@@ -34,6 +34,7 @@ mod import;
 mod new_file;
 mod oath;
 mod obligations;
+mod provider;
 mod qr;
 mod register;
 mod resync;
@@ -43,6 +44,7 @@ mod standing;
 mod subjects;
 mod test;
 mod tokens;
+mod trust;
 mod verify;
 mod watch;
 
@@ -65,9 +67,10 @@ pub fn run(more_pages: impl FnOnce() -> Vec<clap::Command>) -> ExitCode {
         quiet: cli.global.quiet,
     };
     let done = match cli.verb {
-        // These two need neither bus nor runtime.
+        // These need neither bus nor runtime.
         Verb::Generate { what } => generate::run(&what, more_pages()),
         Verb::SecondOpinion(args) => second_opinion::run(&args),
+        Verb::Trust { what } => trust::run(output, &what),
         _ => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(verb(cli)),
             Err(error) => Err(Failure::local(format!("cannot start: {error}"))),
@@ -114,6 +117,8 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Obligations => obligations::run(session).await,
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,
-        Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) => Ok(arguments::exit::DONE),
+        Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) | Verb::Trust { .. } => {
+            Ok(arguments::exit::DONE)
+        }
     }
 }

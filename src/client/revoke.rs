@@ -5,7 +5,7 @@ use zbus::Variant;
 use crate::client::arguments::RevokeArgs;
 use crate::client::failure::Failure;
 use crate::client::presence::{PIN_PROMPT, Presence};
-use crate::client::render::cell;
+use crate::client::render::{cell, clean};
 use crate::client::session::{Session, no_options};
 use crate::client::{follow, lookup, secret};
 use crate::contract::options;
@@ -42,7 +42,15 @@ pub async fn run(session: &Session, args: &RevokeArgs) -> Result<u8, Failure> {
     }
     presence.insert_into(&mut options)?;
     let ended = follow::run(session, tokens.revoke(&id, &args.reason, &options)).await?;
-    ended.report(session, "revoke", &format!("Revoked token {id} ({}).", args.reason))
+    let mut sentence = format!("Revoked token {id} ({}).", args.reason);
+    let trusted_by = ended.text("still-trusted-by");
+    if !trusted_by.is_empty() {
+        sentence.push_str(&format!(
+            " Delete the key there, too, where it is still trusted: {}.",
+            clean(&trusted_by)
+        ));
+    }
+    ended.report(session, "revoke", &sentence)
 }
 
 fn confirm(token: &Record, reset: bool) -> Result<(), Failure> {

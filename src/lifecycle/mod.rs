@@ -10,6 +10,7 @@
 mod act;
 pub mod advice;
 pub mod alarms;
+mod assert;
 mod assign;
 mod attempts;
 mod card;
@@ -17,6 +18,7 @@ pub mod code;
 mod describe;
 pub mod drift;
 mod export;
+mod export_keys;
 pub mod import;
 mod key;
 mod locate;
@@ -24,6 +26,7 @@ mod nfc_fob;
 mod oath_admin;
 pub mod operation;
 pub mod organisation;
+mod parties;
 mod prompt;
 mod read_clock;
 mod recover;
@@ -46,7 +49,7 @@ mod validity;
 pub mod verify;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -56,8 +59,8 @@ pub use self::describe::Description;
 pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
 pub use self::request::{
-    AppOptions, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed, OathOptions,
-    Presence, Request,
+    AppOptions, Commission, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed,
+    OathOptions, Presence, Query, Request,
 };
 pub use self::resync::Allowances;
 
@@ -68,6 +71,7 @@ use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
 use crate::ledger::{Ledger, ObligationFilter};
+use crate::trust::Rules;
 use crate::types::{Clock, DeviceId, ObligationId, OperationId};
 
 /// Figures the verbs work by.
@@ -139,6 +143,7 @@ pub struct Lifecycle {
     previewed: code::Waiting,
     attempts: attempts::Attempts,
     tries: tries::Tries,
+    rules: RwLock<Arc<Rules>>,
     organisation: OnceLock<Organisation>,
     outbox: tell::Outbox,
     alarms: alarms::Alarms,
@@ -165,6 +170,7 @@ impl Lifecycle {
             previewed: code::Waiting::default(),
             attempts: attempts::Attempts::default(),
             tries: tries::Tries::default(),
+            rules: RwLock::default(),
             organisation: OnceLock::new(),
             outbox: tell::Outbox::default(),
             alarms: alarms::Alarms::default(),
@@ -233,6 +239,17 @@ impl Lifecycle {
     /// Resyncs in vain.
     const fn attempts(&self) -> &attempts::Attempts {
         &self.attempts
+    }
+
+    /// Which keys are believed and registered; a registration keeps to those it began with.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules in their place.
+    pub fn go_by(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     /// The figures.
@@ -370,6 +387,11 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             pin,
             options,
         } => register::fido2::register(&act, device, subject, pin, options).await,
+        Request::RegisterForProvider {
+            device,
+            pin,
+            commission,
+        } => register::provider::register(&act, device, pin, *commission).await,
         Request::RegisterOathCard {
             device,
             subject,
@@ -409,6 +431,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
         Request::Oath { device, deed, password } => oath_admin::administer(&act, device, deed, password).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
+        Request::TestForProvider { token, at, query } => assert::test(&act, token, at, *query).await,
         Request::Resync {
             token,
             codes,
@@ -429,8 +452,9 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             format,
             filter,
             passphrase,
+            rp_id,
             into,
-        } => export::export(&act, format, *filter, passphrase, into).await,
+        } => export::export(&act, format, *filter, passphrase, rp_id, into).await,
         Request::Discharge {
             obligation,
             at,

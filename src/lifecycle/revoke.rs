@@ -8,8 +8,8 @@ use crate::ledger::{IntentEnd, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
-use crate::lifecycle::settle;
 use crate::lifecycle::{Presence, Refusal};
+use crate::lifecycle::{parties, settle};
 use crate::types::{ObligationId, RevokeReason, TokenId, TokenKind, TokenState};
 
 /// States from which a token can be revoked: all but the last.
@@ -61,12 +61,17 @@ pub async fn revoke(
             proven: None,
             discharged: None,
         });
+    let trusted_by: Vec<String> = parties::still_trusting(&act.house, &record)
+        .await?
+        .into_iter()
+        .collect();
     act.phase(Phase::Committing, 20);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
     kill(act, &record, reason, obligation.as_ref()).await?;
     let Some(obligation) = obligation else {
         return Ok(Outcome::Done(Details {
             token: Some(token),
+            trusted_by,
             ..Details::default()
         }));
     };
@@ -90,6 +95,7 @@ pub async fn revoke(
     match discharged {
         Ok(()) => Ok(Outcome::Done(Details {
             token: Some(token),
+            trusted_by,
             ..Details::default()
         })),
         Err(refusal) => {
@@ -98,6 +104,7 @@ pub async fn revoke(
             Ok(Outcome::Obliged(Details {
                 token: Some(token),
                 obligation: Some(obligation.id),
+                trusted_by,
                 unsettled: Some(Box::new(refusal)),
                 ..Details::default()
             }))

@@ -4,6 +4,7 @@
 
 mod carrier;
 mod credentials;
+mod exclude;
 mod pin;
 mod refusal;
 
