@@ -12,7 +12,7 @@ use hw_fixtures::profile::Attestation;
 use serde_json::{Value, json};
 use zbus::Variant;
 
-use super::house::{End, Figures, House, PIN, none, number, path_of, presence, secret, text};
+use super::house::{End, House, PIN, none, number, path_of, presence, secret, text};
 use super::{assert_nothing_left, fido, house_with, kept, key, plug, pypi};
 
 const ORIGIN: &str = "https://login.example.org";
@@ -448,7 +448,6 @@ async fn the_client_writes_the_response_whole_or_not_at_all() {
             .output()
             .expect("claviger")
     };
-    let _ = Figures::default();
     let refused = run(&[
         "register",
         "fido2",
