@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::device::Deadlines;
-use crate::types::Mode;
+use crate::trust::section::SectionError;
+use crate::trust::{Rules, Section};
+use crate::types::{Mode, UnixMillis};
 
 /// Default path of the configuration file. It may be absent; a file named on the command line may not.
 pub const DEFAULT_PATH: &str = "/etc/claviger/clavigerd.toml";
@@ -36,6 +38,9 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// What `[trust]` names is not what it should be; the text names member and file.
+    #[error(transparent)]
+    Trust(#[from] SectionError),
     /// The file is not what we expect; the text names line and key.
     #[error("the configuration file {path} is not valid:\n{message}")]
     Invalid {
@@ -65,6 +70,8 @@ pub struct Config {
     pub clock: ClockTrust,
     /// Our own relying party.
     pub fido2: Fido2,
+    /// Which keys are registered.
+    pub trust: Section,
     /// What is foreseen of clocks.
     pub drift: Drift,
     /// How often clocks may be set right in vain.
@@ -250,6 +257,7 @@ impl Default for Config {
             deadlines: DeadlinesMs::default(),
             clock: ClockTrust::default(),
             fido2: Fido2::default(),
+            trust: Section::default(),
             drift: Drift::default(),
             resync: Resync::default(),
             log: Log::default(),
@@ -381,6 +389,18 @@ impl Config {
         })
     }
 
+    /// The rules of trust it makes, at the instant `now`; `reader` reads the files it names.
+    ///
+    /// # Errors
+    /// [`ConfigError::Trust`].
+    pub fn rules(
+        &self,
+        reader: impl Fn(&Path) -> std::io::Result<Vec<u8>>,
+        now: UnixMillis,
+    ) -> Result<Rules, ConfigError> {
+        Ok(self.trust.rules(reader, now)?)
+    }
+
     fn parse(text: &str, mode: Option<Mode>) -> Result<Self, String> {
         let mut config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         config.mode = mode.unwrap_or(config.mode);
@@ -404,6 +424,7 @@ impl Config {
         if self.fido2.rp_id.is_empty() || self.fido2.rp_id.len() > 253 {
             return Err("fido2.rp-id must be a domain name of 1 to 253 characters".to_owned());
         }
+        self.trust.check().map_err(|error| error.to_string())?;
         let single = self.drift.battery_days_of.values();
         if let Some(days) = single
             .chain([&self.drift.battery_days])
@@ -511,6 +532,10 @@ mod tests {
                 .unwrap_err()
                 .contains("rp-id")
         );
+        let told = Config::parse("[trust]\nallow = [\n\"d8522d9f\"]\n", None).unwrap_err();
+        assert!(told.contains("line 3"), "{told}");
+        let told = Config::parse("[trust]\nrequired-options = [\"credMgnt\"]\n", None).unwrap_err();
+        assert!(told.contains("credMgnt") && told.contains("credMgmt"), "{told}");
     }
 
     #[test]

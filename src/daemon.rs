@@ -6,6 +6,7 @@
 //! told.
 
 mod organisation;
+mod trust;
 mod verbs;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ use crate::lifecycle::{Lifecycle, Refusal, Settings};
 use crate::link::LinkError;
 use crate::link::trace::{Trace, Traced};
 use crate::link::watch::Source;
+use crate::trust::{Metadata, Rules};
 use crate::types::{Mode, UnixMillis};
 
 /// Name of the systemd credential with the sealing key.
@@ -68,6 +70,9 @@ pub enum StartError {
     /// Configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Metadata, when only the configuration is checked.
+    #[error("trust.metadata cannot be used, so no key would be registered: {0}")]
+    Metadata(String),
     /// Log.
     #[error("cannot write the log: {0}")]
     Log(String),
@@ -120,22 +125,23 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("clavigerd: {error}");
             // sysexits(3) EX_CONFIG: systemd need not try again.
-            ExitCode::from(
-                if matches!(error, StartError::Config(_) | StartError::Organisation(_)) {
-                    78
-                } else {
-                    1
-                },
-            )
+            ExitCode::from(match error {
+                StartError::Config(_) | StartError::Metadata(_) | StartError::Organisation(_) => 78,
+                _ => 1,
+            })
         }
     }
 }
 
 fn start(arguments: Arguments) -> Result<(), StartError> {
     let config = Config::load(arguments.config.as_deref(), arguments.mode)?;
+    let rules = trust::rules(&config)?;
     // Read before anything is opened: a wrong one is a wrong configuration.
     let organisation = organisation::organisation(&config)?;
     if arguments.check {
+        if let Metadata::Unusable(why) = &rules.metadata {
+            return Err(StartError::Metadata(why.clone()));
+        }
         println!("the configuration is valid");
         return Ok(());
     }
@@ -150,7 +156,11 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    let served = runtime.block_on(serve(config, organisation));
+    let source = trust::Source {
+        path: arguments.config,
+        mode: arguments.mode,
+    };
+    let served = runtime.block_on(serve(config, organisation, rules, source));
     // A lane that is stuck in the kernel must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
@@ -177,10 +187,16 @@ fn start_log(config: &Config) -> Result<(), StartError> {
     started.map_err(|error| StartError::Log(error.to_string()))
 }
 
-async fn serve(config: Config, organisation: Organisation) -> Result<(), StartError> {
+async fn serve(
+    config: Config,
+    organisation: Organisation,
+    rules: Rules,
+    source: trust::Source,
+) -> Result<(), StartError> {
     // Signals first: one that comes while we start is an orderly end too.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+    let hangups = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
 
     let ledger = open_ledger(&config).await?;
     let connection = connect(config.mode).await?;
@@ -202,6 +218,9 @@ async fn serve(config: Config, organisation: Organisation) -> Result<(), StartEr
         }),
         settings(&config),
     );
+    trust::tell(&rules);
+    lifecycle.go_by(rules);
+    let reloads = tokio::spawn(trust::reload(hangups, source, Arc::clone(&lifecycle)));
     lifecycle.belongs_to(organisation);
     let lost = |source| StartError::Bus {
         mode: config.mode.as_str(),
@@ -224,6 +243,7 @@ async fn serve(config: Config, organisation: Organisation) -> Result<(), StartEr
         _ = interrupt.recv() => Ok(()),
     };
 
+    reloads.abort();
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     // Whether the bus still hears it does not matter now.
@@ -377,6 +397,11 @@ async fn tell_alive(every: Duration) {
         ticks.tick().await;
         notify(&[NotifyState::Watchdog]);
     }
+}
+
+/// The line that `systemctl status` shows.
+fn tell_status(text: &str) {
+    notify(&[NotifyState::Status(text)]);
 }
 
 /// Tells systemd; without systemd nobody listens.

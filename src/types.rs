@@ -347,13 +347,49 @@ named_enum!(
 
 named_enum!(
     /// What seeds are exported as.
-    ExportFormat, "format (pskc, entra, users-oath)" {
+    ExportFormat, "format (pskc, entra, users-oath, pam-u2f, sssd-passkey)" {
         /// RFC 6030, encrypted to a passphrase.
         Pskc = "pskc",
         /// The values that Microsoft Entra takes.
         Entra = "entra",
         /// The file of `pam_oath`.
         UsersOath = "users-oath",
+        /// The mapping file of `pam_u2f`.
+        PamU2f = "pam-u2f",
+        /// SSSD's passkey strings, one a line.
+        SssdPasskey = "sssd-passkey",
+    }
+);
+
+named_enum!(
+    /// Whose shapes WebAuthn's options and responses have.
+    Provider, "provider (webauthn, entra, okta, keycloak, privacyidea)" {
+        /// The standard's own JSON.
+        Webauthn = "webauthn",
+        /// Microsoft Entra ID, as Graph has it.
+        Entra = "entra",
+        /// Okta's factors.
+        Okta = "okta",
+        /// The form of Keycloak's registration page.
+        Keycloak = "keycloak",
+        /// privacyIDEA's token/init.
+        Privacyidea = "privacyidea",
+    }
+);
+
+named_enum!(
+    /// What a key's attestation is worth.
+    Worth, "worth of an attestation" {
+        /// It has none.
+        None = "none",
+        /// It signed itself: nothing is known of the model.
+        SelfSigned = "self",
+        /// It has a certificate that nobody here vouches for.
+        Unanchored = "unanchored",
+        /// A configured authority vouches for it.
+        Authority = "authority",
+        /// The metadata vouch for it.
+        Metadata = "metadata",
     }
 );
 

@@ -122,7 +122,7 @@ async fn whoever_is_denied_reaches_nothing() {
                 denied += 1;
             }
         }
-        assert_eq!(denied, 46, "methods called");
+        assert_eq!(denied, 48, "methods called");
     }
     assert_eq!(world.verbs.reached(), before, "something behind the guard was reached");
 }
@@ -149,7 +149,7 @@ async fn unknown_options_are_named() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 44, "methods with a dictionary");
+    assert_eq!(tried, 46, "methods with a dictionary");
     assert_eq!(world.verbs.reached(), before);
     let polkit = world.polkit.as_ref().expect("polkit");
     assert_eq!(

@@ -102,6 +102,7 @@ impl<'k> Host<'k> {
             client_data_hash: &sha256(b"register"),
             pin_uv_auth_token: Some(&token),
             exclude,
+            particulars: make_credential::Particulars::default(),
         };
         self.run(|s, c| s.make_credential(&wanted, c))
     }

@@ -36,6 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "ledger",
             "link::FaceKind",
             "resync",
+            "trust",
         ],
     ),
     // The kinds of failure of the rooms below, which it gives their names on the bus; never a device or a link itself.
@@ -56,8 +57,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "link::Holder",
         ],
     ),
-    ("client", &["contract"]),
-    ("config", &["device::Deadlines"]),
+    // It explains, without a daemon, the rules that the daemon would go by.
+    ("client", &["config::Config", "contract", "trust"]),
+    (
+        "config",
+        &["device::Deadlines", "trust::Rules", "trust::Section", "trust::section"],
+    ),
     // The composition root.
     (
         "daemon",
@@ -74,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "ledger",
             "lifecycle",
             "link",
+            "trust",
         ],
     ),
 ];

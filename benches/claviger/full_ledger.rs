@@ -76,6 +76,7 @@ fn token(number: u32) -> (TokenRecord, Option<Secret>) {
                 discoverable: true,
                 identity: None,
                 organisation: false,
+                attestation: None,
             },
         ),
         1 => (

@@ -79,6 +79,42 @@ pub fn es256_sign(key: &SigningKey, message: &[u8]) -> Vec<u8> {
     signature.to_der().as_bytes().to_vec()
 }
 
+/// An ES384 signature over `message`, DER encoded; deterministic (RFC 6979). Empty for bytes that are no scalar.
+pub fn es384_sign(scalar: &[u8], message: &[u8]) -> Vec<u8> {
+    let Ok(key) = p384::ecdsa::SigningKey::from_slice(scalar) else {
+        return Vec::new();
+    };
+    let signature: p384::ecdsa::Signature = key.sign(message);
+    signature.to_der().as_bytes().to_vec()
+}
+
+/// The affine coordinates of the public half. Empty for bytes that are no scalar.
+pub fn es384_public(scalar: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    use p384::elliptic_curve::sec1::ToSec1Point;
+    let Ok(key) = p384::SecretKey::from_slice(scalar) else {
+        return (Vec::new(), Vec::new());
+    };
+    let point = key.public_key().to_sec1_point(false);
+    let (x, y) = point.as_bytes().get(1..).unwrap_or_default().split_at(48);
+    (x.to_vec(), y.to_vec())
+}
+
+/// An Ed25519 signature (RFC 8032).
+pub fn ed25519_sign(seed: &[u8; 32], message: &[u8]) -> Vec<u8> {
+    ed25519(seed).map_or_else(Vec::new, |key| key.sign(message).as_ref().to_vec())
+}
+
+/// The public half of an Ed25519 key.
+pub fn ed25519_public(seed: &[u8; 32]) -> Vec<u8> {
+    use ring::signature::KeyPair;
+    ed25519(seed).map_or_else(Vec::new, |key| key.public_key().as_ref().to_vec())
+}
+
+/// Every 32 bytes are a seed.
+fn ed25519(seed: &[u8; 32]) -> Option<ring::signature::Ed25519KeyPair> {
+    ring::signature::Ed25519KeyPair::from_seed_unchecked(seed).ok()
+}
+
 /// The affine coordinates of the public half of `key`.
 pub fn public_coordinates(key: &p256::PublicKey) -> ([u8; 32], [u8; 32]) {
     let point = key.to_sec1_bytes();

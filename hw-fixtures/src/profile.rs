@@ -84,6 +84,9 @@ pub enum Attestation {
     /// `packed`, signed by the new credential itself.
     #[serde(rename = "self")]
     SelfSigned,
+    /// `fido-u2f`, as keys do that keep CTAP1's format: with the same certificate and no AAGUID.
+    #[serde(rename = "fido-u2f")]
+    U2f,
     /// `none`.
     None,
 }
@@ -120,6 +123,15 @@ pub struct FidoProfile {
     pub min_pin_length: u8,
     /// Attestation of new credentials.
     pub attestation: Attestation,
+    /// COSE algorithms of credentials: -7 (ES256), -35 (ES384), -8 (EdDSA).
+    #[serde(default = "es256")]
+    pub algorithms: Vec<i64>,
+    /// `credProtect`, `hmac-secret`, `minPinLength`: what it answers to these when a credential is made.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// Whether enterprise attestation is switched on: `ep`. Asked for it by the platform, its certificate names its serial.
+    #[serde(default)]
+    pub enterprise: bool,
     /// Whether credentials can be listed and deleted: `credMgmt`.
     #[serde(default)]
     pub credential_management: bool,
@@ -305,6 +317,10 @@ fn on_s() -> u64 {
 }
 fn factory_epoch() -> i64 {
     946_684_800
+}
+
+fn es256() -> Vec<i64> {
+    vec![-7]
 }
 
 fn device_version() -> [u8; 3] {

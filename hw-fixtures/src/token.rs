@@ -147,10 +147,10 @@ impl Token {
             Some(seed) => Entropy::seeded(seed, &format!("{}/{part}", setup.name)),
             None => Entropy::system(),
         };
-        let hid = profile
-            .fido
-            .as_ref()
-            .map(|fido| CtapHid::new(Authenticator::new(fido, entropy("fido"), 0), setup.touch));
+        let hid = profile.fido.as_ref().map(|fido| {
+            let serial = setup.serial.clone().unwrap_or_else(|| format!("SIM-{}", setup.name));
+            CtapHid::new(Authenticator::new(fido, &serial, entropy("fido"), 0), setup.touch)
+        });
         let applet = match (&profile.oath, &profile.nfc, &profile.fob) {
             (Some(oath), ..) => {
                 let card = OathCard::new(oath, profile.contactless, entropy("oath"), setup.touch);

@@ -151,6 +151,8 @@ pub struct Failure {
     pub wait_s: Option<u32>,
     /// What to do about it, and what to tell the person.
     pub entry: &'static Entry,
+    /// Which rule of several, in a word that a tool can switch on.
+    pub reason: Option<&'static str>,
 }
 
 impl Failure {
@@ -163,6 +165,7 @@ impl Failure {
             wait_s: None,
             advice: Vec::new(),
             entry: advice::of_error(name),
+            reason: None,
         }
     }
 
@@ -182,6 +185,7 @@ impl Failure {
         tell(self.entry, &mut details);
         details.put_some("tries-left", self.tries_left.map(u32::from));
         details.put_some("wait-s", self.wait_s);
+        details.put_some("reason", self.reason);
         if let Some(holder) = &self.holder {
             details.put("holder", crate::types::shown::printable(&holder.program));
             details.put("holder-pid", holder.pid);
@@ -262,8 +266,19 @@ impl From<&Refusal> for Failure {
                      service (“timedatectl”), or pass “unsynchronised”",
                 );
             }
-            Refusal::Unverified(_) => E::VerificationFailed,
-            Refusal::CounterWentBack => E::CounterWentBack,
+            Refusal::Untrusted(distrust) => {
+                return Self {
+                    reason: Some(distrust.name()),
+                    ..Self::new(E::Untrusted, refusal.to_string())
+                };
+            }
+            Refusal::Unverified(_) | Refusal::Unacceptable(_) => E::VerificationFailed,
+            Refusal::CounterWentBack => {
+                return Self {
+                    reason: Some("clone-suspected"),
+                    ..Self::new(E::CounterWentBack, refusal.to_string())
+                };
+            }
             Refusal::Undelivered(_) => E::SecretUnwritable,
             Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
             Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),

@@ -20,6 +20,7 @@ use crate::contract::error::ErrorName;
 use crate::grant::Grant;
 use crate::guard::{CallerWatch, Denied, Guard};
 use crate::lifecycle::operation::{Details, Operation, Outcome, Phase, UserAction, View};
+use crate::types::Worth;
 use crate::types::shown::without_serial;
 
 /// How many operations there may be, and how long a result stays.
@@ -325,6 +326,8 @@ fn facts(details: &Details) -> Dict {
         obligation,
         sign_count,
         pin_set,
+        attestation,
+        attested_model,
         oath_name,
         offset_s,
         counter,
@@ -342,6 +345,8 @@ fn facts(details: &Details) -> Dict {
     told.put_some("obligation", obligation.map(|id| id.to_string()));
     told.put_some("sign-count", *sign_count);
     told.put_some("pin-set", *pin_set);
+    told.put_some("attestation", attestation.map(Worth::as_str));
+    told.put_some("attested-model", attested_model.clone());
     told.put_some("oath-name", oath_name.clone());
     told.put_some("offset-s", *offset_s);
     told.put_some("counter", *counter);

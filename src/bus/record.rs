@@ -58,6 +58,7 @@ pub(super) fn token(token: &TokenRecord) -> Dict {
             aaguid,
             identity,
             organisation,
+            attestation,
             ..
         } => {
             told.put("rp-id", rp_id.as_str());
@@ -67,7 +68,12 @@ pub(super) fn token(token: &TokenRecord) -> Dict {
             if let Some(identity) = identity {
                 told.put("confidence", identity.confidence.as_str());
                 told.put_some("fingerprint", identity.fingerprint.clone());
-                told.put_some("attestation", identity.attestation.clone());
+                told.put_some("attestation-certificate", identity.attestation.clone());
+            }
+            if let Some(attestation) = attestation {
+                told.put("attestation", attestation.worth.as_str());
+                told.put_some("attested-model", attestation.model.clone());
+                told.put("attested-serial", attestation.serial);
             }
         }
         Binding::OathCard { name, .. } | Binding::EventCard { name, .. } => told.put("oath-name", name.as_str()),

@@ -26,6 +26,8 @@ pub(super) struct Sealed {
     pub(super) key: Option<OwnedFd>,
     /// A file of seeds.
     pub(super) file: Option<OwnedFd>,
+    /// JSON of an identity provider.
+    pub(super) json: Option<OwnedFd>,
     /// Where a secret of ours goes.
     pub(super) out: Option<OwnedFd>,
 }
@@ -40,6 +42,7 @@ pub(super) struct Opened {
     pub(super) passphrase: Option<Secret>,
     pub(super) key: Option<Secret>,
     pub(super) file: Option<Secret>,
+    pub(super) json: Option<Secret>,
     pub(super) out: Option<Delivery>,
 }
 
@@ -81,6 +84,9 @@ impl Sealed {
         }
         if let Some(fd) = self.file {
             opened.file = Some(reader.seed_file().read("file", fd, Ending::Raw).await?);
+        }
+        if let Some(fd) = self.json {
+            opened.json = Some(reader.json().read("JSON", fd, Ending::Raw).await?);
         }
         opened.out = self.out.map(|fd| secret_out::into(fd, files));
         Ok(opened)

@@ -44,6 +44,12 @@ const SEED_FILE: Bounds = Bounds {
     time: Duration::from_secs(10),
 };
 
+/// Of an identity provider's JSON.
+const JSON: Bounds = Bounds {
+    bytes: 1 << 20,
+    time: Duration::from_secs(2),
+};
+
 /// Examinations and reads of files at once. One that hangs keeps its place until its file system answers.
 const FILE_READS: usize = 8;
 
@@ -77,6 +83,11 @@ impl SecretReader {
     /// The same for a seed file, which is larger than any secret and may take longer. Its clock starts now.
     pub(super) fn seed_file(&self) -> Self {
         Self::within(SEED_FILE, Arc::clone(&self.files))
+    }
+
+    /// The same for JSON. Its clock starts now.
+    pub(super) fn json(&self) -> Self {
+        Self::within(JSON, Arc::clone(&self.files))
     }
 
     fn within(bounds: Bounds, files: Arc<Semaphore>) -> Self {

@@ -4,6 +4,7 @@
 //! is measured of whom is said in a module a group of verbs.
 
 mod presence;
+mod provider;
 mod register;
 mod resync;
 mod seed_files;
@@ -43,9 +44,9 @@ impl Tokens {
     /// offset-ms (x), watermark (t: last used time step or counter), sign-count (u), failures (u), last-seen-ms, created-ms,
     /// updated-ms, valid-from-ms, valid-until-ms (x), rp-id, credential-id, aaguid, oath-name, algorithm (s), digits (u),
     /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u), organisation (b: a key of the organisation's),
-    /// confidence (s: serial, model, place), fingerprint, attestation (s: of the key when it was registered), trusted-by (as: relying
-    /// parties that accept the key), untold (u: letters to the person about it that could not be delivered so far) as far as they
-    /// apply.
+    /// confidence (s: serial, model, place), fingerprint, attestation-certificate (s: of the key when it was registered),
+    /// attestation (s: what it was worth), attested-model (s), attested-serial (b), trusted-by (as: relying parties that accept the
+    /// key), untold (u: letters to the person about it that could not be delivered so far) as far as they apply.
     /// Errors: UnknownToken.
     #[zbus(out_args("record"))]
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
@@ -121,10 +122,14 @@ impl Tokens {
 
     /// Registers a FIDO2 key: getInfo, PIN set (when the key has none) or verified, makeCredential, then an assertion; only
     /// then is the token active. [register]
-    /// pin: descriptor; a key of U2F alone knows none, and it is not used. options: label (s), serial (s, when the key does not tell it), rp-id (s), user-name (s),
-    /// discoverable (b, default true when the key can), organisation (b: the key is the organisation's, so that it may be reset),
-    /// wait-s (u: how long another program that has the key is waited for, 0 to 600), case (s).
-    /// Details on success: token (s), sign-count (u), pin-set (b).
+    /// pin: descriptor; a key of U2F alone knows none, and it is not used. options: label (s), serial (s, when the key does not
+    /// tell it), rp-id (s), user-name (s), discoverable (b, default true when the key can), organisation (b: the key is the
+    /// organisation's, so that it may be reset), wait-s (u: how long another program that has the key is waited for, 0 to 600),
+    /// case (s).
+    /// Details on success: token (s), sign-count (u), pin-set (b); where rules of trust ask: attestation (s: none, self, unanchored,
+    /// authority, metadata), attested-model (s). Errors: Untrusted (reason, s: model-denied, model-not-allowed, firmware-too-old,
+    /// option-missing, model-mismatch, attestation-invalid, not-attested, chain-untrusted, model-compromised, serial-missing,
+    /// metadata-unusable), CredentialExcluded.
     #[zbus(out_args("operation"))]
     async fn register_fido2(
         &self,
@@ -135,6 +140,36 @@ impl Tokens {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
         register::fido2(&device, subject, pin.into(), options)?
+            .launch(&self.desk, &header)
+            .await
+    }
+
+    /// Registers a FIDO2 key on behalf of an identity provider: its WebAuthn creation options in, the response for it out, which goes to
+    /// the descriptor (writing end of a pipe, memfd or file) before the token is active; what nobody takes is taken off the key again.
+    /// [register]
+    /// origin: of the page that would have asked (https://login.example.org); the options' relying party must be its host or a domain
+    /// above it that is no public suffix. creation: descriptor with JSON, at most 1 MiB. options: provider (s: webauthn (default),
+    /// entra, okta, keycloak, privacyidea; whose shapes creation and response have), label (s, also what the provider's
+    /// administrators see), serial (s), case (s).
+    /// Details on success: as RegisterFido2. Errors: Untrusted, CredentialExcluded, SecretUnwritable, VerificationFailed.
+    #[zbus(out_args("operation"))]
+    #[allow(clippy::too_many_arguments, reason = "the contract's")]
+    async fn register_for_provider(
+        &self,
+        device: ObjectPath<'_>,
+        subject: String,
+        origin: String,
+        pin: zbus::OwnedFd,
+        creation: zbus::OwnedFd,
+        response: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let sent = provider::Sent {
+            json: creation.into(),
+            response: response.into(),
+        };
+        provider::register(&device, subject, origin, pin.into(), sent, options)?
             .launch(&self.desk, &header)
             .await
     }
@@ -286,8 +321,10 @@ impl Tokens {
 
     /// Writes the seeds of live display fobs and apps, as many as the filter finds (as in Find), to a descriptor (writing end of a
     /// pipe that is being read, memfd or empty file). Each is journalled before it goes. [configure]
-    /// format: pskc (RFC 6030, encrypted to the passphrase), entra (values), users-oath (active tokens alone, for pam_oath).
-    /// options: kind, state, subject, serial, maker, model, batch (s), passphrase (h), case (s).
+    /// format: pskc (RFC 6030, encrypted to the passphrase), entra (values), users-oath (active tokens alone, for pam_oath); of active
+    /// FIDO2 keys, which have no seed, pam-u2f (the mapping file) and sssd-passkey (account, tabulator, passkey string; a line a key).
+    /// options: kind, state, subject, serial, maker, model, batch (s), rp-id (s, needed for formats of keys: those registered with it),
+    /// passphrase (h), case (s).
     /// Details on success: exported, left-out (t: tokens found that the format has no words for). Errors: SecretUnwritable.
     #[zbus(out_args("operation"))]
     async fn export(
@@ -310,6 +347,30 @@ impl Tokens {
     #[zbus(out_args("operation"))]
     async fn test(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
         presence::test(token, options)?.launch(&self.desk, &header).await
+    }
+
+    /// Tests an active FIDO2 key by what an identity provider asks: its WebAuthn request options in, the authentication response out,
+    /// which goes to the descriptor once the test has passed. It logs the person in, so it wants more than Test. [register]
+    /// origin: as RegisterForProvider. request: descriptor with JSON, at most 1 MiB. options: pin (h; needed where the options require
+    /// user verification), device (o, when more than one could be meant), case (s).
+    /// Details on success: token (s), sign-count (u). Errors: CounterWentBack (reason: clone-suspected), VerificationFailed.
+    #[zbus(out_args("operation"))]
+    async fn test_for_provider(
+        &self,
+        token: &str,
+        origin: String,
+        request: zbus::OwnedFd,
+        response: zbus::OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        let sent = provider::Sent {
+            json: request.into(),
+            response: response.into(),
+        };
+        provider::test(token, origin, sent, options)?
+            .launch(&self.desk, &header)
+            .await
     }
 
     /// Corrects what is believed about where a token's clock or counter stands, from two to four consecutive codes, searched

@@ -125,8 +125,10 @@ impl TextRule {
     pub(super) const MODEL: Self = Self::new(1, 64, CharSet::Visible);
     /// Account name shown on a key: authenticators may truncate to 64 bytes (CTAP 2.1 section 6.1.2).
     pub(super) const USER_NAME: Self = Self::new(1, 64, CharSet::Visible);
-    /// Relying party id: a domain (WebAuthn section 5.1.2), at most 253 characters (RFC 1035 section 2.3.4).
+    /// Relying party id: `pam://` and a host, as `pam_u2f` has it, or a domain (WebAuthn section 5.1.2), at most 253 characters (RFC 1035 section 2.3.4).
     pub(super) const RP_ID: Self = Self::new(1, 253, CharSet::Domain);
+    /// Origin of a page; what it must be like is said by WebAuthn's codec.
+    pub(super) const ORIGIN: Self = Self::new(1, 300, CharSet::Ascii);
     /// Name of a credential of the OATH applet; the card's own limit is 64 bytes.
     pub(super) const OATH_NAME: Self = Self::new(1, 64, CharSet::Visible);
     /// A cursor we gave out.
@@ -149,7 +151,11 @@ impl TextRule {
                 "a domain name: lower-case letters, digits, “.” and “-”",
             ),
         };
-        if !text.chars().all(fits) {
+        let measured = match self.set {
+            CharSet::Domain => text.strip_prefix("pam://").unwrap_or(&text),
+            CharSet::Visible | CharSet::Ascii => &text,
+        };
+        if measured.is_empty() && self.length.least > 0 || !measured.chars().all(fits) {
             return Err(BusError::invalid(format!("“{name}” must have {wanted}")));
         }
         if text.trim().len() != text.len() {

@@ -10,6 +10,7 @@ mod revoke;
 mod secrets;
 mod seed_files;
 mod tokens;
+mod trust;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -18,13 +19,14 @@ pub use self::drift::DriftArgs;
 pub use self::host::{AuditVerb, DoctorArgs, GenerateWhat, SecondOpinionArgs};
 pub use self::oath::OathVerb;
 pub use self::register::{
-    Encoding, OathArgs, RegisterApp, RegisterFido2, RegisterFob, RegisterKind, RegisterNfcFob, RegisterOathCard,
-    RegisterRecoveryCodes,
+    Encoding, ExchangeArgs, OathArgs, RegisterApp, RegisterFido2, RegisterFob, RegisterKind, RegisterNfcFob,
+    RegisterOathCard, RegisterRecoveryCodes,
 };
 pub use self::revoke::{DischargeArgs, RevokeArgs};
 pub use self::secrets::{PassphraseArgs, PasswordArgs, PinArgs, PresenceArgs};
 pub use self::seed_files::{AssignArgs, ExportArgs, ImportArgs};
 pub use self::tokens::{MarkArgs, Owner, SubjectOnly, TokenOnly, TokensArgs};
+pub use self::trust::TrustVerb;
 
 /// Exit codes. They are part of the interface and documented in `--help` and the man page.
 pub mod exit {
@@ -171,6 +173,12 @@ pub enum Verb {
         /// all when left out
         #[arg(value_name = "NAME|STATUS")]
         what: Option<String>,
+    },
+    /// Say which FIDO2 keys are registered here, and why others are not
+    Trust {
+        /// What to do.
+        #[command(subcommand)]
+        what: TrustVerb,
     },
     /// Name what is missing on this host, with the command that mends it
     Doctor(DoctorArgs),

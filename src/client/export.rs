@@ -5,6 +5,7 @@ use zbus::{Fd, Variant};
 use crate::client::arguments::ExportArgs;
 use crate::client::failure::Failure;
 use crate::client::new_file::NewFile;
+use crate::client::register::insert_text;
 use crate::client::session::Session;
 use crate::client::{follow, secret, tokens};
 use crate::contract::options;
@@ -17,6 +18,7 @@ pub async fn run(session: &Session, args: &ExportArgs) -> Result<u8, Failure> {
         let passphrase = secret::new_passphrase(args.passphrase)?;
         options.insert(options::PASSPHRASE, Variant::Fd(Fd::from(secret::sealed(&passphrase)?)));
     }
+    insert_text(&mut options, options::RP_ID, args.rp_id.as_deref());
     let file = NewFile::begin(&args.file)?;
     let tokens = session.tokens().await?;
     let ended = follow::run(session, tokens.export(&args.format, file.descriptor()?, &options)).await?;

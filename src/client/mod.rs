@@ -36,6 +36,7 @@ mod mark;
 mod new_file;
 mod oath;
 mod obligations;
+mod provider;
 mod qr;
 mod register;
 mod resync;
@@ -45,6 +46,7 @@ mod standing;
 mod subjects;
 mod test;
 mod tokens;
+mod trust;
 mod verify;
 mod watch;
 
@@ -71,6 +73,7 @@ pub fn run(more_pages: impl FnOnce() -> Vec<clap::Command>) -> ExitCode {
         Verb::Advice { what } => advice::run(&output, what.as_deref()),
         Verb::Generate { what } => generate::run(&what, more_pages()),
         Verb::SecondOpinion(args) => second_opinion::run(&args),
+        Verb::Trust { what } => trust::run(output, &what),
         _ => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(verb(cli)),
             Err(error) => Err(Failure::local(format!("cannot start: {error}"))),
@@ -118,7 +121,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Obligations => obligations::run(session).await,
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,
-        Verb::Advice { .. } | Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) => {
+        Verb::Advice { .. } | Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) | Verb::Trust { .. } => {
             Ok(arguments::exit::DONE)
         }
     }

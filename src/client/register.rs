@@ -4,6 +4,7 @@ use zbus::{Fd, Variant};
 
 use crate::client::arguments::{OathArgs, RegisterFido2, RegisterFob, RegisterKind, RegisterNfcFob, RegisterOathCard};
 use crate::client::failure::Failure;
+use crate::client::provider::Exchange;
 use crate::client::render::clean;
 use crate::client::secret::{self, SeedSource};
 use crate::client::session::{Session, no_options};
@@ -43,6 +44,11 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
     let mut options = Options::new();
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::SERIAL, args.serial.as_deref());
+    if let Some(exchange) = Exchange::begin(&args.exchange, args.provider.as_deref())? {
+        return exchange
+            .register(session, &device.path, &args.subject, &pin, options)
+            .await;
+    }
     insert_text(&mut options, options::RP_ID, args.rp_id.as_deref());
     insert_text(&mut options, options::USER_NAME, args.user_name.as_deref());
     if let Some(discoverable) = args.discoverable {
@@ -61,14 +67,27 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
         tokens.register_fido2(&device.path, &args.subject, sealed, &options),
     )
     .await?;
-    let pin_set = ended.text("pin-set") == "true";
-    let note = if pin_set { " Its PIN was set." } else { "" };
-    let sentence = format!(
-        "Registered FIDO2 key {} for {}.{note}",
-        ended.text("token"),
-        clean(&args.subject)
-    );
+    let sentence = registered_key(&ended, &args.subject);
     ended.report(session, "register", &sentence)
+}
+
+/// What is said of a key that was registered.
+pub fn registered_key(ended: &follow::Ended, subject: &str) -> String {
+    let pin = match ended.text("pin-set").as_str() {
+        "true" => " Its PIN was set.",
+        _ => "",
+    };
+    let vouched = match (ended.text("attestation").as_str(), ended.text("attested-model")) {
+        ("metadata", model) => format!(" The metadata vouch for it: {}.", clean(&model)),
+        ("authority", _) => " A configured authority vouches for it.".to_owned(),
+        ("", _) => String::new(),
+        (worth, _) => format!(" Nobody vouches for its model (attestation: {}).", clean(worth)),
+    };
+    format!(
+        "Registered FIDO2 key {} for {}.{pin}{vouched}",
+        ended.text("token"),
+        clean(subject)
+    )
 }
 
 async fn oath_card(session: &Session, args: &RegisterOathCard) -> Result<u8, Failure> {

@@ -5,6 +5,7 @@ use zbus::Variant;
 use crate::client::arguments::TestArgs;
 use crate::client::failure::Failure;
 use crate::client::presence::Presence;
+use crate::client::provider::Exchange;
 use crate::client::register::{compact, in_words};
 use crate::client::render::cell;
 use crate::client::session::{Session, no_options};
@@ -16,6 +17,9 @@ use crate::types::TokenKind;
 /// Tests a token: a fob by the code it shows, the others by asking the device.
 pub async fn run(session: &Session, args: &TestArgs) -> Result<u8, Failure> {
     let id = lookup::token(session, &args.token).await?;
+    if let Some(exchange) = Exchange::begin(&args.exchange, None)? {
+        return exchange.test(session, &id, &args.at).await;
+    }
     let tokens = session.tokens().await?;
     let code = match &args.code {
         Some(code) => Some(compact(code)),

@@ -4,6 +4,7 @@ pub mod ctap2;
 pub mod ctaphid;
 pub mod delivery;
 pub mod iso7816;
+pub mod login;
 pub mod misreading;
 pub mod nfcctap;
 pub mod oath;

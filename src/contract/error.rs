@@ -166,6 +166,8 @@ error_names!(
     OffsetImplausible,
     /// The host clock is not synchronised.
     ClockUnsynchronised,
+    /// The key is not one that is registered here, or does not prove that it is (reason).
+    Untrusted,
     /// The key's signature or data did not verify.
     VerificationFailed,
     /// The signature counter went back: a copy may exist.

@@ -10,6 +10,8 @@ pub const LIMIT: &str = "limit";
 pub const SERIAL: &str = "serial";
 /// Relying party id (s).
 pub const RP_ID: &str = "rp-id";
+/// Whose shapes options and response have (s).
+pub const PROVIDER: &str = "provider";
 /// Account name shown on the key (s).
 pub const USER_NAME: &str = "user-name";
 /// Discoverable credential (b).

@@ -142,6 +142,19 @@ pub trait Tokens1 {
         pin: Fd<'_>,
         options: &Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    /// Registers a FIDO2 key on behalf of an identity provider.
+    #[zbus(allow_interactive_auth)]
+    #[allow(clippy::too_many_arguments, reason = "the contract's")]
+    fn register_for_provider(
+        &self,
+        device: &ObjectPath<'_>,
+        subject: &str,
+        origin: &str,
+        pin: Fd<'_>,
+        creation: Fd<'_>,
+        response: Fd<'_>,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     /// Registers an OATH card.
     #[zbus(allow_interactive_auth)]
     fn register_oath_card(
@@ -199,6 +212,16 @@ pub trait Tokens1 {
     /// Tests a token.
     #[zbus(allow_interactive_auth)]
     fn test(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Tests a FIDO2 key by what an identity provider asks.
+    #[zbus(allow_interactive_auth)]
+    fn test_for_provider(
+        &self,
+        token: &str,
+        origin: &str,
+        request: Fd<'_>,
+        response: Fd<'_>,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     /// Corrects what is believed about a fob's clock.
     #[zbus(allow_interactive_auth)]
     fn resync(&self, token: &str, codes: &[&str], options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

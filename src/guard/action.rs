@@ -147,6 +147,13 @@ pub const TABLE: &[Row] = &[
     guarded(TOKENS, "RegisterFido2", Action::Register, Tier::Register, Scope::Device),
     guarded(
         TOKENS,
+        "RegisterForProvider",
+        Action::Register,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(
+        TOKENS,
         "RegisterOathCard",
         Action::Register,
         Tier::Register,
@@ -188,6 +195,14 @@ pub const TABLE: &[Row] = &[
         Action::Register,
         Tier::Register,
         Scope::Device,
+    ),
+    // Its answer logs the person in with the provider, once: more than a test.
+    guarded(
+        TOKENS,
+        "TestForProvider",
+        Action::Register,
+        Tier::Register,
+        Scope::Token,
     ),
     guarded(TOKENS, "Test", Action::Test, Tier::Test, Scope::Token),
     guarded(TOKENS, "Resync", Action::Resync, Tier::Test, Scope::Token),

@@ -34,6 +34,11 @@ pub(crate) enum Recorded {
         /// The new tag of the personal row.
         personal: String,
     },
+    Serial {
+        token: TokenId,
+        /// The new tag of the personal row.
+        personal: String,
+    },
     Bind {
         token: TokenId,
         binding: Binding,

@@ -29,7 +29,8 @@ pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
 pub use people::Frozen;
 pub use record::{
-    Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, KeyIdentity, Oath, Obligation, Personal, TokenRecord,
+    Attestation, Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, KeyIdentity, Oath, Obligation, Personal,
+    TokenRecord,
 };
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};

@@ -112,6 +112,13 @@ pub enum Mutation {
         /// Who it is for.
         subject: String,
     },
+    /// Notes the serial number that a pending token's device has told, in place of what stands there.
+    Serial {
+        /// The token.
+        token: TokenId,
+        /// What it told.
+        serial: String,
+    },
     /// Replaces the binding. A revoked token may lose its binding so, but holds nothing as `unique`.
     Bind {
         /// The token.

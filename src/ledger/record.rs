@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{
     Confidence, DriftSource, OathAlgorithm, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind,
-    TokenState, UnixMillis,
+    TokenState, UnixMillis, Worth,
 };
 
 /// Personal data of a token. Stands outside the chained entries; the chain holds a keyed tag of it.
@@ -42,6 +42,9 @@ pub enum Binding {
         /// Whether the key is the organisation's: only then it is ever reset.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         organisation: bool,
+        /// What its attestation was worth by the rules of the day it was registered; absent when none was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attestation: Option<Attestation>,
     },
     /// One credential of a YKOATH applet.
     OathCard {
@@ -124,6 +127,19 @@ pub struct KeyIdentity {
     pub fingerprint: Option<String>,
     /// SHA-256 of its attestation certificate, sixteen hexadecimal digits: keys of one batch share it.
     pub attestation: Option<String>,
+}
+
+/// What a key's attestation told when it was registered. A serial number that it told stands in [`Personal`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attestation {
+    /// What it was worth.
+    pub worth: Worth,
+    /// The model's name in the metadata of that day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether it told the serial number of the one key (enterprise attestation).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub serial: bool,
 }
 
 impl Binding {

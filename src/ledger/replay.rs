@@ -244,6 +244,7 @@ impl Replay {
                 token.correct(offset_ms, seen)
             }
             Recorded::Assign { token, personal } => self.token(at, token)?.assign(personal),
+            Recorded::Serial { token, personal } => self.token(at, token)?.name(personal),
             Recorded::Count { token, to, seen } => self.token(at, token)?.count(to, seen),
             Recorded::Seen { token, seen } => self.token(at, token)?.proved(seen),
             Recorded::Fail { token } => {
@@ -476,6 +477,17 @@ impl Token {
         Ok(())
     }
 
+    fn name(&mut self, personal: String) -> Result<(), String> {
+        if self.is.state != TokenState::Pending {
+            return Err(format!(
+                "notes a serial number of token {} while it is {}",
+                self.is.token, self.is.state
+            ));
+        }
+        self.is.personal = personal;
+        Ok(())
+    }
+
     fn bind(&mut self, binding: Binding, unique: Option<String>) {
         self.is.binding = binding;
         if unique.is_some() {
@@ -561,6 +573,7 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         Recorded::Insert(is) => is.token.as_bytes(),
         Recorded::Transition { token, .. }
         | Recorded::Assign { token, .. }
+        | Recorded::Serial { token, .. }
         | Recorded::Bind { token, .. }
         | Recorded::Advance { token, .. }
         | Recorded::Correct { token, .. }

@@ -15,7 +15,7 @@ use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::code::next_counter;
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::request::Delivery;
-use crate::lifecycle::{Refusal, validity};
+use crate::lifecycle::{Refusal, export_keys, validity};
 use crate::types::{ExportFormat, OathAlgorithm, Secret, TokenKind, TokenState, UnixMillis};
 
 /// Most tokens of one file.
@@ -44,9 +44,14 @@ pub async fn export(
     format: ExportFormat,
     mut filter: Filter,
     passphrase: Option<Secret>,
+    rp_id: Option<String>,
     into: Delivery,
 ) -> Result<Outcome, Refusal> {
     act.require(Action::Configure, &Object::Whole)?;
+    let of_keys = matches!(format, ExportFormat::PamU2f | ExportFormat::SssdPasskey);
+    if rp_id.is_some() && !of_keys {
+        return Err(Refusal::Invalid("“rp-id” is for formats of FIDO2 keys".to_owned()));
+    }
     if (format == ExportFormat::Pskc) != passphrase.is_some() {
         return Err(Refusal::Invalid(
             match format {
@@ -55,6 +60,9 @@ pub async fn export(
             }
             .to_owned(),
         ));
+    }
+    if of_keys {
+        return export_keys::export(act, format, filter, rp_id, into).await;
     }
     filter.alive = true;
     act.phase(Phase::Proving, 10);
@@ -65,7 +73,9 @@ pub async fn export(
         (ExportFormat::Pskc, Some(passphrase)) => pskc(&leaving, &passphrase),
         (ExportFormat::Entra, _) => Ok(entra(&leaving)),
         (ExportFormat::UsersOath, _) => Ok(users_oath(&leaving)),
-        (ExportFormat::Pskc, None) => Err(Refusal::Internal("an export without its passphrase")),
+        (ExportFormat::Pskc | ExportFormat::PamU2f | ExportFormat::SssdPasskey, _) => {
+            Err(Refusal::Internal("an export without its passphrase"))
+        }
     })
     .await
     .map_err(|_| Refusal::Internal("the export ended unexpectedly"))??;
@@ -144,6 +154,8 @@ fn tells(format: ExportFormat, record: &TokenRecord, oath: Oath, now: UnixMillis
     }
     match format {
         ExportFormat::Pskc => true,
+        // Of keys, which have no codes.
+        ExportFormat::PamU2f | ExportFormat::SssdPasskey => false,
         // Entra computes SHA-1 and SHA-256, six digits, by time (its column “Time Interval” takes 30 and 60).
         ExportFormat::Entra => {
             subject.is_some()

@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::codec::ctap2::assertion::{self, Counter, Expected};
 use crate::codec::ctap2::client_pin::Permissions;
-use crate::codec::ctap2::cose::CoseKey;
+use crate::codec::ctap2::cose::{CoseError, CoseKey};
 use crate::codec::ctap2::pin_protocol::PinUvAuthToken;
 use crate::codec::ctap2::{get_assertion, sha256};
 use crate::device::DeviceError;
@@ -17,6 +17,7 @@ use crate::ledger::Binding;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
 use crate::lifecycle::operation::UserActionKind;
+use crate::trust::signature::{self, SignatureError};
 use crate::types::{DeviceId, Secret};
 
 /// The public half of a credential, decoded.
@@ -43,6 +44,18 @@ impl Credential {
             rp_id: rp_id.to_owned(),
             id,
             key: CoseKey::parse(&key).map_err(|_| DAMAGED)?,
+        })
+    }
+
+    /// Whether a signature is one of its.
+    ///
+    /// # Errors
+    /// [`CoseError`].
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CoseError> {
+        signature::by_credential(self.key.encoded(), message, signature).map_err(|error| match error {
+            SignatureError::MalformedKey => CoseError::Malformed,
+            SignatureError::OtherKey(_) => CoseError::Unsupported(self.key.algorithm()),
+            SignatureError::Wrong => CoseError::BadSignature,
         })
     }
 
@@ -146,14 +159,23 @@ impl Key<'_, '_> {
         named: bool,
     ) -> Result<u32, Refusal> {
         if pin.is_some() {
-            match self.holds(credential)? {
-                Holds::Yes => {}
-                Holds::Maybe if named => {}
-                Holds::Maybe => return Err(Refusal::Ambiguous),
-                Holds::No => return Err(Refusal::NotTheSameDevice),
-            }
+            self.may_have_the_pin(credential, named)?;
         }
         self.prove(credential, pin, counted)
+    }
+
+    /// Whether the PIN of a credential's key may be sent to this one: it has shown that it holds the credential, or a person has
+    /// `named` it and it cannot be asked.
+    ///
+    /// # Errors
+    /// [`Refusal::Ambiguous`], [`Refusal::NotTheSameDevice`].
+    pub fn may_have_the_pin(&mut self, credential: &Credential, named: bool) -> Result<(), Refusal> {
+        match self.holds(credential)? {
+            Holds::Yes => Ok(()),
+            Holds::Maybe if named => Ok(()),
+            Holds::Maybe => Err(Refusal::Ambiguous),
+            Holds::No => Err(Refusal::NotTheSameDevice),
+        }
     }
 
     /// Gets an assertion with a touch, and verifies signature, RP ID hash, flags and counter (WebAuthn section 7.2). Returns the
@@ -163,21 +185,37 @@ impl Key<'_, '_> {
     /// [`Refusal::Unverified`], [`Refusal::CounterWentBack`], [`Refusal::NotTheSameDevice`] when the key does not know the
     /// credential; the key's own.
     pub fn prove(&mut self, credential: &Credential, pin: Option<&Secret>, counted: u32) -> Result<u32, Refusal> {
+        let (count, _) = self.prove_over(credential, pin, counted, &challenge()?)?;
+        Ok(count)
+    }
+
+    /// The same over the hash of client data that somebody wants signed; also returns the assertion.
+    ///
+    /// # Errors
+    /// As [`Key::prove`].
+    pub fn prove_over(
+        &mut self,
+        credential: &Credential,
+        pin: Option<&Secret>,
+        counted: u32,
+        client_data_hash: &[u8; 32],
+    ) -> Result<(u32, get_assertion::Response), Refusal> {
         let token = self.token(pin, Permissions::GET_ASSERTION, Some(&credential.rp_id))?;
-        let client_data_hash = challenge()?;
-        let response = self.assertion(credential, &client_data_hash, true, token.as_ref())?;
+        let response = self.assertion(credential, client_data_hash, true, token.as_ref())?;
         let expected = Expected {
             rp_id: &credential.rp_id,
             credential_id: &credential.id,
             public_key: &credential.key,
-            client_data_hash: &client_data_hash,
+            client_data_hash,
             user_verification: pin.is_some(),
             last_sign_count: counted,
         };
-        let verified =
-            assertion::verify(&response, &expected).map_err(|error| Refusal::Unverified(check_name(error)))?;
+        let verified = assertion::verify_by(&response, &expected, |message, signature| {
+            credential.verify(message, signature)
+        });
+        let verified = verified.map_err(|error| Refusal::Unverified(check_name(error)))?;
         match verified.counter {
-            Counter::None | Counter::Advanced => Ok(verified.sign_count),
+            Counter::None | Counter::Advanced => Ok((verified.sign_count, response)),
             Counter::MaybeCloned => Err(Refusal::CounterWentBack),
         }
     }
@@ -196,7 +234,7 @@ impl Key<'_, '_> {
                 let signed = [data.raw(), client_data_hash.as_slice()].concat();
                 let ours = response.credential_id.as_deref().is_none_or(|id| id == credential.id)
                     && data.rp_id_hash == sha256(credential.rp_id.as_bytes())
-                    && credential.key.verify(&signed, &response.signature).is_ok();
+                    && credential.verify(&signed, &response.signature).is_ok();
                 Ok(if ours { Holds::Yes } else { Holds::No })
             }
             Err(Refusal::NotTheSameDevice) => Ok(Holds::No),

@@ -10,6 +10,7 @@
 mod act;
 pub mod advice;
 pub mod alarms;
+mod assert;
 mod assign;
 mod attempts;
 mod card;
@@ -17,6 +18,7 @@ pub mod code;
 mod describe;
 pub mod drift;
 mod export;
+mod export_keys;
 mod identity;
 pub mod import;
 mod key;
@@ -50,7 +52,7 @@ mod validity;
 pub mod verify;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -60,8 +62,8 @@ pub use self::describe::Description;
 pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
 pub use self::request::{
-    AppOptions, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed, OathOptions,
-    Presence, Request,
+    AppOptions, Commission, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed,
+    OathOptions, Presence, Query, Request,
 };
 pub use self::resync::Allowances;
 
@@ -72,6 +74,7 @@ use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
 use crate::ledger::{Ledger, ObligationFilter};
+use crate::trust::Rules;
 use crate::types::{Clock, DeviceId, ObligationId, OperationId, TokenId};
 
 /// Figures the verbs work by.
@@ -146,6 +149,7 @@ pub struct Lifecycle {
     previewed: code::Waiting,
     attempts: attempts::Attempts,
     tries: tries::Tries,
+    rules: RwLock<Arc<Rules>>,
     organisation: OnceLock<Organisation>,
     outbox: tell::Outbox,
     alarms: alarms::Alarms,
@@ -174,6 +178,7 @@ impl Lifecycle {
             previewed: code::Waiting::default(),
             attempts: attempts::Attempts::default(),
             tries: tries::Tries::default(),
+            rules: RwLock::default(),
             organisation: OnceLock::new(),
             outbox: tell::Outbox::default(),
             alarms: alarms::Alarms::default(),
@@ -242,6 +247,17 @@ impl Lifecycle {
     /// Resyncs in vain.
     const fn attempts(&self) -> &attempts::Attempts {
         &self.attempts
+    }
+
+    /// Which keys are believed and registered; a registration keeps to those it began with.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules in their place.
+    pub fn go_by(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     /// The figures.
@@ -391,6 +407,11 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             pin,
             options,
         } => register::fido2::register(&act, device, subject, pin, options).await,
+        Request::RegisterForProvider {
+            device,
+            pin,
+            commission,
+        } => register::provider::register(&act, device, pin, *commission).await,
         Request::RegisterOathCard {
             device,
             subject,
@@ -435,6 +456,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             place,
         } => oath_admin::administer(&act, (device, place), deed, password).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
+        Request::TestForProvider { token, at, query } => assert::test(&act, token, at, *query).await,
         Request::Resync {
             token,
             codes,
@@ -456,8 +478,9 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             format,
             filter,
             passphrase,
+            rp_id,
             into,
-        } => export::export(&act, format, *filter, passphrase, into).await,
+        } => export::export(&act, format, *filter, passphrase, rp_id, into).await,
         Request::Discharge {
             obligation,
             at,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::watch;
 
 use crate::lifecycle::Refusal;
-use crate::types::{Cancel, DeviceId, ObligationId, OperationId, TokenId, UnixMillis};
+use crate::types::{Cancel, DeviceId, ObligationId, OperationId, TokenId, UnixMillis, Worth};
 
 /// The verbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -175,6 +175,10 @@ pub struct Details {
     pub sign_count: Option<u32>,
     /// Whether the PIN was set (rather than verified).
     pub pin_set: Option<bool>,
+    /// What a key's attestation was worth, where rules ask for it.
+    pub attestation: Option<Worth>,
+    /// The model's name in the metadata.
+    pub attested_model: Option<String>,
     /// Credential name on a card.
     pub oath_name: Option<String>,
     /// Token clock minus true time, seconds.

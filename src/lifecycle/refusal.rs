@@ -7,6 +7,8 @@ use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
 use crate::lifecycle::advice::Advice;
 use crate::lifecycle::validity;
+use crate::trust::Distrust;
+use crate::trust::registration::RegistrationError;
 use crate::types::{TokenKind, UnixMillis};
 
 /// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
@@ -130,9 +132,15 @@ pub enum Refusal {
     /// The host clock is not synchronised.
     #[error("the clock of this host is not synchronised, so drift cannot be measured against it")]
     ClockUnsynchronised,
+    /// The key is not one that is registered here, or does not prove that it is.
+    #[error("the key is not trusted: {0}")]
+    Untrusted(#[from] Distrust),
     /// An assertion did not verify. The text says which check.
     #[error("the key's answer did not verify: {0}")]
     Unverified(&'static str),
+    /// A registration that the identity provider would not accept.
+    #[error("the key's answer would not be accepted by the provider: {0}")]
+    Unacceptable(#[from] RegistrationError),
     /// The signature counter went back: a copy of the key may exist.
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,

@@ -9,7 +9,9 @@ use crate::codec::seed_file::Format;
 use crate::ledger::Filter;
 use crate::lifecycle::operation::Verb;
 use crate::lifecycle::{Allowances, Refusal};
-use crate::types::{DeviceId, ExportFormat, FactorKind, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId};
+use crate::types::{
+    DeviceId, ExportFormat, FactorKind, OathAlgorithm, ObligationId, Provider, RevokeReason, Secret, TokenId,
+};
 
 /// What a client may ask for, once admitted and parsed. Secrets are owned and wiped.
 pub enum Request {
@@ -23,6 +25,15 @@ pub enum Request {
         pin: Secret,
         /// More.
         options: Fido2Options,
+    },
+    /// Register a FIDO2 key on behalf of an identity provider.
+    RegisterForProvider {
+        /// The device.
+        device: DeviceId,
+        /// The PIN to set or verify.
+        pin: Secret,
+        /// For whom, and what was asked.
+        commission: Box<Commission>,
     },
     /// Register an OATH card.
     RegisterOathCard {
@@ -100,6 +111,8 @@ pub enum Request {
         filter: Box<Filter>,
         /// What a PSKC file is encrypted to.
         passphrase: Option<Secret>,
+        /// With which relying party keys must be registered.
+        rp_id: Option<String>,
         /// Where to.
         into: Delivery,
     },
@@ -153,6 +166,15 @@ pub enum Request {
         code: Option<String>,
         /// Where and with what.
         at: Presence,
+    },
+    /// Test a FIDO2 key by what an identity provider asks.
+    TestForProvider {
+        /// The token.
+        token: TokenId,
+        /// Where and with what.
+        at: Presence,
+        /// What was asked.
+        query: Box<Query>,
     },
     /// Resync a token, or preview it.
     Resync {
@@ -290,6 +312,34 @@ pub struct Fido2Options {
     pub organisation: bool,
 }
 
+/// A registration on behalf of an identity provider.
+pub struct Commission {
+    /// Who it is for.
+    pub subject: String,
+    /// Whose shapes options and response have.
+    pub provider: Provider,
+    /// Origin of the page that the provider would have asked from.
+    pub origin: String,
+    /// The provider's creation options, JSON.
+    pub creation: Secret,
+    /// Takes the response to the caller.
+    pub response: Delivery,
+    /// Free text; also what the provider's administrators see.
+    pub label: Option<String>,
+    /// Serial, when the key does not tell it.
+    pub serial: Option<String>,
+}
+
+/// An assertion that an identity provider asks for.
+pub struct Query {
+    /// Origin of the page that the provider would have asked from.
+    pub origin: String,
+    /// The provider's request options, JSON.
+    pub request: Secret,
+    /// Takes the response to the caller.
+    pub response: Delivery,
+}
+
 /// What is done to an OATH applet.
 pub enum OathDeed {
     /// Set or change its password.
@@ -408,6 +458,7 @@ impl Request {
     pub fn verb(&self) -> Verb {
         match self {
             Self::RegisterFido2 { .. }
+            | Self::RegisterForProvider { .. }
             | Self::RegisterOathCard { .. }
             | Self::RegisterFob { .. }
             | Self::RegisterNfcFob { .. }
@@ -416,7 +467,7 @@ impl Request {
             Self::ReadClock { .. } => Verb::Resync,
             Self::SetClock { .. } => Verb::SetClock,
             Self::Oath { deed, .. } => deed.verb(),
-            Self::Test { .. } => Verb::Test,
+            Self::Test { .. } | Self::TestForProvider { .. } => Verb::Test,
             Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,
             Self::Lost(_) => Verb::Lost,

@@ -1,5 +1,6 @@
 //! Settling what is owed to a device: only after proof that it is the same one, never unasked.
 
+use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
 use crate::codec::ctap2::client_pin::Permissions;
@@ -9,7 +10,7 @@ use crate::device::handle::DeviceHandle;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Duty, IntentEnd, Mutation, Obligation, TokenRecord};
+use crate::ledger::{Binding, Duty, IntentEnd, Mutation, Obligation, TokenRecord, Unique};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::card::{
     CardBody, calculate, calculate_next, found_again, lasting_proofs, managing, next_codes, with_applet,
@@ -263,6 +264,16 @@ fn delete_orphan(
         let Some(found) = stored.into_iter().find(|credential| credential.user_id == wanted) else {
             return Err(Refusal::NotTheSameDevice);
         };
+        // A provider gives a person one user handle for all their credentials: this one may be a living token's.
+        let unique = Unique::Credential(BASE64URL_NOPAD.encode(&found.credential_id));
+        if act
+            .house
+            .runtime()
+            .block_on(act.house.ledger().holder(&unique))?
+            .is_some()
+        {
+            return Err(Refusal::NotTheSameDevice);
+        }
         Ok(key
             .session
             .delete_credential(&found.credential_id, &token, &mut key.context)?)

@@ -45,7 +45,7 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
 }
 
 /// A fob may be pending: it was registered without codes. Its first code alone then never passes.
-fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
+pub(super) fn must_be_active(record: &TokenRecord) -> Result<(), Refusal> {
     match (record.kind, record.state) {
         (_, TokenState::Active) | (TokenKind::Fob | TokenKind::NfcFob | TokenKind::App, TokenState::Pending) => Ok(()),
         (_, is) => Err(LedgerError::WrongState {
@@ -229,7 +229,7 @@ async fn test_key(act: &Act, record: &TokenRecord, at: Presence) -> Result<Outco
 
 /// The only device here that could be meant, which nobody named, turns out to be another one: then the token's own device is
 /// absent, and the token has not failed.
-fn unless_named(refusal: Refusal, named: Option<DeviceId>) -> Refusal {
+pub(super) fn unless_named(refusal: Refusal, named: Option<DeviceId>) -> Refusal {
     match refusal {
         Refusal::NotTheSameDevice if named.is_none() => Refusal::DeviceAbsent,
         other => other,
@@ -238,7 +238,7 @@ fn unless_named(refusal: Refusal, named: Option<DeviceId>) -> Refusal {
 
 /// Writes down what came of a proof by hardware, before the lane takes the next job: records come in the order of the proofs,
 /// so that two tests of one key do not look like two keys.
-fn settle<T: Copy>(
+pub(super) fn settle<T: Copy>(
     act: &Act,
     token: TokenId,
     proof: Result<T, Refusal>,

@@ -7,12 +7,15 @@
 //! - [`chain`] follows its certificates to an authority that somebody trusts.
 //! - [`metadata`] reads the MDS3 BLOB: which authorities vouch for which model, and what is known against it.
 //! - [`policy`] weighs all of it: [`policy::screen`] before a credential is made, [`policy::judge`] after.
+//! - [`rules`] is policy and metadata together, as the house goes by them; [`section`] is how the configuration tells them.
 //! - [`registration`] is the whole of what a relying party checks of a registration (WebAuthn section 7.1).
 
 pub mod chain;
 pub mod metadata;
 pub mod policy;
 pub mod registration;
+pub mod rules;
+pub mod section;
 pub mod signature;
 pub mod statement;
 
@@ -22,3 +25,5 @@ mod certificate;
 mod tests;
 
 pub use policy::{Distrust, Policy, Verdict};
+pub use rules::{Metadata, Rules};
+pub use section::Section;

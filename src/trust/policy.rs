@@ -8,7 +8,7 @@ use super::chain::{self, ChainError};
 use super::metadata::{Blob, Model, Report};
 use super::statement::{self, Attested, Kind, Statement, StatementError};
 use crate::codec::ctap2::get_info::GetInfo;
-use crate::types::UnixMillis;
+use crate::types::{UnixMillis, Worth};
 
 /// What is asked of keys. The default asks nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,8 +27,8 @@ pub struct Policy {
     pub required_options: Vec<String>,
     /// The key must name its serial number in an enterprise attestation.
     pub serial_required: bool,
-    /// Whether metadata are configured.
-    pub metadata: bool,
+    /// A key that can give an enterprise attestation is asked for it.
+    pub enterprise: bool,
 }
 
 /// Why a key is refused: one reason for each rule.
@@ -90,35 +90,6 @@ fn since(report: &Report) -> String {
         .map_or_else(|| "(no date)".to_owned(), |date| format!("since {date}"))
 }
 
-/// What a key's attestation is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
-    /// It has none.
-    None,
-    /// It signed itself: nothing is known of the model.
-    SelfSigned,
-    /// It has a certificate that nobody here vouches for.
-    Unanchored,
-    /// A configured authority vouches for it.
-    Authority,
-    /// The metadata vouch for it.
-    Metadata,
-}
-
-impl Worth {
-    /// Name, as journal and details have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::SelfSigned => "self",
-            Self::Unanchored => "unanchored",
-            Self::Authority => "authority",
-            Self::Metadata => "metadata",
-        }
-    }
-}
-
 /// A key that is accepted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -130,6 +101,26 @@ pub struct Verdict {
     pub serial: Option<String>,
     /// Day by which newer metadata should have been there, when it is past.
     pub metadata_overdue: Option<String>,
+}
+
+impl Distrust {
+    /// What a program switches on.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "model-denied",
+            Self::NotAllowed(_) => "model-not-allowed",
+            Self::Firmware { .. } => "firmware-too-old",
+            Self::Option(_) => "option-missing",
+            Self::OtherModel => "model-mismatch",
+            Self::Statement(_) => "attestation-invalid",
+            Self::NotAttested(_) => "not-attested",
+            Self::Chain(_) => "chain-untrusted",
+            Self::Compromised { .. } => "model-compromised",
+            Self::NoSerial => "serial-missing",
+            Self::Metadata(_) => "metadata-unusable",
+        }
+    }
 }
 
 impl Policy {
@@ -207,7 +198,7 @@ pub fn judge(
     let (worth, failed) = weigh(statement.as_ref(), model, policy, now);
     let anchored = matches!(worth, Worth::Authority | Worth::Metadata);
     if policy.attestation_required && !anchored {
-        return Err(failed.map_or(Distrust::NotAttested(worth.name()), Distrust::Chain));
+        return Err(failed.map_or(Distrust::NotAttested(worth.as_str()), Distrust::Chain));
     }
     let serial = statement
         .as_ref()

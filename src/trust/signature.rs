@@ -192,6 +192,15 @@ impl PublicKey {
     }
 }
 
+/// Verifies a signature by a credential, whichever of the four algorithms it is of; COSE as [`PublicKey::from_cose`].
+///
+/// # Errors
+/// As [`PublicKey::from_cose`] and [`PublicKey::verify`].
+pub fn by_credential(cose: &[u8], message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+    let (key, _) = PublicKey::from_cose(cose)?;
+    key.verify(key.algorithm(), message, signature)
+}
+
 fn stripped(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     number.get(zeros..).unwrap_or_default()

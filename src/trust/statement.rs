@@ -137,7 +137,9 @@ impl Statement {
     #[must_use]
     pub fn serial_shown(&self) -> Option<String> {
         let serial = self.serial.as_ref()?;
-        let text = serial.iter().all(u8::is_ascii_alphanumeric);
+        let text = serial
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte));
         Some(if text {
             serial.iter().copied().map(char::from).collect()
         } else {

@@ -8,7 +8,7 @@ use rcgen::{
 use serde_json::{Value as Json, json};
 
 use super::metadata::{Blob, Compromise, MetadataError};
-use super::policy::{Distrust, Policy, Worth, judge};
+use super::policy::{Distrust, Policy, judge};
 use super::registration::{self, Expected, RegistrationError};
 use super::statement::{Kind, StatementError};
 use crate::codec::cbor::{self, Map, Value};
@@ -20,7 +20,7 @@ use crate::codec::webauthn::client_data::{Ceremony, serialize};
 use crate::codec::webauthn::response::RegistrationResponse;
 use crate::trust::chain::{self, ChainError};
 use crate::trust::statement::Attested;
-use crate::types::UnixMillis;
+use crate::types::{UnixMillis, Worth};
 
 const MODEL: [u8; 16] = [7; 16];
 const RP: &str = "login.example.org";

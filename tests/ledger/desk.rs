@@ -102,6 +102,7 @@ pub fn key(credential: &str) -> TokenRecord {
             discoverable: false,
             identity: None,
             organisation: false,
+            attestation: None,
         },
         ..fob("K-1")
     }

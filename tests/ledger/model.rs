@@ -39,6 +39,7 @@ enum Plan {
     Insert(Box<TokenRecord>, bool, Option<String>),
     Transition(TokenId, &'static [TokenState], TokenState, Option<RevokeReason>),
     Assign(TokenId, String),
+    Serial(TokenId, String),
     Bind(TokenId, Binding, Option<String>),
     Advance(TokenId, u64, i64, UnixMillis, Option<DriftSource>),
     Correct(TokenId, i64, i64, Option<UnixMillis>, DriftSource),
@@ -125,6 +126,7 @@ impl Plan {
                 Self::Transition(token, if dice.roll(2) == 0 { LIVE } else { SOME }, to, reason)
             }
             4 if dice.roll(2) == 0 => Self::Assign(token, format!("person-{at}")),
+            4 if dice.roll(3) == 0 => Self::Serial(token, format!("told-{at}")),
             4 => Self::Bind(token, key(&format!("bound-{at}")).binding, unique(dice)),
             5 | 6 => {
                 let source = (dice.roll(4) > 0).then(|| source(dice));
@@ -205,6 +207,7 @@ impl Plan {
                 reason,
             },
             Self::Assign(token, subject) => Mutation::Assign { token, subject },
+            Self::Serial(token, serial) => Mutation::Serial { token, serial },
             Self::Bind(token, binding, unique) => Mutation::Bind {
                 token,
                 binding,
@@ -395,6 +398,16 @@ impl Model {
                 }
                 record.state = TokenState::Pending;
                 record.personal.subject = Some(subject);
+            }
+            Plan::Serial(token, serial) => {
+                let (record, _) = self.token(token, at)?;
+                if record.state != TokenState::Pending {
+                    return Err(LedgerError::WrongState {
+                        is: record.state,
+                        needs: "pending".to_owned(),
+                    });
+                }
+                record.personal.serial = Some(serial);
             }
             Plan::Bind(token, binding, unique) => {
                 let revoked = self.token(token, at)?.0.state == TokenState::Revoked;

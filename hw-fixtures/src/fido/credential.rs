@@ -1,19 +1,18 @@
 //! Credentials: how their keys are derived, found and described.
 
 use ciborium::Value;
-use p256::ecdsa::SigningKey;
-use p256::{PublicKey, SecretKey};
+use p256::SecretKey;
 
 use super::cbor;
-use super::pinprotocol::cose_key;
+use super::signer::Algorithm;
 use super::{Authenticator, Status};
 use crate::crypto;
 
 /// Length of every credential id: kind, nonce, tag.
 const ID_LENGTH: usize = 1 + 32 + 31;
-/// First byte of the id of a credential that lives in the relying party's database.
+/// Lower half of the first byte of the id of a credential that lives in the relying party's database.
 const KIND_DERIVED: u8 = 0;
-/// First byte of the id of a credential that lives in the key.
+/// Lower half of the first byte of the id of a credential that lives in the key.
 const KIND_RESIDENT: u8 = 1;
 
 /// Who a credential is for.
@@ -97,8 +96,8 @@ pub(super) fn read_list(list: &[Value]) -> Result<Vec<Vec<u8>>, Status> {
 
 impl Authenticator {
     /// A fresh credential id for `rp_hash`.
-    pub(super) fn new_credential_id(&mut self, resident: bool, rp_hash: &[u8; 32]) -> Vec<u8> {
-        let kind = if resident { KIND_RESIDENT } else { KIND_DERIVED };
+    pub(super) fn new_credential_id(&mut self, resident: bool, algorithm: Algorithm, rp_hash: &[u8; 32]) -> Vec<u8> {
+        let kind = algorithm.mark() | if resident { KIND_RESIDENT } else { KIND_DERIVED };
         let nonce = self.entropy.bytes::<32>();
         let head = [&[kind][..], &nonce].concat();
         let tag = self.id_tag(&head, rp_hash);
@@ -118,7 +117,8 @@ impl Authenticator {
         if id.len() != ID_LENGTH || !crypto::same(&self.id_tag(head, rp_hash), tag) {
             return false;
         }
-        head.first() == Some(&KIND_DERIVED) || self.memory.residents.iter().any(|resident| resident.id == id)
+        head.first().map(|byte| byte & 0x0f) == Some(KIND_DERIVED)
+            || self.memory.residents.iter().any(|resident| resident.id == id)
     }
 
     /// The private key that belongs to a credential id.
@@ -132,17 +132,6 @@ impl Authenticator {
             }
             tries = tries.wrapping_add(1);
         }
-    }
-
-    /// Signs as the credential `id`.
-    pub(super) fn sign(&self, id: &[u8], message: &[u8]) -> Vec<u8> {
-        crypto::es256_sign(&SigningKey::from(&self.credential_key(id)), message)
-    }
-
-    /// The public key of a credential as `COSE_Key`.
-    pub(super) fn credential_cose(&self, id: &[u8]) -> Value {
-        let public: PublicKey = self.credential_key(id).public_key();
-        cose_key(&public, -7)
     }
 
     /// What a request for `rp_hash` may use: the allow list's entries that are ours, or, without a list, the

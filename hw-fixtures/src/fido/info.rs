@@ -14,9 +14,17 @@ impl Authenticator {
         // Key 9 and up came with CTAP 2.1; keys 7 and 8 are sent by its previews too.
         let plain_2_0 = profile.versions == ["FIDO_2_0"];
         let remaining = profile.resident_slots.saturating_sub(self.memory.residents.len());
-        let algorithm = cbor::text_map([("alg", Some(Value::from(-7))), ("type", cbor::text("public-key"))]);
+        let algorithms = profile
+            .algorithms
+            .iter()
+            .map(|&number| cbor::text_map([("alg", Some(Value::from(number))), ("type", cbor::text("public-key"))]))
+            .collect();
         cbor::int_map([
             (0x01, Some(names(&profile.versions))),
+            (
+                0x02,
+                when(!profile.extensions.is_empty(), Some(names(&profile.extensions))),
+            ),
             (0x03, cbor::bytes(&self.aaguid)),
             (0x04, Some(self.options())),
             (0x05, cbor::uint(u64::from(profile.max_msg_size))),
@@ -33,7 +41,7 @@ impl Authenticator {
             (0x07, when(!plain_2_0, number(profile.max_cred_count))),
             (0x08, when(!plain_2_0, number(profile.max_cred_id_length))),
             (0x09, when(!plain_2_0, Some(names(&profile.transports)))),
-            (0x0a, when(modern, Some(Value::Array(vec![algorithm])))),
+            (0x0a, when(modern, Some(Value::Array(algorithms)))),
             (0x0c, when(modern, Some(Value::from(self.memory.force_pin_change)))),
             (0x0d, when(modern, cbor::uint(u64::from(self.memory.min_pin_length)))),
             (
@@ -62,6 +70,7 @@ impl Authenticator {
                 "credentialMgmtPreview",
                 only(profile.is_preview() && profile.credential_management, true),
             ),
+            ("ep", only(profile.enterprise, true)),
             ("authnrCfg", only(profile.config, true)),
             ("setMinPINLength", only(profile.config, true)),
             ("alwaysUv", only(profile.config, self.memory.always_uv)),

@@ -16,6 +16,7 @@ pub mod ctaphid;
 mod info;
 mod make;
 pub mod pinprotocol;
+mod signer;
 mod status;
 mod u2f;
 
@@ -26,6 +27,7 @@ use crate::Millis;
 use crate::entropy::Entropy;
 use crate::person::Presence;
 use crate::profile::{Attestation, FidoProfile};
+pub use attest::authority as attestation_authority;
 use cbor::Params;
 use clientpin::PinToken;
 use credential::Resident;
@@ -88,6 +90,8 @@ pub struct Authenticator {
     aaguid: [u8; 16],
     entropy: Entropy,
     attestation: Option<attest::Attestor>,
+    /// With the serial of the one key.
+    enterprise: Option<attest::Attestor>,
     memory: Memory,
     session: Session,
 }
@@ -138,11 +142,16 @@ impl Session {
 }
 
 impl Authenticator {
-    /// A new authenticator of this model, powered up at `now`.
-    pub fn new(profile: &FidoProfile, mut entropy: Entropy, now: Millis) -> Self {
+    /// A new authenticator of this model with this serial, powered up at `now`.
+    pub fn new(profile: &FidoProfile, serial: &str, mut entropy: Entropy, now: Millis) -> Self {
         let aaguid = profile.aaguid_bytes().unwrap_or_default();
-        let attestation =
-            (profile.attestation == Attestation::Basic).then(|| attest::Attestor::new(&mut entropy, aaguid));
+        let mut attestor = |aaguid, serial| attest::Attestor::new(&mut entropy, &attest::Subject { aaguid, serial });
+        let attestation = match profile.attestation {
+            Attestation::Basic => Some(attestor(aaguid, None)),
+            Attestation::U2f => Some(attestor([0; 16], None)),
+            Attestation::SelfSigned | Attestation::None => None,
+        };
+        let enterprise = profile.enterprise.then(|| attestor(aaguid, Some(serial)));
         let memory = Memory::fresh(profile, &mut entropy);
         let session = Session::fresh(&mut entropy, now);
         Self {
@@ -150,6 +159,7 @@ impl Authenticator {
             aaguid,
             entropy,
             attestation,
+            enterprise,
             memory,
             session,
         }

@@ -36,7 +36,7 @@ pub fn host(profile: &str, mode: TouchMode) -> Host {
 }
 
 pub fn with(profile: &hw_fixtures::profile::FidoProfile, mode: TouchMode) -> Host {
-    let authenticator = Authenticator::new(profile, Entropy::seeded(7, "authenticator"), 0);
+    let authenticator = Authenticator::new(profile, "SIM-7", Entropy::seeded(7, "authenticator"), 0);
     let hid = CtapHid::new(authenticator, mode);
     let mut host = Host {
         hid,

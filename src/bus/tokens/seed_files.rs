@@ -62,9 +62,10 @@ pub(super) fn import(file: OwnedFd, options: Dict) -> Result<Call, BusError> {
 pub(super) fn export(format: &str, into: OwnedFd, options: Dict) -> Result<Call, BusError> {
     let format = parse::<ExportFormat>("format", format)?;
     let mut known = filter::MEMBERS.to_vec();
-    known.push(key::PASSPHRASE);
+    known.extend([key::PASSPHRASE, key::RP_ID]);
     let mut given = Options::new(options, &known)?;
     let filter = filter::among(&mut given)?;
+    let rp_id = given.text(key::RP_ID, TextRule::RP_ID)?;
     let deed = Deed::on(Object::Whole, given.case()?).with(key::EXPORT, true);
     let sealed = Sealed {
         passphrase: given.descriptor(key::PASSPHRASE)?,
@@ -76,6 +77,7 @@ pub(super) fn export(format: &str, into: OwnedFd, options: Dict) -> Result<Call,
             format,
             filter: Box::new(filter),
             passphrase: opened.passphrase,
+            rp_id,
             into: required(opened.out)?,
         })
     }))

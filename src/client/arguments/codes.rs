@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::register::ExchangeArgs;
 use super::secrets::PresenceArgs;
 
 /// `test`.
@@ -15,6 +16,9 @@ pub struct TestArgs {
     /// The device.
     #[command(flatten)]
     pub at: PresenceArgs,
+    /// Test a FIDO2 key by what an identity provider asks.
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
 }
 
 /// `verify`.

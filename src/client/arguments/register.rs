@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::names;
 use super::secrets::{PasswordArgs, PinArgs};
+use crate::types::Provider;
 
 /// What `register` registers.
 #[derive(Debug, Subcommand)]
@@ -39,13 +40,13 @@ pub struct RegisterFido2 {
     #[arg(long)]
     pub serial: Option<String>,
     /// Relying party id; the daemon's own when left out
-    #[arg(long)]
+    #[arg(long, conflicts_with = "provider")]
     pub rp_id: Option<String>,
     /// Name shown on the key for the account; SUBJECT when left out
-    #[arg(long)]
+    #[arg(long, conflicts_with = "provider")]
     pub user_name: Option<String>,
     /// Whether the credential shall be discoverable; the key decides when left out
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL", conflicts_with = "provider")]
     pub discoverable: Option<bool>,
     /// The key is the organisation's, and may be reset when it comes back
     #[arg(long)]
@@ -53,9 +54,30 @@ pub struct RegisterFido2 {
     /// Wait so long for another program that has the key; 0 gives up at once
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=600))]
     pub wait: Option<u32>,
+    /// Register the key on behalf of this identity provider
+    #[arg(long = "for", value_name = "PROVIDER", value_parser = names(Provider::ALL.iter().map(|p| p.as_str())), requires_all = ["options", "response"])]
+    pub provider: Option<String>,
+    /// What the provider asks and wants back.
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
     /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinArgs,
+}
+
+/// JSON of an identity provider.
+#[derive(Debug, Args)]
+pub struct ExchangeArgs {
+    /// File with the provider's WebAuthn options, JSON as it came
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "response")]
+    pub options: Option<PathBuf>,
+    /// Origin of the page that the provider would have asked from, such as https://login.example.org [default for entra:
+    /// https://login.microsoft.com]
+    #[arg(long, requires = "options")]
+    pub origin: Option<String>,
+    /// File for the response, as the provider takes it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "options")]
+    pub response: Option<PathBuf>,
 }
 
 /// `register oath-card`.

@@ -56,12 +56,16 @@ pub struct AssignArgs {
 /// `export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// As what: encrypted to a passphrase (RFC 6030), the values Entra takes, or the file of pam_oath
+    /// As what: encrypted to a passphrase (RFC 6030), the values Entra takes, the file of pam_oath; or of FIDO2 keys the mapping of
+    /// pam_u2f or SSSD's passkey strings
     #[arg(value_parser = names(ExportFormat::ALL.iter().map(|format| format.as_str())))]
     pub format: String,
     /// File to write; it is replaced whole or not at all, and can be read by you alone
     #[arg(long, short, value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+    /// Only FIDO2 keys registered with this relying party, such as pam://HOST; needed for their formats
+    #[arg(long)]
+    pub rp_id: Option<String>,
     /// Which tokens.
     #[command(flatten)]
     pub filter: TokensArgs,

@@ -63,11 +63,25 @@ pub struct Verified {
     pub user_verified: bool,
 }
 
-/// Judges an assertion. Whether [`Counter::MaybeCloned`] is a refusal is for the caller's policy to say.
+/// Judges an assertion by a credential of ES256. Whether [`Counter::MaybeCloned`] is a refusal is for the caller's policy to say.
 ///
 /// # Errors
 /// [`AssertionError`], the first that applies.
 pub fn verify(response: &Response, expected: &Expected<'_>) -> Result<Verified, AssertionError> {
+    verify_by(response, expected, |message, signature| {
+        expected.public_key.verify(message, signature)
+    })
+}
+
+/// The same for a credential of any algorithm, whose signature over a message `signed` verifies.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_by(
+    response: &Response,
+    expected: &Expected<'_>,
+    signed: impl FnOnce(&[u8], &[u8]) -> Result<(), CoseError>,
+) -> Result<Verified, AssertionError> {
     if response
         .credential_id
         .as_deref()
@@ -85,8 +99,8 @@ pub fn verify(response: &Response, expected: &Expected<'_>) -> Result<Verified, 
     if expected.user_verification && !data.flags.user_verified() {
         return Err(AssertionError::NotVerified);
     }
-    let signed = [data.raw(), expected.client_data_hash.as_slice()].concat();
-    expected.public_key.verify(&signed, &response.signature)?;
+    let message = [data.raw(), expected.client_data_hash.as_slice()].concat();
+    signed(&message, &response.signature)?;
     let counter = match (data.sign_count, expected.last_sign_count) {
         (0, 0) => Counter::None,
         (now, before) if now > before => Counter::Advanced,

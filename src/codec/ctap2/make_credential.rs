@@ -6,7 +6,53 @@ use super::pin_protocol::AuthParam;
 use super::{Command, ResponseError, credential_descriptor, may, need, success_map, to_bytes, to_text};
 use crate::codec::cbor::{Map, Value};
 
-/// A request for an ES256 credential.
+/// What a relying party may want besides an ordinary ES256 credential. The default wants nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Particulars<'a> {
+    /// COSE algorithm identifiers, best first.
+    pub algorithms: &'a [i64],
+    /// Name of the person, for a key with a display; not sent when empty.
+    pub display_name: &'a str,
+    /// Extension `credProtect`, 1 to 3 (CTAP 2.1 section 12.1).
+    pub protection: Option<u8>,
+    /// Extension `hmac-secret` (section 12.5).
+    pub hmac_secret: bool,
+    /// Extension `minPinLength` (section 12.4).
+    pub min_pin_length: bool,
+    /// Enterprise attestation: 1 vendor-facilitated, 2 platform-managed (section 7.1).
+    pub enterprise: Option<u8>,
+}
+
+impl Default for Particulars<'_> {
+    fn default() -> Self {
+        Self {
+            algorithms: &[ES256],
+            display_name: "",
+            protection: None,
+            hmac_secret: false,
+            min_pin_length: false,
+            enterprise: None,
+        }
+    }
+}
+
+impl Particulars<'_> {
+    fn extensions(&self) -> Map {
+        let mut map = Map::new();
+        if let Some(level) = self.protection {
+            map.insert("credProtect", level);
+        }
+        if self.hmac_secret {
+            map.insert("hmac-secret", true);
+        }
+        if self.min_pin_length {
+            map.insert("minPinLength", true);
+        }
+        map
+    }
+}
+
+/// A request for a credential.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// SHA-256 of the client data.
@@ -25,21 +71,33 @@ pub struct Request<'a> {
     pub resident: bool,
     /// Proof of a `pinUvAuthToken` over the client data hash.
     pub auth: Option<&'a AuthParam>,
+    /// More.
+    pub particulars: Particulars<'a>,
 }
 
 impl Request<'_> {
     /// The bytes of the request.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let algorithm = Map::from_iter([("alg", Value::from(ES256)), ("type", Value::from("public-key"))]);
+        let parameters = |algorithm: &i64| {
+            Map::from_iter([("alg", Value::from(*algorithm)), ("type", Value::from("public-key"))]).into()
+        };
+        let mut user = Map::from_iter([("id", Value::from(self.user_id)), ("name", Value::from(self.user_name))]);
+        if !self.particulars.display_name.is_empty() {
+            user.insert("displayName", self.particulars.display_name);
+        }
         let mut map = Map::new();
         map.insert(1, self.client_data_hash.as_slice());
         map.insert(2, Map::from_iter([("id", self.rp_id), ("name", self.rp_name)]));
+        map.insert(3, user);
         map.insert(
-            3,
-            Map::from_iter([("id", Value::from(self.user_id)), ("name", Value::from(self.user_name))]),
+            4,
+            self.particulars
+                .algorithms
+                .iter()
+                .map(parameters)
+                .collect::<Vec<Value>>(),
         );
-        map.insert(4, vec![Value::from(algorithm)]);
         if !self.exclude.is_empty() {
             map.insert(
                 5,
@@ -49,6 +107,10 @@ impl Request<'_> {
                     .collect::<Vec<_>>(),
             );
         }
+        let extensions = self.particulars.extensions();
+        if !extensions.is_empty() {
+            map.insert(6, extensions);
+        }
         // `rk: false` is the default, and some CTAP 2.0 keys refuse to be told.
         if self.resident {
             map.insert(7, Map::from_iter([("rk", true)]));
@@ -56,6 +118,9 @@ impl Request<'_> {
         if let Some(auth) = self.auth {
             map.insert(8, auth.bytes.as_slice());
             map.insert(9, auth.protocol.number());
+        }
+        if let Some(enterprise) = self.particulars.enterprise {
+            map.insert(10, enterprise);
         }
         super::request(Command::MakeCredential, map)
     }

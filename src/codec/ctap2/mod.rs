@@ -13,6 +13,7 @@ pub mod make_credential;
 pub mod pin_protocol;
 pub mod reset;
 pub mod selection;
+pub mod spki;
 pub mod status;
 
 use sha2::{Digest, Sha256};

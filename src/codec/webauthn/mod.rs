@@ -8,6 +8,7 @@ pub mod attestation_object;
 pub mod client_data;
 pub mod creation;
 pub mod origin;
+pub mod provider;
 pub mod request;
 pub mod response;
 

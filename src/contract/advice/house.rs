@@ -244,6 +244,13 @@ pub(super) const ROWS: &[Entry] = &[
         subject: "The clock of this computer is wrong, not your token's. There is nothing that you have to do.",
     },
     Entry {
+        name: "Untrusted",
+        wire: Wire::Error(ErrorName::Untrusted),
+        status: Status::None,
+        desk: "The key is none that is registered here, or does not prove its model; `reason` says by which rule, and `claviger trust check --model AAGUID` explains it. Give the person a key of the organisation's.",
+        subject: "This key cannot be used here. Your organisation gives you one that can.",
+    },
+    Entry {
         name: "VerificationFailed",
         wire: Wire::Error(ErrorName::VerificationFailed),
         status: Status::None,

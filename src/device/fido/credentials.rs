@@ -1,9 +1,9 @@
 //! Credentials: making, using and deleting one.
 
 use super::{FidoContext, FidoSession, Patience};
-use crate::codec::ctap2::cose::ES256;
 use crate::codec::ctap2::credential_management::{self as management, Dialect, Metadata, StoredCredential, Subcommand};
 use crate::codec::ctap2::get_info::GetInfo;
+use crate::codec::ctap2::make_credential::Particulars;
 use crate::codec::ctap2::pin_protocol::PinUvAuthToken;
 use crate::codec::ctap2::{get_assertion, make_credential, sha256};
 use crate::device::DeviceError;
@@ -11,7 +11,7 @@ use crate::device::DeviceError;
 /// More than any key on sale holds; an enumeration is not followed further.
 const MOST_CREDENTIALS: u64 = 1000;
 
-/// What credential to make: ES256, the algorithm every FIDO2 key has.
+/// What credential to make.
 pub struct MakeCredential<'a> {
     /// RP ID.
     pub rp_id: &'a str,
@@ -29,6 +29,8 @@ pub struct MakeCredential<'a> {
     pub pin_uv_auth_token: Option<&'a PinUvAuthToken>,
     /// Credential ids that must not be on the key already.
     pub exclude: &'a [Vec<u8>],
+    /// More; by default an ES256 credential, the algorithm every FIDO2 key has.
+    pub particulars: Particulars<'a>,
 }
 
 /// What assertion to get.
@@ -69,11 +71,13 @@ impl FidoSession<'_> {
             exclude: wanted.exclude,
             resident: wanted.resident,
             auth: auth.as_ref(),
+            particulars: wanted.particulars,
         };
         let response = self.exchange(&request.encode(), Patience::Touch, context)?;
         // The room for credentials may have changed.
         let info = self.info.take();
         let made = make_credential::Response::parse(&response).map_err(|e| super::from_response(e, info.as_ref()))?;
+        let asked = |algorithm: i64| wanted.particulars.algorithms.contains(&algorithm);
         let data = &made.auth_data;
         if data.rp_id_hash != sha256(wanted.rp_id.as_bytes()) {
             return Err(DeviceError::Protocol("the credential is for another relying party"));
@@ -89,7 +93,7 @@ impl FidoSession<'_> {
         if data
             .attested
             .as_ref()
-            .is_none_or(|c| c.public_key.algorithm() != ES256 || c.credential_id.is_empty())
+            .is_none_or(|c| !asked(c.public_key.algorithm()) || c.credential_id.is_empty())
         {
             return Err(DeviceError::Protocol("the credential is not what was asked for"));
         }

@@ -5,6 +5,7 @@
 mod carrier;
 mod credentials;
 mod ctap1;
+mod exclude;
 mod pin;
 mod refusal;
 

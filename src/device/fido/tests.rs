@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::codec::cbor::{self, Limits, Map, Value};
 use crate::codec::ctap2::client_pin::Permissions;
+use crate::codec::ctap2::make_credential::Particulars;
 use crate::codec::ctap2::pin_protocol::{PinProtocol, PinUvAuthToken};
 use crate::device::fake::CountingEntropy;
 use crate::types::Secret;
@@ -351,6 +352,7 @@ fn a_credential_is_checked_against_what_was_asked_for() {
             client_data_hash: &[0; 32],
             pin_uv_auth_token: Some(&token()),
             exclude: &[],
+            particulars: Particulars::default(),
         };
         FakeKey::new(move |_| answer.clone())
             .run(|s, c| s.make_credential(&wanted, c))

@@ -48,6 +48,7 @@ impl Apply<'_> {
                 reason,
             } => self.transition(token, from, to, reason).await,
             Mutation::Assign { token, subject } => self.assign(token, subject).await,
+            Mutation::Serial { token, serial } => self.serial(token, serial).await,
             Mutation::Bind { token, binding, unique } => self.bind(token, binding, unique).await,
             Mutation::Advance {
                 token,

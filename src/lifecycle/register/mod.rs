@@ -1,10 +1,12 @@
 //! Register: bind a token to a subject. A token is active only after it has passed a test.
 
 pub mod app;
+mod credential;
 pub mod fido2;
 pub mod fob;
 pub mod nfc_fob;
 pub mod oath_card;
+pub mod provider;
 pub mod recovery_codes;
 
 use crate::codec::oath::OathParameters;

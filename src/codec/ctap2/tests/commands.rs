@@ -37,6 +37,7 @@ fn a_registration_is_asked_for_byte_by_byte() {
         exclude: &[vec![9]],
         resident: true,
         auth: Some(&auth),
+        particulars: make_credential::Particulars::default(),
     };
     let expected = [
         "01a8",
@@ -58,6 +59,28 @@ fn a_registration_is_asked_for_byte_by_byte() {
         ..request
     };
     assert_eq!(plain.encode()[..2], [0x01, 0xA4], "nothing that was not asked for");
+    let particular = make_credential::Request {
+        particulars: make_credential::Particulars {
+            algorithms: &[-7, -257],
+            display_name: "U",
+            protection: Some(2),
+            hmac_secret: true,
+            min_pin_length: true,
+            enterprise: Some(1),
+        },
+        ..plain
+    };
+    let expected = [
+        "01a6",
+        &format!("015820{}", "cc".repeat(32)),
+        "02a262696463612e62646e616d65614e",
+        "03a3626964420102646e616d6561756b646973706c61794e616d656155",
+        "0482a263616c672664747970656a7075626c69632d6b6579a263616c6739010064747970656a7075626c69632d6b6579",
+        // The shorter name first, then by its bytes.
+        "06a36b6372656450726f74656374026b686d61632d736563726574f56c6d696e50696e4c656e677468f5",
+        "0a01",
+    ];
+    assert_eq!(hex(&particular.encode()), expected.concat());
 }
 
 #[test]
