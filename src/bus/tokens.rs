@@ -106,7 +106,7 @@ impl Tokens {
 
     /// Registers a FIDO2 key: getInfo, PIN set (when the key has none) or verified, makeCredential, then an assertion; only
     /// then is the token active. [register]
-    /// pin: descriptor. options: label (s), serial (s, when the key does not tell it), rp-id (s), user-name (s),
+    /// pin: descriptor. options: label (s), serial (s, when the key does not tell it), rp-id (s), last-tries (b), user-name (s),
     /// discoverable (b, default true when the key can), case (s).
     /// Details on success: token (s), sign-count (u), pin-set (b).
     #[zbus(out_args("operation"))]
@@ -271,7 +271,7 @@ impl Tokens {
     }
 
     /// Tests an active (or pending) token. [test]
-    /// options: code (s, fob), pin (h, FIDO2 key that wants one), device (o, when more than one could be meant), password (h,
+    /// options: code (s, fob), pin (h, FIDO2 key that wants one), last-tries (b), device (o, when more than one could be meant), password (h,
     /// protected card), case (s). A FIDO2 key and a card are found among the devices plugged in.
     /// Details on success: token (s), and sign-count (u) or offset-s (x). A failed test is outcome `refused` with its error.
     /// Errors of the dates in its papers, before any code is looked at: NotYetValid, Expired.
@@ -387,7 +387,7 @@ impl Tokens {
 
     /// Revokes a token, for good. The binding dies first and durably; then, if the device is here, our credential is deleted
     /// from it; else that becomes an obligation. [revoke]
-    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), password (h),
+    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), last-tries (b), password (h),
     /// reset (b: authenticatorReset instead, which takes every other passkey on the key with it), absent (b: do not look for
     /// the device), case (s).
     /// Details: token (s), obligation (s, when something is left to do).
@@ -405,7 +405,7 @@ impl Tokens {
     }
 
     /// Settles an obligation on the device that is plugged in now, after proof that it is the same one. [revoke]
-    /// options: device (o), pin (h), password (h), collected (b: the device was collected and destroyed; a word, for what
+    /// options: device (o), pin (h), last-tries (b), password (h), collected (b: the device was collected and destroyed; a word, for what
     /// cannot prove itself any more), reset (b: needed where a reset is owed), case (s).
     #[zbus(out_args("operation"))]
     async fn discharge(

@@ -86,6 +86,7 @@ impl HidChannel {
 
     fn attempt(
         &mut self,
+        command: Command,
         reports: &[Report],
         deadline: Instant,
         cancel: &Cancel,
@@ -97,7 +98,7 @@ impl HidChannel {
         }
         // The drain must fit before the deadline, also with a short one.
         let give_up = deadline - DRAIN.min(time_left(deadline) / 4);
-        let mut assembler = Assembler::new(self.init.channel, Command::Cbor);
+        let mut assembler = Assembler::new(self.init.channel, command);
         let mut touch_pending = false;
         let mut last_frame = Instant::now();
         loop {
@@ -193,6 +194,28 @@ impl CtapTransport for HidChannel {
         cancel: &Cancel,
         on_keepalive: &mut dyn FnMut(KeepAlive),
     ) -> Result<Vec<u8>, DeviceError> {
+        self.command(Command::Cbor, request, deadline, cancel, on_keepalive)
+    }
+
+    fn wink(&mut self, deadline: Instant, cancel: &Cancel) -> Result<bool, DeviceError> {
+        if !self.init.has_wink() {
+            return Ok(false);
+        }
+        self.command(Command::Wink, &[], deadline, cancel, &mut |_| {})
+            .map(|_| true)
+    }
+}
+
+impl HidChannel {
+    /// Sends one message and waits for its answer.
+    fn command(
+        &mut self,
+        command: Command,
+        request: &[u8],
+        deadline: Instant,
+        cancel: &Cancel,
+        on_keepalive: &mut dyn FnMut(KeepAlive),
+    ) -> Result<Vec<u8>, DeviceError> {
         if cancel.is_cancelled() {
             return Err(DeviceError::Cancelled);
         }
@@ -205,10 +228,10 @@ impl CtapTransport for HidChannel {
             // INIT on an allocated channel aborts what runs there and keeps the channel (CTAP 2.1 section 11.2.9.1.3).
             self.init = initialise(self.link.as_mut(), self.entropy.as_mut(), self.init.channel, &ends)?;
         }
-        let reports = ctaphid::reports(self.init.channel, Command::Cbor, request)?;
+        let reports = ctaphid::reports(self.init.channel, command, request)?;
         self.desynchronised = true;
         loop {
-            match self.attempt(&reports, deadline, cancel, on_keepalive)? {
+            match self.attempt(command, &reports, deadline, cancel, on_keepalive)? {
                 Attempt::Answer(answer) => {
                     self.desynchronised = false;
                     return Ok(answer);

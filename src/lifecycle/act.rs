@@ -12,7 +12,7 @@ use crate::device::session::Session;
 
 use crate::grant::{Action, Authority, Grant, Object};
 use crate::ledger::{Account, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
-use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
+use crate::lifecycle::operation::{Hint, Phase, Step, UserAction, UserActionKind};
 use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Lifecycle, Refusal};
 use crate::types::{DeviceId, TokenId, TokenState, time_left};
@@ -28,16 +28,19 @@ pub struct Act {
     pub step: Step,
     /// The house.
     pub house: Arc<Lifecycle>,
+    /// Whether one of the last tries of a PIN may be used.
+    pub last_tries: bool,
 }
 
 impl Act {
     /// An act under a grant.
     #[must_use]
-    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>) -> Self {
+    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, last_tries: bool) -> Self {
         Self {
             grant: Arc::new(grant),
             step,
             house,
+            last_tries,
         }
     }
 
@@ -209,6 +212,18 @@ impl Act {
 
     /// Asks a person for something at a device, until an instant.
     pub fn ask(&self, kind: UserActionKind, device: DeviceId, until: Instant, tries_left: Option<u8>) {
+        self.ask_with(kind, device, until, tries_left, None);
+    }
+
+    /// The same, with more about how it is done.
+    pub fn ask_with(
+        &self,
+        kind: UserActionKind,
+        device: DeviceId,
+        until: Instant,
+        tries_left: Option<u8>,
+        hint: Option<Hint>,
+    ) {
         let (name, place) = self
             .house
             .devices()
@@ -224,6 +239,7 @@ impl Act {
             place,
             until,
             tries_left,
+            hint,
         });
     }
 }

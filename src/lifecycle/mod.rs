@@ -16,6 +16,7 @@ pub mod code;
 mod describe;
 pub mod drift;
 mod export;
+mod fido;
 pub mod import;
 mod key;
 mod locate;
@@ -49,11 +50,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
+pub use self::fido::PinStatus;
 pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
 pub use self::request::{
-    AppOptions, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed, OathOptions,
-    Presence, Request,
+    AppOptions, Delivery, Fido2Options, FidoDeed, FidoSetting, FobOptions, ImportOptions, Letter, NfcFobOptions,
+    OathDeed, OathOptions, Presence, Request, Unlocking,
 };
 pub use self::resync::Allowances;
 
@@ -245,7 +247,7 @@ impl Lifecycle {
         self.running.send_modify(|n| *n += 1);
         let house = Arc::clone(self);
         tokio::spawn(async move {
-            let act = Act::new(grant, step.clone(), Arc::clone(&house));
+            let act = Act::new(grant, step.clone(), Arc::clone(&house), request.last_tries());
             // A task of its own, so that even a panic in a verb ends the operation with an outcome.
             let run = tokio::spawn(run(act, request));
             let outcome = match run.await {
@@ -370,6 +372,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             unsynchronised,
         } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
         Request::Oath { device, deed, password } => oath_admin::administer(&act, device, deed, password).await,
+        Request::Fido { device, deed, with } => fido::administer(&act, device, deed, with).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,

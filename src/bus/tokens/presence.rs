@@ -26,12 +26,15 @@ pub(super) fn assign(token: &str, subject: String, options: Dict) -> Result<Call
 /// Tests a token.
 pub(super) fn test(token: &str, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
-    let mut given = Options::new(options, &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD])?;
+    let mut given = Options::new(
+        options,
+        &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD, key::LAST_TRIES],
+    )?;
     let code = given.string(key::CODE)?.map(code).transpose()?;
-    let (device, sealed) = presence(&mut given)?;
-    let deed = Deed::on(Object::Token(token), given.case()?);
+    let (device, sealed, last_tries) = presence(&mut given)?;
+    let deed = Deed::on(Object::Token(token), given.case()?).with(key::LAST_TRIES, last_tries);
     Ok(Call::new(deed, sealed, move |opened| {
-        let at = opened.presence(device);
+        let at = opened.presence(device, last_tries);
         Ok(Request::Test { token, code, at })
     }))
 }
@@ -40,9 +43,16 @@ pub(super) fn test(token: &str, options: Dict) -> Result<Call, BusError> {
 pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
     let reason = parse::<RevokeReason>("reason", reason)?;
-    let known = [key::DEVICE, key::PIN, key::PASSWORD, key::RESET, key::ABSENT];
+    let known = [
+        key::DEVICE,
+        key::PIN,
+        key::PASSWORD,
+        key::RESET,
+        key::ABSENT,
+        key::LAST_TRIES,
+    ];
     let mut given = Options::new(options, &known)?;
-    let (device, sealed) = presence(&mut given)?;
+    let (device, sealed, last_tries) = presence(&mut given)?;
     let reset = given.flag(key::RESET)?;
     let absent = given.flag(key::ABSENT)?;
     if absent && (reset || device.is_some()) {
@@ -55,7 +65,7 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
         Ok(Request::Revoke {
             token,
             reason,
-            at: opened.presence(device),
+            at: opened.presence(device, last_tries),
             reset,
             absent,
         })
@@ -65,9 +75,16 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
 /// Settles an obligation.
 pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusError> {
     let obligation = parse::<ObligationId>("obligation", obligation)?;
-    let known = [key::DEVICE, key::PIN, key::PASSWORD, key::COLLECTED, key::RESET];
+    let known = [
+        key::DEVICE,
+        key::PIN,
+        key::PASSWORD,
+        key::COLLECTED,
+        key::RESET,
+        key::LAST_TRIES,
+    ];
     let mut given = Options::new(options, &known)?;
-    let (device, sealed) = presence(&mut given)?;
+    let (device, sealed, last_tries) = presence(&mut given)?;
     let collected = given.flag(key::COLLECTED)?;
     let reset = given.flag(key::RESET)?;
     let deed = Deed::on(Object::Obligation(obligation), given.case()?)
@@ -76,20 +93,20 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
     Ok(Call::new(deed, sealed, move |opened| {
         Ok(Request::Discharge {
             obligation,
-            at: opened.presence(device),
+            at: opened.presence(device, last_tries),
             collected,
             reset,
         })
     }))
 }
 
-/// The device, and what opens it.
-fn presence(given: &mut Options) -> Result<(Option<DeviceId>, Sealed), BusError> {
+/// The device, what opens it, and whether one of the last tries may be used.
+fn presence(given: &mut Options) -> Result<(Option<DeviceId>, Sealed, bool), BusError> {
     let device = given.device()?;
     let sealed = Sealed {
         pin: given.descriptor(key::PIN)?,
         password: given.descriptor(key::PASSWORD)?,
         ..Sealed::default()
     };
-    Ok((device, sealed))
+    Ok((device, sealed, given.flag(key::LAST_TRIES)?))
 }

@@ -17,7 +17,14 @@ use crate::lifecycle::{AppOptions, Fido2Options, FobOptions, NfcFobOptions, Oath
 pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, options: Dict) -> Result<Call, BusError> {
     let device = device_path("device", device)?;
     let subject = TextRule::SUBJECT.check("subject", subject)?;
-    let known = [key::LABEL, key::SERIAL, key::RP_ID, key::USER_NAME, key::DISCOVERABLE];
+    let known = [
+        key::LABEL,
+        key::SERIAL,
+        key::RP_ID,
+        key::USER_NAME,
+        key::DISCOVERABLE,
+        key::LAST_TRIES,
+    ];
     let mut given = Options::new(options, &known)?;
     let options = Fido2Options {
         label: given.text(key::LABEL, TextRule::LABEL)?,
@@ -25,6 +32,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         rp_id: given.text(key::RP_ID, TextRule::RP_ID)?,
         user_name: given.text(key::USER_NAME, TextRule::USER_NAME)?,
         discoverable: given.choice(key::DISCOVERABLE)?,
+        last_tries: given.flag(key::LAST_TRIES)?,
     };
     let deed = Deed::on(Object::Device(device), given.case()?);
     let sealed = Sealed {
