@@ -75,6 +75,57 @@ pub struct Config {
     pub operations: Operations,
     /// The recorder.
     pub trace: Trace,
+    /// Who must be believed how well before what.
+    pub authority: Authority,
+    /// Whom tokens are for.
+    pub subjects: Subjects,
+    /// Programs that are called.
+    pub hooks: Hooks,
+}
+
+/// `[authority]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Authority {
+    /// The policy's file; `off`: there is none. Left out: `/etc/claviger/policy.toml` in system mode, and where that is absent the policy
+    /// that ships with Claviger; `off` in session mode, where there is one person only.
+    pub policy: Option<String>,
+}
+
+/// Default path of the policy. It may be absent; a file named in the configuration may not.
+pub const POLICY_PATH: &str = "/etc/claviger/policy.toml";
+
+/// The word that stands for no policy.
+const OFF: &str = "off";
+
+impl Authority {
+    /// The policy's file, and whether it may be absent; `None`: there is no policy.
+    #[must_use]
+    pub fn policy_file(&self, mode: Mode) -> Option<(PathBuf, bool)> {
+        match (self.policy.as_deref(), mode) {
+            (Some(OFF), _) | (None, Mode::Session) => None,
+            (Some(path), _) => Some((PathBuf::from(path), false)),
+            (None, Mode::System) => Some((PathBuf::from(POLICY_PATH), true)),
+        }
+    }
+}
+
+/// `[subjects]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Subjects {
+    /// The file. Absent: in system mode `/etc/claviger/subjects.toml`, if it is there; in session mode none.
+    pub file: Option<PathBuf>,
+}
+
+/// `[hooks]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Hooks {
+    /// Executable that tells people what happened to their tokens; absent means that nobody is told.
+    pub subject: Option<PathBuf>,
+    /// How long it may take, in milliseconds.
+    pub timeout: u64,
 }
 
 /// `[state]`
@@ -204,6 +255,9 @@ impl Default for Config {
             log: Log::default(),
             operations: Operations::default(),
             trace: Trace::default(),
+            authority: Authority::default(),
+            subjects: Subjects::default(),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -268,6 +322,15 @@ impl Default for Log {
         Self {
             filter: "info".to_owned(),
             target: LogTarget::Auto,
+        }
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            subject: None,
+            timeout: 30_000,
         }
     }
 }
@@ -360,6 +423,20 @@ impl Config {
                 self.state.directory.display()
             ));
         }
+        if !(100..=600_000).contains(&self.hooks.timeout) {
+            return Err(format!(
+                "hooks.timeout is {} ms; it must be from 100 to 600000",
+                self.hooks.timeout
+            ));
+        }
+        for (name, path) in [
+            ("subjects.file", &self.subjects.file),
+            ("hooks.subject", &self.hooks.subject),
+        ] {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(format!("{name} is {}; it must be an absolute path", path.display()));
+            }
+        }
         if let Some(directory) = &self.trace.directory {
             if !directory.is_absolute() {
                 return Err(format!(
@@ -418,6 +495,16 @@ mod tests {
             Config::parse("[state]\ndirectory = \"here\"\n", None)
                 .unwrap_err()
                 .contains("absolute")
+        );
+        assert!(
+            Config::parse("[hooks]\nsubject = \"tell\"\n", None)
+                .unwrap_err()
+                .contains("absolute")
+        );
+        assert!(
+            Config::parse("[hooks]\ntimeout = 5\n", None)
+                .unwrap_err()
+                .contains("hooks.timeout")
         );
         assert!(
             Config::parse("[fido2]\nrp-id = \"\"\n", None)

@@ -5,6 +5,7 @@
 //! been brought to an end and every device present has been looked at: only then anything is changed, and only then systemd is
 //! told.
 
+mod organisation;
 mod verbs;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::device::registry::{self, DeviceConfig, Registry};
 use crate::grant::{Action, Object, Tier};
 use crate::guard::{Guard, ModeError, PolkitDeadlines, standing};
 use crate::ledger::{KeySource, Ledger, LedgerError, OpenOptions, SqliteLedger};
+use crate::lifecycle::organisation::Organisation;
 use crate::lifecycle::{Lifecycle, Refusal, Settings};
 use crate::link::LinkError;
 use crate::link::trace::{Trace, Traced};
@@ -95,6 +97,9 @@ pub enum StartError {
     /// Recorder.
     #[error("cannot record: {0}")]
     Trace(String),
+    /// Policy, people, hooks.
+    #[error(transparent)]
+    Organisation(#[from] organisation::OrganisationError),
     /// Recovery.
     #[error("cannot bring to an end what the last run left open: {0}")]
     Recovery(Refusal),
@@ -115,19 +120,29 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("clavigerd: {error}");
             // sysexits(3) EX_CONFIG: systemd need not try again.
-            ExitCode::from(if matches!(error, StartError::Config(_)) { 78 } else { 1 })
+            ExitCode::from(
+                if matches!(error, StartError::Config(_) | StartError::Organisation(_)) {
+                    78
+                } else {
+                    1
+                },
+            )
         }
     }
 }
 
 fn start(arguments: Arguments) -> Result<(), StartError> {
     let config = Config::load(arguments.config.as_deref(), arguments.mode)?;
+    // Read before anything is opened: a wrong one is a wrong configuration.
+    let organisation = organisation::organisation(&config)?;
     if arguments.check {
         println!("the configuration is valid");
         return Ok(());
     }
     // Whatever we create is ours alone.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    // Nor is anything that we start to gain what we lack. Before there are threads, for it is a thread's own attribute.
+    rustix::thread::set_no_new_privs(true).map_err(|error| StartError::Runtime(error.into()))?;
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -135,7 +150,7 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, organisation));
     // A lane that is stuck in the kernel must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
@@ -162,7 +177,7 @@ fn start_log(config: &Config) -> Result<(), StartError> {
     started.map_err(|error| StartError::Log(error.to_string()))
 }
 
-async fn serve(config: Config) -> Result<(), StartError> {
+async fn serve(config: Config, organisation: Organisation) -> Result<(), StartError> {
     // Signals first: one that comes while we start is an orderly end too.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
@@ -187,6 +202,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         }),
         settings(&config),
     );
+    lifecycle.belongs_to(organisation);
     let lost = |source| StartError::Bus {
         mode: config.mode.as_str(),
         source,
@@ -256,11 +272,19 @@ async fn run(
     }
     let alive = sd_notify::watchdog_enabled().map(|limit| tokio::spawn(tell_alive(limit / 3)));
     let prompts = tokio::spawn(Arc::clone(lifecycle).watch_obligations());
+    let teller = self::standing(
+        Action::Case,
+        Object::Whole,
+        Tier::Look,
+        "people are told what happened to their tokens",
+    );
+    let teller = tokio::spawn(Arc::clone(lifecycle).tell(teller));
     let end = match names_lost.next().await {
         Some(_) => StartError::NameLost,
         None => StartError::BusLost,
     };
     prompts.abort();
+    teller.abort();
     if let Some(alive) = alive {
         alive.abort();
     }

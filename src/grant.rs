@@ -234,6 +234,12 @@ impl Authority {
         self.action
     }
 
+    /// The case it was given in, if any.
+    #[must_use]
+    pub fn case(&self) -> Option<CaseId> {
+        self.case
+    }
+
     /// The operation it was used in, if any.
     #[must_use]
     pub fn operation(&self) -> Option<OperationId> {

@@ -4,7 +4,7 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{BUS_NAME, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
+use claviger::contract::{BUS_NAME, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use claviger::guard::action::{self, Rule};
 use claviger::lifecycle::operation::{Details, Outcome};
 use futures_util::StreamExt;
@@ -64,6 +64,7 @@ fn places(operation: &str) -> BTreeMap<&'static str, String> {
         ("org.claviger.Tokens1", TOKENS_PATH.to_owned()),
         ("org.claviger.Drift1", DRIFT_PATH.to_owned()),
         ("org.claviger.Verify1", VERIFY_PATH.to_owned()),
+        ("org.claviger.Subjects1", SUBJECTS_PATH.to_owned()),
         ("org.claviger.Device1", format!("{DEVICES_PATH}/1")),
         ("org.claviger.Fido1", format!("{DEVICES_PATH}/1")),
         ("org.claviger.Operation1", operation.to_owned()),
@@ -128,7 +129,7 @@ async fn whoever_is_denied_reaches_nothing() {
                 denied += 1;
             }
         }
-        assert_eq!(denied, 62, "methods called");
+        assert_eq!(denied, 66, "methods called");
     }
     assert_eq!(world.verbs.reached(), before, "something behind the guard was reached");
 }
@@ -155,7 +156,7 @@ async fn unknown_options_are_named() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 60, "methods with a dictionary");
+    assert_eq!(tried, 64, "methods with a dictionary");
     assert_eq!(world.verbs.reached(), before);
     let polkit = world.polkit.as_ref().expect("polkit");
     assert_eq!(

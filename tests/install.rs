@@ -81,6 +81,7 @@ const FILES: &[&str] = &[
     "usr/share/dbus-1/interfaces/org.claviger.Manager1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Operation1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Drift1.xml",
+    "usr/share/dbus-1/interfaces/org.claviger.Subjects1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Tokens1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Verify1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Verify1.xml",

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{DEVICES_PATH, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
+use claviger::contract::{DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use claviger::grant::Action;
 use claviger::guard::action::{self, Rule};
 use contract::{Method, NOBODYS_TOKEN};
@@ -107,6 +107,7 @@ fn methods(device: &str, operation: &str) -> Vec<(String, String, Method)> {
         "org.claviger.Tokens1" => TOKENS_PATH.to_owned(),
         "org.claviger.Drift1" => DRIFT_PATH.to_owned(),
         "org.claviger.Verify1" => VERIFY_PATH.to_owned(),
+        "org.claviger.Subjects1" => SUBJECTS_PATH.to_owned(),
         "org.claviger.Device1" | "org.claviger.Fido1" => device.to_owned(),
         "org.claviger.Operation1" => operation.to_owned(),
         other => panic!("where are objects with {other}?"),

@@ -18,12 +18,25 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trust", &["codec"]),
     ("grant", &[]),
     ("clock", &[]),
+    ("hook", &[]),
     ("device", &["codec", "link"]),
+    // Who people are: roles by the policy's names, accounts by the host's.
+    ("directory", &["authority"]),
     ("ledger", &["grant"]),
-    ("guard", &["grant", "ledger"]),
+    ("guard", &["authority", "grant", "ledger"]),
     (
         "lifecycle",
-        &["codec", "device", "grant", "ledger", "link::FaceKind", "resync"],
+        &[
+            "authority",
+            "codec",
+            "device",
+            "directory",
+            "grant",
+            "hook",
+            "ledger",
+            "link::FaceKind",
+            "resync",
+        ],
     ),
     // The kinds of failure of the rooms below, which it gives their names on the bus; never a device or a link itself.
     (
@@ -49,12 +62,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "authority",
             "bus",
             "clock",
             "config",
             "device",
+            "directory",
             "grant",
             "guard",
+            "hook",
             "ledger",
             "lifecycle",
             "link",
@@ -76,9 +92,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls_pki_types", &["trust/chain.rs"]),
     ("webpki", &["trust/chain.rs"]),
     ("x509_parser", &["trust/certificate.rs"]),
+    ("rustix", &["daemon.rs", "guard/human/process.rs"]),
     ("sqlx", &["ledger"]),
     ("strsim", &["authority/reader.rs"]),
-    ("toml", &["authority/load.rs", "authority/reader.rs", "config.rs"]),
+    (
+        "toml",
+        &[
+            "authority/load.rs",
+            "authority/people.rs",
+            "authority/reader.rs",
+            "config.rs",
+        ],
+    ),
     ("zbus_polkit", &["guard/polkit.rs"]),
     ("zbus", &["bus", "client", "contract", "daemon.rs", "guard"]),
     (
@@ -90,6 +115,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "daemon",
             "device",
             "guard",
+            "hook.rs",
             "ledger",
             "lifecycle",
         ],

@@ -6,15 +6,18 @@
 //!
 //! [`policy`] is what a policy says; [`load`] reads it from text and refuses what is wrong, with the line; [`sense`] finds what
 //! contradicts itself or never matters; [`explain`] tells it in sentences. [`clock`] is time that cannot be turned back;
-//! [`decide`] is the decision; [`conduct`] is who may take part in a case, and in which order.
+//! [`people`] reads whom tokens are for, [`enrolment`] says who of them needs one; [`decide`] is the decision; [`conduct`] is who may take part in a case, and in which order.
 
+pub mod anomaly;
 pub mod clock;
 pub mod conduct;
 pub mod decide;
+pub mod enrolment;
 pub mod explain;
 #[cfg(test)]
 mod laws;
 pub mod load;
+pub mod people;
 pub mod policy;
 mod reader;
 mod sense;

@@ -186,6 +186,11 @@ impl<'s, 't> Section<'s, 't> {
         found
     }
 
+    /// Sections that repeat and need not be there: `[[subject]]`.
+    pub(super) fn several(&self, key: &'static str) -> Vec<Section<'s, 't>> {
+        if self.has(key) { self.many(key) } else { Vec::new() }
+    }
+
     /// Sections that repeat: `[[require]]`.
     pub(super) fn many(&self, key: &'static str) -> Vec<Section<'s, 't>> {
         let Some(value) = self.get(key) else {

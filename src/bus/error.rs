@@ -208,6 +208,11 @@ impl From<&Refusal> for Failure {
             Refusal::UnknownDevice => E::UnknownDevice,
             Refusal::UnknownToken => E::UnknownToken,
             Refusal::UnknownObligation => E::UnknownObligation,
+            Refusal::UnknownSubject => E::UnknownSubject,
+            Refusal::NoLater(_) => E::NoLater,
+            Refusal::NotActivated(_) => E::NotActivated,
+            Refusal::Directory(_) => E::DirectoryUnavailable,
+            Refusal::Frozen => E::Frozen,
             Refusal::WrongKind { .. } => E::WrongKind,
             Refusal::Invalid(_) => E::InvalidArgument,
             Refusal::SeedFile(error) => match error.remedy() {

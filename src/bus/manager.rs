@@ -76,7 +76,8 @@ impl Manager {
 
     /// State of the host as the daemon sees it, for `claviger doctor`. [inspect]
     /// status: card-service (b), clock-synchronised (b), devices (u), unresponsive (u), virtual-link (b), ledger (s),
-    /// journal-head (s), open-operations (u), open-obligations (u), polkit (b).
+    /// journal-head (s), open-operations (u), open-obligations (u), untold (u: letters to people that wait), hook-failing (u: of
+    /// these, such that failed), hook-failure (s: why the last one did), polkit (b).
     #[zbus(out_args("status"))]
     async fn status(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let case = Options::new(options, &[])?.case()?;
@@ -92,6 +93,9 @@ impl Manager {
         status.put_some("journal-head", now.journal_head);
         status.put("open-operations", now.open_operations);
         status.put("open-obligations", now.open_obligations);
+        status.put("untold", now.telling.waiting);
+        status.put("hook-failing", now.telling.failing);
+        status.put_some("hook-failure", now.telling.why);
         status.put("polkit", self.desk.guard.polkit_answers().await);
         Ok(status)
     }

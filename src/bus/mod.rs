@@ -19,6 +19,7 @@ mod record;
 mod sealed;
 mod secret_fd;
 mod secret_out;
+mod subjects;
 mod tokens;
 mod values;
 mod verify;
@@ -39,20 +40,22 @@ pub use self::error::{BusError, Failure};
 use self::manager::Manager;
 pub use self::operation::Limits;
 use self::operation::Operations;
+use self::subjects::Subjects;
 use self::tokens::Tokens;
 use self::verify::Verify;
 use crate::contract::error::ErrorName;
-use crate::contract::{BUS_NAME, DRIFT_PATH, ROOT_PATH, TOKENS_PATH, VERIFY_PATH};
+use crate::contract::{BUS_NAME, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
+pub use crate::lifecycle::subjects::{Coverage, SubjectStatus};
 pub use crate::lifecycle::verify::{AccountStanding, Verified};
 pub use crate::lifecycle::{Description, OathCredential, PinStatus, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
-use crate::types::{DeviceId, ObligationId, Reality, Secret};
+use crate::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -87,6 +90,30 @@ pub trait Verbs: Send + Sync + 'static {
     /// As `lifecycle::verify::unlock`.
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal>;
 
+    /// What is required of a person.
+    ///
+    /// # Errors
+    /// The directory's; storage.
+    async fn enforcement_for(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal>;
+
+    /// Says “later” for a person.
+    ///
+    /// # Errors
+    /// As `Lifecycle::defer`.
+    async fn defer(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal>;
+
+    /// Who a person is and how far they have come.
+    ///
+    /// # Errors
+    /// The directory's; storage.
+    async fn subject_status(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal>;
+
+    /// How everybody has come along.
+    ///
+    /// # Errors
+    /// The directory's; storage.
+    async fn coverage(&self, grant: &Grant) -> Result<Coverage, Refusal>;
+
     /// What is on a device's OATH applet. Ends by its own deadline.
     ///
     /// # Errors
@@ -103,6 +130,9 @@ pub trait Verbs: Send + Sync + 'static {
     /// # Errors
     /// The device's, or [`Refusal::UnknownDevice`].
     async fn pin_status(&self, grant: &Grant, device: DeviceId) -> Result<PinStatus, Refusal>;
+    /// Letters about a token that could not be delivered so far.
+    fn untold_of(&self, token: TokenId) -> u32;
+
     /// State of the host.
     async fn status(&self) -> Status;
 
@@ -263,6 +293,7 @@ pub async fn serve(
     server.at(ROOT_PATH, Manager::new(Arc::clone(&desk))).await?;
     server.at(TOKENS_PATH, Tokens::new(Arc::clone(&desk))).await?;
     server.at(VERIFY_PATH, Verify::new(Arc::clone(&desk))).await?;
+    server.at(SUBJECTS_PATH, Subjects::new(Arc::clone(&desk))).await?;
     server.at(DRIFT_PATH, Clocks::new(Arc::clone(&desk))).await?;
     let devices = Devices::new(connection, Arc::clone(&desk));
     let exported = devices.exported();

@@ -18,7 +18,7 @@ use super::error::BusError;
 use super::filter;
 use super::operation::Accepted;
 use super::record;
-use super::values::{Dict, Options, Rows, limit, parse};
+use super::values::{Dict, Options, Put, Rows, limit, parse};
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{ObligationFilter, TokenRecord};
@@ -42,7 +42,8 @@ impl Tokens {
     /// token: id, kind, state, reality, model, maker, batch, subject, serial, label (s each), revoke-reason (s, once revoked),
     /// offset-ms (x), watermark (t: last used time step or counter), sign-count (u), failures (u), last-seen-ms, created-ms,
     /// updated-ms, valid-from-ms, valid-until-ms (x), rp-id, credential-id, aaguid, oath-name, algorithm (s), digits (u),
-    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u) as far as they apply.
+    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u), untold (u: letters to the person about it that could not
+    /// be delivered so far) as far as they apply.
     /// Errors: UnknownToken.
     #[zbus(out_args("record"))]
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
@@ -53,7 +54,15 @@ impl Tokens {
             .admit(&header, Deed::on(Object::Token(id), case))
             .await?;
         match self.desk.verbs.ledger().token(id).await? {
-            Some(token) => Ok(record::token(&token)),
+            Some(token) => {
+                let mut told = record::token(&token);
+                // The person was to be told of something, and the hook failed: its affair is the help desk's.
+                told.put_some(
+                    "untold",
+                    Some(self.desk.verbs.untold_of(id)).filter(|untold| *untold > 0),
+                );
+                Ok(told)
+            }
             None => Err(Refusal::UnknownToken.into()),
         }
     }

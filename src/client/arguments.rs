@@ -121,6 +121,12 @@ pub enum Verb {
     Standing(SubjectOnly),
     /// Lift the locks that wrong codes led to
     Unlock(SubjectOnly),
+    /// Show who somebody is, which tokens they have and what is required of them
+    Subjects(SubjectOnly),
+    /// Show who has a second factor and who lacks one, by role
+    Coverage,
+    /// Say “later” for somebody of whom a second factor is required
+    Defer(SubjectOnly),
     /// Correct what is believed about where a fob's clock or counter stands, by two or three consecutive codes, or over NFC
     Resync(ResyncArgs),
     /// Take a file of seeds into the ledger, all of it in one transaction

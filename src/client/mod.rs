@@ -41,6 +41,7 @@ mod resync;
 mod revoke;
 mod show;
 mod standing;
+mod subjects;
 mod test;
 mod tokens;
 mod verify;
@@ -96,6 +97,9 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Verify(args) => verify::verify(session, &args).await,
         Verb::Standing(args) => verify::standing(session, &args).await,
         Verb::Unlock(args) => verify::unlock(session, &args).await,
+        Verb::Subjects(args) => subjects::show(session, &args).await,
+        Verb::Coverage => subjects::coverage(session).await,
+        Verb::Defer(args) => subjects::defer(session, &args).await,
         Verb::Resync(args) => resync::run(session, &args).await,
         Verb::Import(args) => import::run(session, &args).await,
         Verb::Assign(args) => assign::run(session, &args).await,

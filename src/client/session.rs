@@ -15,7 +15,8 @@ use crate::client::arguments::Global;
 use crate::client::failure::Failure;
 use crate::client::render::Output;
 use crate::contract::proxy::{
-    Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options, Tokens1Proxy, Verify1Proxy,
+    Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options, Subjects1Proxy, Tokens1Proxy,
+    Verify1Proxy,
 };
 use crate::contract::{BUS_NAME, ROOT_PATH};
 
@@ -158,6 +159,15 @@ impl Session {
     /// As the bus says.
     pub async fn drift(&self) -> Result<Drift1Proxy<'static>, Failure> {
         let builder = Drift1Proxy::builder(&self.connection).destination(self.destination());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// Whom tokens are for.
+    ///
+    /// # Errors
+    /// As the bus says.
+    pub async fn subjects(&self) -> Result<Subjects1Proxy<'static>, Failure> {
+        let builder = Subjects1Proxy::builder(&self.connection).destination(self.destination());
         Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }
 

@@ -40,6 +40,16 @@ error_names!(
     UnknownToken,
     /// No device with this path.
     UnknownDevice,
+    /// The directory does not know this subject, or not their role.
+    UnknownSubject,
+    /// “Later” would not help, or can be said no more.
+    NoLater,
+    /// The policy lets no token of this person become active now; the message says what is missing.
+    NotActivated,
+    /// The authority of the one who asks is frozen until somebody else lifts it.
+    Frozen,
+    /// Who people are could not be looked up.
+    DirectoryUnavailable,
     /// No case with this id.
     UnknownCase,
     /// No open obligation with this id.

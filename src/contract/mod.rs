@@ -12,6 +12,8 @@ pub const ROOT_PATH: &str = "/org/claviger/Claviger1";
 pub const TOKENS_PATH: &str = "/org/claviger/Claviger1/tokens";
 /// The one object with Verify1.
 pub const VERIFY_PATH: &str = "/org/claviger/Claviger1/verify";
+/// The one object with Subjects1.
+pub const SUBJECTS_PATH: &str = "/org/claviger/Claviger1/subjects";
 /// The one object with Drift1.
 pub const DRIFT_PATH: &str = "/org/claviger/Claviger1/drift";
 /// Parent of devices.

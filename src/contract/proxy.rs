@@ -324,6 +324,27 @@ pub trait Verify1 {
     fn unlock(&self, subject: &str, options: &Options<'_>) -> zbus::Result<()>;
 }
 
+/// `org.claviger.Subjects1`: whom tokens are for, and what is required of them.
+#[zbus::proxy(
+    interface = "org.claviger.Subjects1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/subjects"
+)]
+pub trait Subjects1 {
+    /// What is required of somebody, for an application that lets them in.
+    #[zbus(allow_interactive_auth)]
+    fn enforcement_for(&self, subject: &str, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Says “later” once for somebody.
+    #[zbus(allow_interactive_auth)]
+    fn defer(&self, subject: &str, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Who somebody is and how far they have come.
+    #[zbus(allow_interactive_auth)]
+    fn status(&self, subject: &str, options: &Options<'_>) -> zbus::Result<Record>;
+    /// How everybody has come along.
+    #[zbus(allow_interactive_auth)]
+    fn coverage(&self, options: &Options<'_>) -> zbus::Result<Record>;
+}
+
 /// `org.claviger.Operation1`: one run of one verb.
 #[zbus::proxy(interface = "org.claviger.Operation1", default_service = "org.claviger.Claviger1")]
 pub trait Operation1 {

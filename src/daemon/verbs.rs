@@ -11,10 +11,11 @@ use crate::grant::Grant;
 use crate::ledger::Ledger;
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
+use crate::lifecycle::subjects::{Coverage, SubjectStatus};
 use crate::lifecycle::verify::{self, AccountStanding, Verified};
 use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
 use crate::link::FaceKind;
-use crate::types::{DeviceEvent, DeviceId, ObligationId, Secret};
+use crate::types::{DeviceEvent, DeviceId, ObligationId, Secret, TokenId};
 
 /// The house as the bus sees it.
 pub struct House {
@@ -51,6 +52,22 @@ impl Verbs for House {
         verify::unlock(&self.lifecycle, grant, subject).await
     }
 
+    async fn enforcement_for(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
+        self.lifecycle.enforcement_for(grant, subject).await
+    }
+
+    async fn defer(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
+        self.lifecycle.defer(grant, subject).await
+    }
+
+    async fn subject_status(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
+        self.lifecycle.subject_status(grant, subject).await
+    }
+
+    async fn coverage(&self, grant: &Grant) -> Result<Coverage, Refusal> {
+        self.lifecycle.coverage(grant).await
+    }
+
     async fn oath_credentials(
         &self,
         grant: &Grant,
@@ -62,6 +79,10 @@ impl Verbs for House {
 
     async fn pin_status(&self, grant: &Grant, device: DeviceId) -> Result<PinStatus, Refusal> {
         self.lifecycle.pin_status(grant, device).await
+    }
+
+    fn untold_of(&self, token: TokenId) -> u32 {
+        self.lifecycle.outbox().failing_of(token)
     }
 
     async fn status(&self) -> Status {

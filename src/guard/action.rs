@@ -72,6 +72,7 @@ const DEVICE: &str = "org.claviger.Device1";
 const FIDO: &str = "org.claviger.Fido1";
 const TOKENS: &str = "org.claviger.Tokens1";
 const VERIFY: &str = "org.claviger.Verify1";
+const SUBJECTS: &str = "org.claviger.Subjects1";
 const DRIFT: &str = "org.claviger.Drift1";
 const OPERATION: &str = "org.claviger.Operation1";
 
@@ -231,6 +232,11 @@ pub const TABLE: &[Row] = &[
     guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
     // Lifting a lock hands tries out again, as resuming a token hands authority out.
     guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),
+    // Asked by what lets people in, as Verify is: no case is open then. “Later” takes something away from somebody and gives nothing.
+    guarded(SUBJECTS, "EnforcementFor", Action::Verify, Tier::Look, Scope::Subject),
+    guarded(SUBJECTS, "Defer", Action::Verify, Tier::Look, Scope::Subject),
+    guarded(SUBJECTS, "Status", Action::Inspect, Tier::Look, Scope::Subject),
+    guarded(SUBJECTS, "Coverage", Action::Inspect, Tier::Look, Scope::Whole),
     guarded(TOKENS, "Assign", Action::Register, Tier::Register, Scope::Token),
     guarded(TOKENS, "Import", Action::Register, Tier::Register, Scope::Whole),
     // Whoever has the file can compute every code in it.

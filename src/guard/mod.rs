@@ -7,6 +7,7 @@
 
 pub mod action;
 mod caller;
+pub mod human;
 mod polkit;
 
 use std::collections::HashMap;

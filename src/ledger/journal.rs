@@ -11,7 +11,7 @@ use super::{
     Account, Binding, CasePersonal, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Said, Unique,
 };
 use crate::grant::Authority;
-use crate::types::cases::{CaseKind, Channel, Check, Outcome, Step};
+use crate::types::cases::{Anomaly, CaseKind, Channel, Check, Outcome, Step};
 use crate::types::stamp::Stamp;
 use crate::types::{
     CaseId, DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
@@ -98,6 +98,19 @@ pub(crate) enum Recorded {
     },
     Unlock {
         who: String,
+    },
+    Defer {
+        /// Tag that stands for the account.
+        who: String,
+        at: UnixMillis,
+    },
+    Freeze {
+        operator: u32,
+        since: UnixMillis,
+        why: Anomaly,
+    },
+    Thaw {
+        operator: u32,
     },
     Oblige(Obligation),
     Prove {

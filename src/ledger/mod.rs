@@ -9,6 +9,7 @@ mod cases;
 mod journal;
 mod lock;
 mod mutation;
+mod people;
 mod record;
 mod replay;
 mod seal;
@@ -26,6 +27,7 @@ use crate::types::{CaseId, ObligationId, OperationId, Reality, Secret, TokenId, 
 pub use cases::{CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, NewCase, NewNote, Said};
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
+pub use people::Frozen;
 pub use record::{Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, Oath, Obligation, Personal, TokenRecord};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
@@ -269,6 +271,24 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Storage.
     async fn obligation(&self, id: ObligationId) -> Result<Option<Obligation>, LedgerError>;
+
+    /// How often “later” was said for an account.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn deferrals(&self, account: &Account) -> Result<u32, LedgerError>;
+
+    /// Operators whose authority is frozen, in order of uid.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn freezes(&self) -> Result<Vec<Frozen>, LedgerError>;
+
+    /// Journal entries before `before` that are alarms, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn alarms(&self, before: u64, limit: u32) -> Result<Vec<u64>, LedgerError>;
 
     /// One case, without its notes.
     ///

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, Binding, Intent, IntentEnd, NewCase, NewNote, Obligation, TokenRecord};
+use super::{Account, Binding, Frozen, Intent, IntentEnd, NewCase, NewNote, Obligation, TokenRecord};
 use crate::grant::Authority;
 use crate::types::cases::{Check, Outcome, Step};
 use crate::types::stamp::{Reading, Stamp};
@@ -228,6 +228,22 @@ pub enum Mutation {
     Unlock {
         /// Whose.
         account: Account,
+    },
+    /// One more “later” of an account, if it was said less than `below` times (else [`LedgerError::Stale`](super::LedgerError::Stale)).
+    Defer {
+        /// Whose.
+        account: Account,
+        /// How often it may be said in all.
+        below: u32,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Freezes an operator who is not frozen (else [`LedgerError::Stale`](super::LedgerError::Stale)).
+    Freeze(Frozen),
+    /// Gives a frozen operator (else [`LedgerError::NotFound`](super::LedgerError::NotFound)) their authority back.
+    Thaw {
+        /// Uid.
+        operator: u32,
     },
     /// Adds an obligation.
     Oblige(Obligation),

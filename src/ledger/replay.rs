@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::journal::{Inserted, Opened, Recorded};
 use super::{Binding, DriftPoint, Obligation, PROVABLE, Said};
+use crate::types::cases::Anomaly;
 use crate::types::{CaseId, DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
 mod cases;
 
 pub(crate) use self::cases::{Case, Kept, Line, Notes};
+
+mod people;
 
 /// A sheet of recovery codes as the journal leaves it.
 pub(crate) struct Codes {
@@ -130,6 +133,10 @@ pub(crate) struct Replay {
     pub(crate) accounts: HashMap<String, Tried>,
     /// Over all accounts; in the first share only.
     pub(crate) callers: BTreeMap<u32, Count>,
+    /// How often “later” was said, and when last, by the account's tag.
+    pub(crate) deferrals: HashMap<String, (u32, UnixMillis)>,
+    /// Frozen operators; in the first share only.
+    pub(crate) freezes: BTreeMap<u32, (UnixMillis, Anomaly)>,
     share: Share,
 }
 
@@ -181,6 +188,12 @@ impl Replay {
                 return Ok(());
             }
             Recorded::Unlock { who } => return self.unlock(who),
+            Recorded::Defer { who, at } => {
+                self.defer(who, *at);
+                return Ok(());
+            }
+            Recorded::Freeze { operator, since, why } => return self.freeze(*operator, *since, *why),
+            Recorded::Thaw { operator } => return self.thaw(*operator),
             Recorded::KeepTime {
                 wall,
                 boot_ms,
@@ -267,7 +280,12 @@ impl Replay {
             }
             Recorded::UseCode { token, slot, seen } => self.token(at, token)?.use_code(slot, seen),
             // Played above: they are about more than one row.
-            Recorded::Try { .. } | Recorded::Unlock { .. } | Recorded::KeepTime { .. } => Ok(()),
+            Recorded::Try { .. }
+            | Recorded::Unlock { .. }
+            | Recorded::KeepTime { .. }
+            | Recorded::Defer { .. }
+            | Recorded::Freeze { .. }
+            | Recorded::Thaw { .. } => Ok(()),
             Recorded::OpenCase(opened) => self.open_case(at, opened),
             Recorded::Note {
                 case,
@@ -554,7 +572,12 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::UseCode { token, .. }
         | Recorded::DestroySeed { token }
         | Recorded::ReplaceSeed { token, .. } => token.as_bytes(),
-        Recorded::Try { .. } | Recorded::Unlock { .. } | Recorded::KeepTime { .. } => &[0; 16],
+        Recorded::Try { .. }
+        | Recorded::Unlock { .. }
+        | Recorded::KeepTime { .. }
+        | Recorded::Defer { .. }
+        | Recorded::Freeze { .. }
+        | Recorded::Thaw { .. } => &[0; 16],
         Recorded::OpenCase(Opened { case, .. })
         | Recorded::Note { case, .. }
         | Recorded::Step { case, .. }

@@ -10,6 +10,7 @@ mod cases;
 mod clock;
 mod fault;
 mod insert;
+mod people;
 mod rows;
 mod tries;
 mod writer;
@@ -38,7 +39,7 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Account, BatchFailure, CaseFilter, CaseHistory, CaseNote, CaseRecord, DriftPoint, Event, Filter, Intent,
+    Account, BatchFailure, CaseFilter, CaseHistory, CaseNote, CaseRecord, DriftPoint, Event, Filter, Frozen, Intent,
     JournalEntry, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, Page, Standing, TokenRecord, Unique,
     VerifyReport,
 };
@@ -349,6 +350,18 @@ impl Ledger for SqliteLedger {
             .await
             .map_err(|error| self.fault(&error))?;
         row.map(|row| rows::obligation(&row, &self.place)).transpose()
+    }
+
+    async fn deferrals(&self, account: &Account) -> Result<u32, LedgerError> {
+        self.read_deferrals(account).await
+    }
+
+    async fn freezes(&self) -> Result<Vec<Frozen>, LedgerError> {
+        self.read_freezes().await
+    }
+
+    async fn alarms(&self, before: u64, limit: u32) -> Result<Vec<u64>, LedgerError> {
+        self.read_alarms(before, limit.min(1_000)).await
     }
 
     async fn case(&self, id: CaseId) -> Result<Option<CaseRecord>, LedgerError> {

@@ -4,6 +4,7 @@
 mod cases;
 mod cell;
 mod frame;
+mod people;
 mod tables;
 mod tries;
 

@@ -90,11 +90,13 @@ impl Act {
         detail: Facts,
         mutations: Vec<Mutation>,
     ) -> Result<(), LedgerError> {
-        self.house
-            .ledger()
-            .commit(self.event(name, token, detail), mutations)
-            .await
-            .map(|_| ())
+        let event = self.event(name, token, detail);
+        self.house.commit_and_tell(event, mutations, self.bench()).await
+    }
+
+    /// Whether nobody is spoken for here.
+    fn bench(&self) -> bool {
+        self.grant.subject().is_none() && self.grant.case().is_some()
     }
 
     /// The same from a lane, which is a thread of its own and may wait.

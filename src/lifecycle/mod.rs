@@ -9,6 +9,7 @@
 
 mod act;
 pub mod advice;
+pub mod alarms;
 mod assign;
 mod attempts;
 mod card;
@@ -23,6 +24,7 @@ mod locate;
 mod nfc_fob;
 mod oath_admin;
 pub mod operation;
+pub mod organisation;
 mod prompt;
 mod read_clock;
 mod recover;
@@ -34,7 +36,9 @@ mod resync;
 mod revoke;
 mod set_clock;
 mod settle;
+pub mod subjects;
 mod suspend;
+pub mod tell;
 mod test;
 mod throttle;
 pub mod tries;
@@ -43,7 +47,7 @@ mod validity;
 pub mod verify;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -61,6 +65,7 @@ pub use self::resync::Allowances;
 
 use self::act::Act;
 use self::operation::{Operation, Outcome, Step};
+use self::organisation::Organisation;
 use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
@@ -105,6 +110,8 @@ pub struct Status {
     pub open_operations: u32,
     /// Obligations not discharged (counted up to 1,000).
     pub open_obligations: u32,
+    /// How telling people goes.
+    pub telling: tell::Telling,
 }
 
 /// Obligations that stand.
@@ -134,6 +141,9 @@ pub struct Lifecycle {
     previewed: code::Waiting,
     attempts: attempts::Attempts,
     tries: tries::Tries,
+    organisation: OnceLock<Organisation>,
+    outbox: tell::Outbox,
+    alarms: alarms::Alarms,
 }
 
 impl Lifecycle {
@@ -157,7 +167,34 @@ impl Lifecycle {
             previewed: code::Waiting::default(),
             attempts: attempts::Attempts::default(),
             tries: tries::Tries::default(),
+            organisation: OnceLock::new(),
+            outbox: tell::Outbox::default(),
+            alarms: alarms::Alarms::default(),
         })
+    }
+
+    /// Makes the organisation known to the house, once, before it serves.
+    pub fn belongs_to(&self, organisation: Organisation) {
+        // A second one would be a fault of the composition root; the first stays.
+        let _ = self.organisation.set(organisation);
+    }
+
+    /// What is known of the organisation.
+    fn organisation(&self) -> &Organisation {
+        static NONE: LazyLock<Organisation> = LazyLock::new(Organisation::default);
+        self.organisation.get().unwrap_or(&NONE)
+    }
+
+    /// Letters on their way to the people they concern.
+    #[must_use]
+    pub const fn outbox(&self) -> &tell::Outbox {
+        &self.outbox
+    }
+
+    /// The watch over what is done.
+    #[must_use]
+    pub const fn alarms(&self) -> &alarms::Alarms {
+        &self.alarms
     }
 
     /// The ledger.
@@ -302,6 +339,7 @@ impl Lifecycle {
             journal_head: self.ledger.head().ok().map(|(seq, mac)| format!("{seq}:{mac}")),
             open_operations: count(*self.running.borrow()),
             open_obligations: count(open),
+            telling: self.outbox.telling(),
         }
     }
 

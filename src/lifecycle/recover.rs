@@ -7,6 +7,7 @@ use crate::grant::{Action, Authority, Grant, Object};
 use crate::ledger::{Binding, Duty, Event, Intent, IntentEnd, LedgerError, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::facts;
 use crate::lifecycle::settle;
+use crate::lifecycle::tell;
 use crate::lifecycle::{Lifecycle, Refusal};
 use crate::types::{ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
@@ -31,7 +32,9 @@ impl Lifecycle {
     /// [`Refusal::Ledger`]: a ledger that cannot be brought to order is not served.
     pub async fn recover(&self, standing: &Grant) -> Result<usize, Refusal> {
         standing.require(Action::Revoke, &Object::Whole)?;
-        let intents = self.ledger().open_intents().await?;
+        let mut intents = self.ledger().open_intents().await?;
+        // Letters wait for the one who delivers them.
+        intents.retain(|intent| intent.verb != tell::VERB);
         for intent in &intents {
             let end = self
                 .conclude(intent, standing.authority(Some(intent.operation)))

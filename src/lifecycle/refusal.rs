@@ -1,5 +1,6 @@
 //! Why a verb did not do it: the one error type of this room.
 
+use crate::authority::enrolment::Obstacle;
 use crate::codec::seed_file::SeedFileError;
 use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
@@ -30,6 +31,21 @@ pub enum Refusal {
     /// No such obligation, or it was discharged.
     #[error("there is no such open obligation")]
     UnknownObligation,
+    /// The directory does not know somebody, or the policy not their role.
+    #[error("nobody knows this subject, or no role of theirs: see the file of subjects (“subjects.toml”)")]
+    UnknownSubject,
+    /// “Later” would not help. The sentence is the policy's.
+    #[error("“later” cannot be said: {0}")]
+    NoLater(String),
+    /// No token of this person can become active.
+    #[error("the token stays pending: {0}")]
+    NotActivated(Obstacle),
+    /// Who people are could not be looked up.
+    #[error("who people are could not be looked up: {0}")]
+    Directory(String),
+    /// The operator is frozen, or wants to thaw themselves.
+    #[error("frozen authority is lifted by somebody else who is not frozen")]
+    Frozen,
     /// The verb does not go with this kind of token.
     #[error("a {kind} token cannot be {verb}")]
     WrongKind {

@@ -70,6 +70,9 @@ pub async fn resync(act: &Act, token: TokenId, codes: &[String], allowances: All
     act.require(Action::Resync, &Object::Token(token))?;
     let record = act.token(token).await?;
     must_be_resyncable(&record)?;
+    if record.state == TokenState::Pending {
+        act.house.may_activate(record.personal.subject.as_deref()).await?;
+    }
     validity::require(&record, act.house.clock().now())?;
     let (parameters, factor) = parameters_of(&record)?;
     let codes = parse(codes, &parameters)?;

@@ -29,6 +29,9 @@ pub async fn test(act: &Act, token: TokenId, code: Option<String>, at: Presence)
     act.require(Action::Test, &Object::Token(token))?;
     let record = act.token(token).await?;
     must_be_active(&record)?;
+    if record.state == TokenState::Pending {
+        act.house.may_activate(record.personal.subject.as_deref()).await?;
+    }
     validity::require(&record, act.house.clock().now())?;
     match record.kind {
         TokenKind::Fob | TokenKind::NfcFob | TokenKind::App => test_fob(act, &record, code).await,

@@ -289,7 +289,13 @@ async fn commit(
         at: house.clock().now(),
         detail,
     };
-    house.ledger().commit(event, changes).await.map(|_| ())
+    let subject = match grant.object() {
+        Object::Subject(name) => Some(name.clone()),
+        _ => None,
+    };
+    house.ledger().commit(event.clone(), changes).await?;
+    house.happened(&event, subject, false).await;
+    Ok(())
 }
 
 /// How the account of `subject` stands.

@@ -199,6 +199,18 @@ named_enum!(
 );
 
 named_enum!(
+    /// How far somebody has come with a second factor.
+    Enrolment, "status (off, pending, on)" {
+        /// They have none.
+        Off = "off",
+        /// A token was handed out to them and never passed a test.
+        Pending = "pending",
+        /// They have an active token.
+        On = "on",
+    }
+);
+
+named_enum!(
     /// What a case waits for. Each has its deadline in the policy; a missed one escalates.
     Step, "step of a case" {
         /// Until somebody is believed.

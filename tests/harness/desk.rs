@@ -12,10 +12,11 @@ use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::{Action, Grant, Object};
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
-    Account, CaseFilter, CaseHistory, CaseNote, CaseRecord, Event, Filter, Intent, JournalEntry, Ledger, LedgerError,
-    Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
+    Account, CaseFilter, CaseHistory, CaseNote, CaseRecord, Event, Filter, Frozen, Intent, JournalEntry, Ledger,
+    LedgerError, Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
 };
 use claviger::lifecycle::operation::{Operation, Step};
+use claviger::lifecycle::subjects::{Coverage, SubjectStatus};
 use claviger::lifecycle::{Refusal, Request};
 use claviger::types::stamp::{Reading, Stamp};
 use claviger::types::{CaseId, DeviceId, ObligationId, Reality, Secret, TokenId, UnixMillis};
@@ -130,6 +131,18 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(None)
     }
+    async fn deferrals(&self, _: &Account) -> Result<u32, LedgerError> {
+        Ok(0)
+    }
+
+    async fn freezes(&self) -> Result<Vec<Frozen>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn alarms(&self, _: u64, _: u32) -> Result<Vec<u64>, LedgerError> {
+        Ok(Vec::new())
+    }
+
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
         self.touch();
         Ok(Vec::new())
@@ -232,6 +245,21 @@ pub fn device(id: u64) -> DeviceView {
     }
 }
 
+/// Somebody no directory knows.
+fn nobody(name: &str) -> SubjectStatus {
+    SubjectStatus {
+        name: name.to_owned(),
+        role: None,
+        privilege: None,
+        account: None,
+        contact: None,
+        active: 0,
+        pending: 0,
+        deferred: 0,
+        enforcement: None,
+    }
+}
+
 #[async_trait]
 impl Verbs for FakeVerbs {
     fn start(self: Arc<Self>, grant: Grant, request: Request) -> Result<Arc<Operation>, Refusal> {
@@ -288,6 +316,34 @@ impl Verbs for FakeVerbs {
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
         self.described.fetch_add(1, Ordering::SeqCst);
         Ok(grant.require(Action::Suspend, &Object::Subject(subject.to_owned()))?)
+    }
+
+    async fn enforcement_for(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Verify, &Object::Subject(subject.to_owned()))?;
+        Ok(nobody(subject))
+    }
+
+    async fn defer(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Verify, &Object::Subject(subject.to_owned()))?;
+        Ok(nobody(subject))
+    }
+
+    async fn subject_status(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Inspect, &Object::Subject(subject.to_owned()))?;
+        Ok(nobody(subject))
+    }
+
+    async fn coverage(&self, grant: &Grant) -> Result<Coverage, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Inspect, &Object::Whole)?;
+        Ok(Coverage::default())
+    }
+
+    fn untold_of(&self, _: TokenId) -> u32 {
+        0
     }
 
     async fn status(&self) -> Status {

@@ -8,5 +8,6 @@ mod desk;
 mod disk;
 mod figures;
 mod model;
+mod people;
 mod tamper;
 mod tries;

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use claviger::ledger::{Account, Binding, Intent, Ledger, Mutation, Said, TokenRecord, VerifyReport};
-use claviger::types::cases::{CaseKind, Method};
+use claviger::ledger::{Account, Binding, Frozen, Intent, Ledger, Mutation, Said, TokenRecord, VerifyReport};
+use claviger::types::cases::{Anomaly, CaseKind, Method};
 use claviger::types::{DriftSource, RevokeReason, Secret, TokenState, UnixMillis};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -93,6 +93,16 @@ async fn furnish(directory: &Path) -> Vec<String> {
         slot: 1,
         seen: UnixMillis(62),
     };
+    let put_off = Mutation::Defer {
+        account: Account::Subject("ada".to_owned()),
+        below: 3,
+        at: UnixMillis(63),
+    };
+    let frozen = Mutation::Freeze(Frozen {
+        operator: 1003,
+        since: UnixMillis(64),
+        why: Anomaly::OperatorBurst,
+    });
     let (case, closed) = (case(CaseKind::Support, Some("ada")), case(CaseKind::Bench, None));
     let commits = vec![
         vec![advance(100, Some(DriftSource::First)), advance(101, None)],
@@ -111,7 +121,7 @@ async fn furnish(directory: &Path) -> Vec<String> {
         vec![Mutation::Begin(with.clone()), Mutation::Begin(without.clone())],
         vec![phase(&with)],
         vec![tried(7, false), tried(8, false), keep],
-        vec![tried(7, true), tried(7, false), used],
+        vec![tried(7, true), tried(7, false), used, put_off, frozen],
         vec![Mutation::OpenCase(Box::new(case.clone())), keep_time(70)],
         vec![
             note(&case, 71, Some(1001), Said::Worked, None),

@@ -83,6 +83,9 @@ impl Apply<'_> {
                 passed,
             } => self.tried(&account, caller, at, spent, passed).await,
             Mutation::Unlock { account } => self.unlock(&account).await,
+            Mutation::Defer { account, below, at } => self.defer(&account, below, at).await,
+            Mutation::Freeze(frozen) => self.freeze(frozen).await,
+            Mutation::Thaw { operator } => self.thaw(operator).await,
             Mutation::Oblige(obligation) => self.oblige(obligation).await,
             Mutation::Prove { id, at } => {
                 let update = "UPDATE obligations SET proven = ? WHERE id = ? AND discharged IS NULL";

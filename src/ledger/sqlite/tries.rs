@@ -191,7 +191,7 @@ impl SqliteLedger {
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    async fn optional(
+    pub(super) async fn optional(
         &self,
         query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
     ) -> Result<Option<SqliteRow>, LedgerError> {

@@ -34,6 +34,7 @@ pub async fn register(
     options: Fido2Options,
 ) -> Result<Outcome, Refusal> {
     act.require(Action::Register, &Object::Device(device))?;
+    act.house.may_activate(Some(&subject)).await?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     let info = handle.info();
     let id = TokenId::generate();

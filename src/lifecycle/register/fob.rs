@@ -33,6 +33,10 @@ pub async fn register(
     options: FobOptions,
 ) -> Result<Outcome, Refusal> {
     act.require(Action::Register, &Object::NewFob)?;
+    // Without codes it stays pending for now.
+    if !codes.is_empty() {
+        act.house.may_activate(Some(&subject)).await?;
+    }
     let parameters = checked_parameters(options.algorithm, options.digits, options.period_s)?;
     if !(MIN_SEED_LEN..=MAX_SEED_LEN).contains(&seed.len()) {
         return Err(Refusal::Invalid(format!(

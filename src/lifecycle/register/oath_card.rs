@@ -22,6 +22,7 @@ use crate::types::{DeviceId, OathAlgorithm, Secret, TokenId, TokenKind, TokenSta
 /// left behind, or an obligation says what.
 pub async fn register(act: &Act, device: DeviceId, subject: String, options: OathOptions) -> Result<Outcome, Refusal> {
     act.require(Action::Register, &Object::Device(device))?;
+    act.house.may_activate(Some(&subject)).await?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     let parameters = checked_parameters(options.algorithm, options.digits, options.period_s)?;
     if options.event && (options.only_increasing || options.period_s.is_some()) {

@@ -25,6 +25,7 @@ pub const MOST: u16 = 32;
 /// [`Refusal::Undelivered`]; [`Refusal::Invalid`]; storage.
 pub async fn register(act: &Act, subject: String, sheet: Delivery, count: Option<u16>) -> Result<Outcome, Refusal> {
     act.require(Action::Register, &Object::NewFob)?;
+    act.house.may_activate(Some(&subject)).await?;
     let count = count.unwrap_or(COUNT);
     if !(1..=MOST).contains(&count) {
         return Err(Refusal::Invalid(format!(

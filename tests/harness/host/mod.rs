@@ -6,6 +6,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod daemon;
+pub mod logind;
 pub mod people;
 pub mod polkit;
 pub mod tokens;
@@ -221,6 +222,27 @@ impl Host {
         command
             .args(environment.iter().map(|(key, value)| format!("{key}={value}")))
             .arg(program);
+        command.stdin(Stdio::null()).current_dir("/");
+        command
+    }
+
+    /// The same after root has set the process a login uid.
+    pub fn command_as_logged_in(
+        &self,
+        user: &str,
+        login: Option<u32>,
+        program: impl AsRef<std::ffi::OsStr>,
+    ) -> Command {
+        let plain = self.command_as(user, &[], program);
+        let Some(login) = login else { return plain };
+        // One shell before it: what it sets stays with the process through every exec.
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "echo \"$0\" > /proc/self/loginuid && exec \"$@\"",
+            &login.to_string(),
+        ]);
+        command.arg(plain.get_program()).args(plain.get_args());
         command.stdin(Stdio::null()).current_dir("/");
         command
     }

@@ -65,8 +65,23 @@ pub struct Caller {
     who: Person,
 }
 
-/// Connects, hands the connected socket over, and lives until it is told to end.
+/// How the login uid of a process comes about (`/proc/PID/loginuid`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginUid {
+    /// It has what the tests have.
+    Inherited,
+    /// Root sets it, as a log-in does.
+    Set(u32),
+    /// It has none, as a service.
+    Unset,
+    /// It has none, and sets itself this one, as any process can once.
+    Own(u32),
+}
+
+/// Connects, hands the connected socket over, and lives until it is told to end. Told a number, it sets that as its login uid.
 const CONNECT: &str = "import socket, sys
+if len(sys.argv) > 2:
+    open('/proc/self/loginuid', 'w').write(sys.argv[2])
 bus = socket.socket(socket.AF_UNIX)
 bus.connect(sys.argv[1])
 owner = socket.socket(fileno=0)
@@ -78,13 +93,25 @@ impl Host {
     /// A connection of a person's. The bus asks the kernel who has connected: a process under that uid does, and passes us
     /// the socket.
     pub async fn connect(&self, who: Person) -> Caller {
+        self.connect_logged_in(who, LoginUid::Inherited).await
+    }
+
+    /// The same from a process with a login uid of its own.
+    pub async fn connect_logged_in(&self, who: Person, login: LoginUid) -> Caller {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         let path = self.address().split_once("path=").expect("a path").1;
         let path = path.split(',').next().expect("a path");
-        let mut command = self.command_as(who.user(), &[], "python3");
-        command
-            .args(["-c", CONNECT, path])
-            .stdin(Stdio::from(OwnedFd::from(theirs)));
+        let set = match login {
+            LoginUid::Inherited => None,
+            LoginUid::Set(uid) => Some(uid),
+            LoginUid::Unset | LoginUid::Own(_) => Some(u32::MAX),
+        };
+        let mut command = self.command_as_logged_in(who.user(), set, "python3");
+        command.args(["-c", CONNECT, path]);
+        if let LoginUid::Own(uid) = login {
+            command.arg(uid.to_string());
+        }
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
         let process = Process::start("a person's process", &mut command);
         // The command holds a copy of their end: without it we notice when the process fails.
         drop(command);
@@ -130,6 +157,11 @@ impl Caller {
     /// The process that polkit sees, for an agent to register for.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Ends the process. The connection stays: its socket is ours too.
+    pub fn end(&mut self) {
+        self.process.end(nix::sys::signal::Signal::SIGKILL);
     }
 
     pub fn who(&self) -> Person {

@@ -26,13 +26,19 @@ polkit.addRule(function (action, subject) {
 
 /// Begins to wait for polkitd to come onto the bus, or to leave it; the future that comes back ends when it has.
 pub(super) async fn owner(connection: &Connection, present: bool) -> impl Future<Output = ()> {
+    owner_of(connection, BUS_NAME, present).await
+}
+
+/// The same of any name.
+pub(super) async fn owner_of(connection: &Connection, name: &str, present: bool) -> impl Future<Output = ()> {
+    let name = name.to_owned();
     let bus = zbus::fdo::DBusProxy::new(connection).await.expect("the bus");
     let mut changes = bus
-        .receive_name_owner_changed_with_args(&[(0, BUS_NAME)])
+        .receive_name_owner_changed_with_args(&[(0, name.as_str())])
         .await
         .expect("a match rule");
     async move {
-        within("polkitd coming or going", async {
+        within(&format!("{name} coming or going"), async {
             while let Some(change) = changes.next().await {
                 let arguments = change.args().expect("arguments");
                 if arguments.new_owner().is_some() == present {
