@@ -260,8 +260,8 @@ async fn run(
     let driver = zbus::fdo::DBusProxy::new(connection).await.map_err(lost)?;
     let mut names_lost = driver.receive_name_lost().await.map_err(lost)?;
 
-    let standing = standing(Action::Revoke, Object::Whole, Tier::Revoke, "the daemon was restarted");
-    lifecycle.recover(&standing).await.map_err(StartError::Recovery)?;
+    let recovering = standing(Action::Revoke, Object::Whole, Tier::Revoke, "the daemon was restarted");
+    lifecycle.recover(&recovering).await.map_err(StartError::Recovery)?;
     devices.settled().await;
     served.devices_shown().await;
     served.set_ready(true).await.map_err(lost)?;
@@ -271,7 +271,8 @@ async fn run(
         tracing::info!(seq, mac, "ready; journal head");
     }
     let alive = sd_notify::watchdog_enabled().map(|limit| tokio::spawn(tell_alive(limit / 3)));
-    let prompts = tokio::spawn(Arc::clone(lifecycle).watch_obligations());
+    let watching = standing(Action::Inspect, Object::Whole, Tier::Look, "a device was plugged in");
+    let prompts = tokio::spawn(Arc::clone(lifecycle).watch_obligations(watching));
     let teller = self::standing(
         Action::Case,
         Object::Whole,

@@ -255,6 +255,18 @@ macro_rules! named_enum {
 }
 
 named_enum!(
+    /// How sure it is that a device is told apart from every other.
+    Confidence, "confidence" {
+        /// Its maker gives each device a serial of its own, and it told that.
+        Serial = "serial",
+        /// Its model, or a serial that nobody vouches for; no other device plugged in is like it.
+        Model = "model",
+        /// Only where it is plugged in: another device plugged in now cannot be told from it.
+        Place = "place",
+    }
+);
+
+named_enum!(
     /// What sort of token a record stands for.
     TokenKind, "token kind" {
         /// A FIDO2 authenticator with one credential of ours.

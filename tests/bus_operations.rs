@@ -117,6 +117,7 @@ async fn the_owner_is_told_and_nobody_else() {
     assert_eq!(text(&action, "place"), "reader ACME 00 00");
     assert_eq!(u32::try_from(&action["tries-left"]).expect("a number"), 8);
     step.finish(Outcome::Refused(Refusal::Device(DeviceError::Busy(Some(Holder {
+        sure: true,
         pid: 4711,
         program: "scdaemon".to_owned(),
     })))));

@@ -1,11 +1,10 @@
-//! The manual says what the code does: every key, every error name, every verb and exit code, every file it points to.
+//! The manual says what the code does: every key, every verb and exit code, every file it points to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use claviger::config::Config;
-use claviger::contract::error::ErrorName;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -91,16 +90,6 @@ fn the_defaults_in_the_manual_are_the_defaults() {
         }
     }
     assert_eq!(shown, keys());
-}
-
-#[test]
-fn every_error_name_has_its_advice() {
-    let advice = table(&read("docs/manual/help-desk.md"), "name");
-    let wanted: BTreeSet<String> = ErrorName::ALL.iter().map(|name| format!("{name:?}")).collect();
-    assert_eq!(advice.keys().cloned().collect::<BTreeSet<_>>(), wanted);
-    for (name, sentence) in advice {
-        assert!(sentence.len() > 15 && sentence.ends_with('.'), "{name}: {sentence}");
-    }
 }
 
 #[test]

@@ -301,10 +301,8 @@ fn cards_come_and_go_and_are_held_alone() {
 
     // While we have it nobody else gets it, and whoever waits too long is told so.
     let begun = Instant::now();
-    assert_eq!(
-        world.open(&face, Duration::from_millis(150)).map(drop),
-        Err(LinkError::Busy { holder: None })
-    );
+    let busy = world.open(&face, Duration::from_millis(150)).map(drop);
+    assert!(matches!(busy, Err(LinkError::Busy { .. })), "{busy:?}");
     assert!(begun.elapsed() >= Duration::from_millis(150));
     drop(link);
     let begun = Instant::now();
@@ -323,10 +321,8 @@ fn cards_come_and_go_and_are_held_alone() {
     let exclusive = other
         .connect(reader, pcsc::ShareMode::Exclusive, pcsc::Protocols::ANY)
         .expect("exclusive");
-    assert_eq!(
-        world.open(&face, Duration::from_millis(50)).map(drop),
-        Err(LinkError::Busy { holder: None })
-    );
+    let busy = world.open(&face, Duration::from_millis(50)).map(drop);
+    assert!(matches!(busy, Err(LinkError::Busy { .. })), "{busy:?}");
     let _ = exclusive.disconnect(pcsc::Disposition::LeaveCard);
 
     assert_eq!(card.resets.load(Ordering::SeqCst), 0, "we leave a card as it is");

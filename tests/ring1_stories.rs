@@ -380,6 +380,16 @@ async fn a_reset_by_name_waits_for_this_key_and_no_other() {
     let key = token("nitrokey-3", "key", 1);
     let plugged = house.plug(&key);
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+    // A person's own passkeys may be on it: only what is the organisation's is reset.
+    let unmarked = house
+        .run(async |tokens| tokens.revoke(&id, "leaver", &reset()).await)
+        .await;
+    unmarked.refused("PersonalKey");
+    assert_eq!(house.state_of(&id).await, "active");
+    house
+        .run(async |tokens| tokens.mark_organisation(&id, true, &none()).await)
+        .await
+        .done();
     let options = reset();
     let mut running = house
         .begin(async |tokens| tokens.revoke(&id, "leaver", &options).await)

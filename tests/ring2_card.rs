@@ -322,11 +322,27 @@ fn part_of_another_program() {
     }
     let context = pcsc::Context::establish(pcsc::Scope::System).expect("pcscd");
     let reader = CString::new("Test Reader 00 00").expect("a name");
-    let card = context
-        .connect(&reader, pcsc::ShareMode::Exclusive, pcsc::Protocols::ANY)
-        .expect("the card");
-    println!("\nheld");
-    std::io::stdin().lock().read_line(&mut String::new()).expect("the end");
+    let shared = std::env::var_os(HOLD).is_some_and(|how| how == "transaction");
+    let mode = if shared {
+        pcsc::ShareMode::Shared
+    } else {
+        pcsc::ShareMode::Exclusive
+    };
+    let mut card = context.connect(&reader, mode, pcsc::Protocols::ANY).expect("the card");
+    let held = || {
+        println!("\nheld");
+        std::io::stdin().lock().read_line(&mut String::new()).expect("the end");
+    };
+    if shared {
+        let transaction = card.transaction().expect("SCardBeginTransaction");
+        held();
+        transaction
+            .end(pcsc::Disposition::LeaveCard)
+            .map_err(|(_, error)| error)
+            .expect("let go");
+    } else {
+        held();
+    }
     card.disconnect(pcsc::Disposition::LeaveCard)
         .map_err(|(_, error)| error)
         .expect("let go");
@@ -354,6 +370,59 @@ async fn a_card_that_another_program_holds_is_busy() {
     drop(other.stdin.take());
     other.wait().expect("its end");
     desk.claviger(&["test", &token]).done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_another_program_is_named_and_waited_for() {
+    let Some(desk) = Desk::open().await else { return };
+    let token = desk.register(&[]);
+    // Under the daemon's own user, whose processes it may look into.
+    let environment = [
+        (HOLD.to_owned(), "transaction".to_owned()),
+        (
+            "PCSCLITE_CSOCK_NAME".to_owned(),
+            desk.host.dir().join("run/pcscd/pcscd.comm").display().to_string(),
+        ),
+    ];
+    let program = std::env::current_exe().expect("this program");
+    let mut other = desk
+        .host
+        .command_as(Person::Service.user(), &environment, program)
+        .args(["--exact", "part_of_another_program", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("another program");
+    let output = BufReader::new(other.stdout.take().expect("its output"));
+    assert!(
+        output.lines().map_while(Result::ok).any(|line| line == "held"),
+        "the other program could not take the card"
+    );
+    let busy = desk.claviger(&["test", &token, "--wait", "0"]).refused("DeviceBusy");
+    assert_eq!(
+        busy.said["holder-pid"].as_u64(),
+        Some(other.id().into()),
+        "{}",
+        busy.said
+    );
+    assert!(busy.text("message").contains("ring2_card"), "{}", busy.said);
+
+    let mut client = desk
+        .host
+        .command_as(Person::Allowed.user(), &[], desk.host.dir().join("bin/claviger"))
+        .args(["test", &token, "--wait", "60"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the client");
+    let mut said = BufReader::new(client.stderr.take().expect("its progress"));
+    let mut line = String::new();
+    while !line.contains("Waiting for another program") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it did not wait");
+    }
+    drop(other.stdin.take());
+    other.wait().expect("its end");
+    assert_eq!(client.wait().expect("its end").code(), Some(0), "it had its turn");
 }
 
 const KEYS: &str = r#"

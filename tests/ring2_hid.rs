@@ -5,7 +5,7 @@ mod host;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, ChildStderr, Stdio};
 use std::sync::Arc;
 
 use claviger::contract::ROOT_PATH;
@@ -291,6 +291,57 @@ async fn a_key_that_another_program_holds_is_busy_and_the_program_is_named() {
     drop(holder.stdin.take());
     holder.wait().expect("its end");
     desk.host.claviger(Person::Allowed, &["test", &token], "").done();
+}
+
+/// The client that tests `token` and waits for other programs, once it has said that it does.
+fn waiting_client(desk: &Desk, token: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut client = desk
+        .host
+        .command_as(Person::Allowed.user(), &[], desk.host.dir().join("bin/claviger"))
+        .args(["test", token, "--wait", "60"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the client");
+    let mut said = BufReader::new(client.stderr.take().expect("its progress"));
+    let mut line = String::new();
+    while !line.contains("Waiting for another program") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it did not wait");
+    }
+    (client, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_is_waited_for_and_the_wait_can_be_called_off() {
+    let Some(desk) = Desk::open().await else { return };
+    let device = desk.devices().await.remove("USB port 1-1").expect("the key");
+    let token = desk.register("ford", &device);
+    let mut holder = desk
+        .host
+        .command_as("root", &desk.bed.environment(), "python3")
+        .args(["-c", HOLD, "/dev/hidraw0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("another program");
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().expect("its output"))
+        .read_line(&mut line)
+        .expect("a line");
+    let at_once = desk
+        .host
+        .claviger(Person::Allowed, &["test", &token, "--wait", "0"], "");
+    at_once.refused("DeviceBusy");
+
+    let (mut client, _said) = waiting_client(&desk, &token);
+    let pid = nix::unistd::Pid::from_raw(client.id().try_into().expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("a signal");
+    assert_eq!(client.wait().expect("its end").code(), Some(5), "cancelled");
+
+    let (mut client, _said) = waiting_client(&desk, &token);
+    drop(holder.stdin.take());
+    holder.wait().expect("its end");
+    assert_eq!(client.wait().expect("its end").code(), Some(0), "it had its turn");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,8 @@ fn token(number: u32) -> (TokenRecord, Option<Secret>) {
                 public_key: "A".repeat(103),
                 aaguid: "00000000-0000-0000-0000-000000000000".to_owned(),
                 discoverable: true,
+                identity: None,
+                organisation: false,
             },
         ),
         1 => (

@@ -3,6 +3,7 @@
 use crate::Millis;
 use crate::fido::Authenticator;
 use crate::fido::card::{self, FidoApplet};
+use crate::management::{self, Management};
 use crate::nfc_fob::NfcFob;
 use crate::person::TouchMode;
 use crate::ykoath::{Apdu, OathCard, Reply, StatusWord};
@@ -17,6 +18,8 @@ pub(crate) struct Card {
     applet: Option<Applet>,
     fido: Option<FidoApplet>,
     fido_selected: bool,
+    management: Option<Management>,
+    management_selected: bool,
 }
 
 /// What a touch led to.
@@ -30,11 +33,13 @@ pub(crate) struct Touched {
 
 impl Card {
     /// A card with these on it; `None` when there is nothing on it.
-    pub fn new(applet: Option<Applet>, fido: Option<FidoApplet>) -> Option<Self> {
+    pub fn new(applet: Option<Applet>, fido: Option<FidoApplet>, management: Option<Management>) -> Option<Self> {
         (applet.is_some() || fido.is_some()).then_some(Self {
             applet,
             fido,
             fido_selected: false,
+            management,
+            management_selected: false,
         })
     }
 
@@ -55,6 +60,7 @@ impl Card {
     /// Power off and on.
     pub fn power_cycle(&mut self, now: Millis) {
         self.fido_selected = false;
+        self.management_selected = false;
         self.leave_applet();
         if let Some(fido) = &mut self.fido {
             fido.power_cycle(now);
@@ -145,6 +151,21 @@ impl Card {
         now: Millis,
         unix_s: i64,
     ) -> Reply {
+        if let (Some(management), Some(apdu)) = (&self.management, Apdu::parse(raw)) {
+            let selects = (apdu.class, apdu.instruction, apdu.p1) == (0x00, 0xa4, 0x04);
+            if selects && apdu.data == management::AID {
+                self.management_selected = true;
+                self.fido_selected = false;
+                let reply = management.select();
+                self.leave_applet();
+                return reply;
+            }
+            if selects {
+                self.management_selected = false;
+            } else if self.management_selected {
+                return management.command(&apdu);
+            }
+        }
         if let (Some(fido), Some(authenticator), Some(apdu)) = (&mut self.fido, authenticator, Apdu::parse(raw)) {
             let selects = (apdu.class, apdu.instruction, apdu.p1) == (0x00, 0xa4, 0x04);
             if selects && apdu.data == card::AID {

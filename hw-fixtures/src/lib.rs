@@ -25,6 +25,7 @@ pub mod fault;
 pub mod fido;
 pub mod fob;
 pub mod front;
+pub mod management;
 pub mod nfc_fob;
 pub mod oath;
 pub mod person;

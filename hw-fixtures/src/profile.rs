@@ -9,7 +9,7 @@ use crate::oath::Hash;
 use crate::ykoath::StatusWord;
 
 /// The embedded profiles, by name.
-const EMBEDDED: [(&str, &str); 25] = [
+const EMBEDDED: [(&str, &str); 26] = [
     ("yubikey-5", include_str!("../profiles/yubikey-5.toml")),
     ("yubikey-5-7", include_str!("../profiles/yubikey-5-7.toml")),
     ("yubikey-4", include_str!("../profiles/yubikey-4.toml")),
@@ -26,6 +26,7 @@ const EMBEDDED: [(&str, &str); 25] = [
     ("fido23", include_str!("../profiles/fido23.toml")),
     ("bio-key", include_str!("../profiles/bio-key.toml")),
     ("fido-nfc-fixed", include_str!("../profiles/fido-nfc-fixed.toml")),
+    ("u2f-key", include_str!("../profiles/u2f-key.toml")),
     ("fido-nfc", include_str!("../profiles/fido-nfc.toml")),
     ("yubikey-5-nfc", include_str!("../profiles/yubikey-5-nfc.toml")),
     ("oath-card", include_str!("../profiles/oath-card.toml")),
@@ -69,6 +70,8 @@ pub struct Profile {
     pub fido: Option<FidoProfile>,
     /// The OATH applet on the card face.
     pub oath: Option<OathProfile>,
+    /// Yubico's management application on the card face.
+    pub management: Option<ManagementProfile>,
     /// The display of a fob.
     pub fob: Option<FobProfile>,
     /// The NFC side of a fob; needs a display.
@@ -92,7 +95,7 @@ pub enum Attestation {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FidoProfile {
-    /// `FIDO_2_0`, `FIDO_2_1_PRE`, `FIDO_2_1`.
+    /// `U2F_V2`, `FIDO_2_0`, `FIDO_2_1_PRE`, `FIDO_2_1`. Without any of the latter it is a key of CTAP1 alone.
     pub versions: Vec<String>,
     /// The model's AAGUID.
     pub aaguid: String,
@@ -203,6 +206,17 @@ pub struct FidoCardProfile {
     /// Whether it can be reset over this face.
     #[serde(default = "yes")]
     pub reset: bool,
+}
+
+/// Yubico's management application, as far as it can be read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementProfile {
+    /// Firmware version.
+    pub version: [u8; 3],
+    /// Whether it tells the serial printed on the key.
+    #[serde(default = "yes")]
+    pub serial: bool,
 }
 
 /// The dialect of an OATH applet.
@@ -491,6 +505,16 @@ impl FidoProfile {
     /// The AAGUID as bytes.
     pub fn aaguid_bytes(&self) -> Option<[u8; 16]> {
         crate::crypto::from_hex(&self.aaguid)?.try_into().ok()
+    }
+
+    /// Whether it speaks CTAP1/U2F.
+    pub fn is_u2f(&self) -> bool {
+        self.versions.iter().any(|version| version == "U2F_V2")
+    }
+
+    /// Whether it speaks CTAP2 at all.
+    pub fn is_ctap2(&self) -> bool {
+        self.versions.iter().any(|version| version.starts_with("FIDO_2"))
     }
 
     /// Whether it still speaks the previews of CTAP 2.1, as keys of that time do beside the final commands.

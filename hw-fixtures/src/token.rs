@@ -11,6 +11,7 @@ use crate::fault::{Armed, Direction, Fault, Frame, Passage, Tape};
 use crate::fido::Authenticator;
 use crate::fido::card::FidoApplet;
 use crate::fido::ctaphid::{CtapHid, Report};
+use crate::management::Management;
 use crate::nfc_fob::NfcFob;
 use crate::person::TouchMode;
 use crate::profile::Profile;
@@ -92,6 +93,14 @@ pub(crate) struct Faces {
     pub card: bool,
 }
 
+/// The serial printed on a token that was given none: eight digits that follow from its name.
+fn printed_serial(name: &str) -> u32 {
+    let mixed = name
+        .bytes()
+        .fold(17_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    10_000_000 + mixed % 90_000_000
+}
+
 struct Body {
     hid: Option<CtapHid>,
     card: Option<Card>,
@@ -154,7 +163,12 @@ impl Token {
             _ => None,
         };
         let on_card = profile.fido.as_ref().and_then(|fido| fido.card.as_ref());
-        let card = Card::new(applet, on_card.map(|card| FidoApplet::new(card, setup.touch)));
+        let management = profile.management.as_ref().map(|management| {
+            let printed = setup.serial.as_ref().and_then(|serial| serial.parse().ok());
+            Management::new(management, printed.or_else(|| Some(printed_serial(&setup.name))))
+        });
+        let on_card = on_card.map(|card| FidoApplet::new(card, setup.touch));
+        let card = Card::new(applet, on_card, management);
         let body = Body {
             hid,
             card,

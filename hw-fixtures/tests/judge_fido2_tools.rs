@@ -192,6 +192,17 @@ fn makes_and_verifies_credentials_and_assertions() {
     }
 }
 
+#[test]
+fn a_key_of_u2f_alone_passes_the_same_round() {
+    let name = "fido2-cred, fido2-assert on U2F";
+    let Some(bed) = testbed(name).filter(|_| installed(name, &TOOLS)) else {
+        return;
+    };
+    let key = plug(&bed, "u2f-key");
+    let directory = tempfile::tempdir().unwrap();
+    round(&bed, key.id(), directory.path(), None, false);
+}
+
 /// One credential from makeCredential to a verified assertion.
 fn round(bed: &Testbed, node: &str, directory: &Path, pin: Option<&str>, resident: bool) {
     let file = |name: &str| directory.join(name).display().to_string();

@@ -22,6 +22,9 @@ use crate::lifecycle::{OathDeed, Request};
 use crate::types::DeviceId;
 use crate::types::shown::{printable, without_serial};
 
+/// What a deed on an applet that destroys nothing takes.
+const PASSWORD_ALONE: &[&str] = &[key::PASSWORD];
+
 /// What is shown of a device: never its serial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shown {
@@ -246,7 +249,9 @@ impl DeviceObject {
     /// Asks the device what it is and what it can do, serial included; needs neither touch nor PIN. [inspect]
     /// description: serial (s), fido (s, JSON of getInfo with pin-retries), oath (s, JSON of the applet), clock (s, JSON of a fob
     /// whose clock can be read: maker, serial, model, clock, offsetSeconds, clockWipesSeed), token (s, id of the token it is the body
-    /// of, when that is known).
+    /// of, when that is known), identity (s, JSON: confidence, which is “serial”, “model” or “place”; serial, serialFrom (“management”,
+    /// “usb”), serialIs (“own”, “claimed”, “constant”); aaguid, fingerprint; place; lookalikes: numbers of the devices it cannot be told
+    /// from).
     #[zbus(out_args("description"))]
     async fn describe(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let case = Options::new(options, &[])?.case()?;
@@ -262,6 +267,7 @@ impl DeviceObject {
         description.put_some("oath", said.oath.map(|json| json.to_string()));
         description.put_some("clock", said.clock.map(|json| json.to_string()));
         description.put_some("token", said.token.map(|id| id.to_string()));
+        description.put_some("identity", said.identity.map(|json| json.to_string()));
         Ok(description)
     }
 
@@ -300,7 +306,7 @@ impl DeviceObject {
             new_password: Some(new_password.into()),
             ..Sealed::default()
         };
-        self.oath(&header, options, more, |opened| {
+        self.oath(&header, (options, PASSWORD_ALONE), more, |opened| {
             Ok(OathDeed::SetPassword(required(opened.new_password.take())?))
         })
         .await
@@ -314,8 +320,10 @@ impl DeviceObject {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
-        self.oath(&header, options, Sealed::default(), |_| Ok(OathDeed::RemovePassword))
-            .await
+        self.oath(&header, (options, PASSWORD_ALONE), Sealed::default(), |_| {
+            Ok(OathDeed::RemovePassword)
+        })
+        .await
     }
 
     /// Renames a credential of the applet; when it is the body of a token, the token's record follows. [configure]
@@ -330,14 +338,15 @@ impl DeviceObject {
     ) -> Result<Accepted, BusError> {
         let from = TextRule::OATH_NAME.check("from", from)?;
         let to = TextRule::OATH_NAME.check("to", to)?;
-        self.oath(&header, options, Sealed::default(), |_| {
+        self.oath(&header, (options, PASSWORD_ALONE), Sealed::default(), |_| {
             Ok(OathDeed::Rename { from, to })
         })
         .await
     }
 
     /// Deletes a credential that is no token's body, by its name; what is a token's body is deleted by revoking that token. [revoke]
-    /// options: password (h), case (s). Errors: NoCredential, InvalidArgument.
+    /// options: password (h), place (s: where the device is, when another one cannot be told from it), case (s). Errors: NoCredential,
+    /// DeviceAmbiguous, InvalidArgument.
     #[zbus(out_args("operation"))]
     async fn delete_oath_credential(
         &self,
@@ -346,24 +355,30 @@ impl DeviceObject {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
         let name = TextRule::OATH_NAME.check("name", name)?;
-        self.oath(&header, options, Sealed::default(), |_| Ok(OathDeed::Delete { name }))
-            .await
+        let known = &[key::PASSWORD, key::PLACE];
+        self.oath(&header, (options, known), Sealed::default(), |_| {
+            Ok(OathDeed::Delete { name })
+        })
+        .await
     }
 
     /// Wipes the applet with all its credentials and its password, which is not needed for it. Without the option reset nothing is
     /// done, and the operation is refused with a sentence that tells what would be lost. The tokens whose credentials die are revoked
     /// first, and what was owed to the applet is settled with it. [revoke]
-    /// options: reset (b), case (s). Errors: Unsupported (a card without this command).
+    /// options: reset (b), place (s: where the device is, when another one cannot be told from it), case (s). Errors: DeviceAmbiguous,
+    /// Unsupported (a card without this command).
     #[zbus(out_args("operation"))]
     async fn reset_oath(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
-        let mut given = Options::new(options, &[key::RESET])?;
+        let mut given = Options::new(options, &[key::RESET, key::PLACE])?;
         let confirmed = given.flag(key::RESET)?;
+        let place = given.text(key::PLACE, TextRule::PLACE)?;
         let deed = Deed::on(Object::Device(self.id), given.case()?).with(key::RESET, confirmed);
         let device = self.id;
         let request = Request::Oath {
             device,
             deed: OathDeed::Reset { confirmed },
             password: None,
+            place,
         };
         Call::plain(deed, request).launch(&self.desk, &header).await
     }
@@ -374,11 +389,12 @@ impl DeviceObject {
     async fn oath(
         &self,
         header: &Header<'_>,
-        options: Dict,
+        (options, known): (Dict, &[&'static str]),
         more: Sealed,
         deed: impl FnOnce(&mut Opened) -> Result<OathDeed, BusError> + Send + 'static,
     ) -> Result<Accepted, BusError> {
-        let mut given = Options::new(options, &[key::PASSWORD])?;
+        let mut given = Options::new(options, known)?;
+        let place = given.text(key::PLACE, TextRule::PLACE)?;
         let sealed = Sealed {
             password: given.descriptor(key::PASSWORD)?,
             ..more
@@ -390,6 +406,7 @@ impl DeviceObject {
                 device,
                 deed: deed(&mut opened)?,
                 password: opened.password,
+                place,
             })
         })
         .launch(&self.desk, header)

@@ -7,6 +7,7 @@ use zbus::{DBusError, Message};
 
 use super::values::{Dict, Put};
 use crate::codec::seed_file::Remedy;
+use crate::contract::advice::{self, Entry};
 use crate::contract::error::{ACCESS_DENIED, ErrorName};
 use crate::device::DeviceError;
 use crate::guard::Denied;
@@ -25,6 +26,8 @@ pub struct BusError {
     /// Seconds after which the next try is looked at: a second argument of the reply, so that a program need not read the
     /// sentence.
     wait_s: Option<u32>,
+    /// What to do about it, and what to tell the person: also in the second argument.
+    entry: &'static Entry,
 }
 
 impl BusError {
@@ -34,6 +37,7 @@ impl BusError {
             name: name.as_str(),
             message: message.into(),
             wait_s: None,
+            entry: advice::of_error(name),
         }
     }
 
@@ -52,14 +56,10 @@ impl BusError {
 impl DBusError for BusError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
         let reply = Message::error(call, self.name);
-        match self.wait_s {
-            Some(wait_s) => {
-                let mut details = Dict::new();
-                details.put("wait-s", wait_s);
-                reply.build(&(self.message.as_str(), details))
-            }
-            None => reply.build(&(self.message.as_str(),)),
-        }
+        let mut details = Dict::new();
+        tell(self.entry, &mut details);
+        details.put_some("wait-s", self.wait_s);
+        reply.build(&(self.message.as_str(), details))
     }
 
     fn name(&self) -> WireName<'_> {
@@ -73,28 +73,34 @@ impl DBusError for BusError {
 
 impl From<Denied> for BusError {
     fn from(denied: Denied) -> Self {
-        let name = match denied {
-            Denied::Unmapped
-            | Denied::NoSender
-            | Denied::CallerGone
-            | Denied::NotAuthorized(_)
-            | Denied::NeedsInteraction(_)
-            | Denied::NoAgent(_)
-            | Denied::Dismissed(_)
-            | Denied::PolkitUnreachable(_)
-            | Denied::PolkitTimeout(_)
-            | Denied::NotOurUser { .. }
-            | Denied::NotOwner
-            | Denied::TooManyPending
-            | Denied::Bus(_) => ACCESS_DENIED,
-            Denied::UnknownCase(_) => ErrorName::UnknownCase.as_str(),
-        };
+        let entry = advice::row(match denied {
+            Denied::Unmapped => "NotInTable",
+            Denied::NoSender | Denied::CallerGone | Denied::Bus(_) => "CallerUnknown",
+            Denied::NotAuthorized(_) => "NotAuthorized",
+            Denied::NeedsInteraction(_) => "AuthenticationNeeded",
+            Denied::NoAgent(_) => "NoAuthenticationAgent",
+            Denied::Dismissed(_) => "AuthenticationDismissed",
+            Denied::PolkitUnreachable(_) | Denied::PolkitTimeout(_) => "PolkitUnavailable",
+            Denied::NotOurUser { .. } => "NotOurUser",
+            Denied::NotOwner => "NotOwner",
+            Denied::TooManyPending => "TooManyPending",
+            Denied::UnknownCase(_) => "UnknownCase",
+        });
         Self {
-            name,
+            // A refusal that nobody can name is a denial all the same.
+            name: entry.wire.as_str().unwrap_or(ACCESS_DENIED),
             message: denied.to_string(),
             wait_s: None,
+            entry,
         }
     }
+}
+
+/// The row of a refusal, as keys of a dictionary.
+fn tell(entry: &Entry, details: &mut Dict) {
+    details.put("refusal", entry.name);
+    details.put("desk-message", entry.plain_desk().as_ref());
+    details.put("subject-message", entry.subject);
 }
 
 impl From<TooLate> for BusError {
@@ -122,6 +128,7 @@ impl From<Failure> for BusError {
     fn from(failure: Failure) -> Self {
         Self {
             wait_s: failure.wait_s,
+            entry: failure.entry,
             ..Self::new(failure.name, failure.message)
         }
     }
@@ -142,6 +149,8 @@ pub struct Failure {
     pub advice: Vec<Advice>,
     /// Seconds after which the next try is looked at.
     pub wait_s: Option<u32>,
+    /// What to do about it, and what to tell the person.
+    pub entry: &'static Entry,
 }
 
 impl Failure {
@@ -153,6 +162,7 @@ impl Failure {
             holder: None,
             wait_s: None,
             advice: Vec::new(),
+            entry: advice::of_error(name),
         }
     }
 
@@ -169,6 +179,7 @@ impl Failure {
         let mut details = Dict::new();
         details.put("error", self.name.as_str());
         details.put("message", self.message.as_str());
+        tell(self.entry, &mut details);
         details.put_some("tries-left", self.tries_left.map(u32::from));
         details.put_some("wait-s", self.wait_s);
         if let Some(holder) = &self.holder {
@@ -228,8 +239,9 @@ impl From<&Refusal> for Failure {
                     "the token's device is not plugged in: plug it in and try again",
                 );
             }
-            Refusal::Ambiguous => E::DeviceAmbiguous,
+            Refusal::Ambiguous | Refusal::LooksAlike { .. } => E::DeviceAmbiguous,
             Refusal::NotTheSameDevice => E::DeviceMismatch,
+            Refusal::PersonalKey => E::PersonalKey,
             Refusal::CodeRejected => E::CodeRejected,
             Refusal::Advised { refusal, advice } => {
                 return Self {
@@ -295,12 +307,8 @@ fn device(error: &DeviceError) -> Failure {
         DeviceError::Unresponsive => (E::DeviceUnresponsive, error.to_string()),
         DeviceError::Busy(holder) => {
             return Failure {
-                name: E::DeviceBusy,
-                message: busy(holder.as_ref()),
-                tries_left: None,
                 holder: holder.clone(),
-                advice: Vec::new(),
-                wait_s: None,
+                ..Failure::new(E::DeviceBusy, busy(holder.as_ref()))
             };
         }
         DeviceError::Permission(_) => (
@@ -315,37 +323,27 @@ fn device(error: &DeviceError) -> Failure {
         DeviceError::Unsupported(_) => (E::Unsupported, error.to_string()),
         DeviceError::PinInvalid { tries_left } => {
             return Failure {
-                name: E::PinInvalid,
-                message: format!("wrong PIN{}", tries(tries_left)),
                 tries_left: *tries_left,
-                holder: None,
-                advice: Vec::new(),
-                wait_s: None,
+                ..Failure::new(E::PinInvalid, format!("wrong PIN{}", tries(tries_left)))
             };
         }
         DeviceError::SoftBlocked { tries_left } => {
+            let message = format!(
+                "three wrong PINs in a row: unplug the key and plug it in again before the next try{}",
+                tries(tries_left)
+            );
             return Failure {
-                name: E::SoftBlocked,
-                message: format!(
-                    "three wrong PINs in a row: unplug the key and plug it in again before the next try{}",
-                    tries(tries_left)
-                ),
                 tries_left: *tries_left,
-                holder: None,
-                advice: Vec::new(),
-                wait_s: None,
+                ..Failure::new(E::SoftBlocked, message)
             };
         }
         DeviceError::PinBlocked => {
             return Failure {
-                name: E::PinBlocked,
-                message:
-                    "the PIN is blocked for good: only a reset of the key helps, which deletes all its credentials"
-                        .to_owned(),
                 tries_left: Some(0),
-                holder: None,
-                advice: Vec::new(),
-                wait_s: None,
+                ..Failure::new(
+                    E::PinBlocked,
+                    "the PIN is blocked for good: only a reset of the key helps, which deletes all its credentials",
+                )
             };
         }
         DeviceError::UvBlocked => (
@@ -387,12 +385,23 @@ fn device(error: &DeviceError) -> Failure {
         DeviceError::KeyRefused => (E::KeyRefused, error.to_string()),
         DeviceError::Host(_) => {
             tracing::error!(%error, "a device could not be used");
-            (
-                E::Internal,
-                format!("{error}: try again, and if it stays so see the daemon's log and the kernel's (“journalctl”)"),
-            )
+            return Failure {
+                entry: advice::row("HostFault"),
+                ..Failure::new(
+                    E::Internal,
+                    format!(
+                        "{error}: try again, and if it stays so see the daemon's log and the kernel's (“journalctl”)"
+                    ),
+                )
+            };
         }
-        DeviceError::Status(_) => (E::DeviceRefused, error.to_string()),
+        DeviceError::Status(status) => {
+            return Failure {
+                // Two bytes are a card's status word.
+                entry: u8::try_from(*status).map_or(advice::of_error(E::DeviceRefused), advice::of_status),
+                ..Failure::new(E::DeviceRefused, error.to_string())
+            };
+        }
     };
     Failure::new(name, message)
 }
@@ -400,7 +409,8 @@ fn device(error: &DeviceError) -> Failure {
 fn busy(holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => format!(
-            "another program is using the device: {} (pid {}); close it and try again",
+            "another program is using the device{} {} (pid {}); close it and try again",
+            if holder.sure { ":" } else { ", it may be" },
             crate::types::shown::printable(&holder.program),
             holder.pid
         ),
@@ -432,16 +442,101 @@ fn ledger(error: &LedgerError) -> Failure {
         LedgerError::Storage(_) => format!("{error}; nothing was done"),
         _ => error.to_string(),
     };
-    Failure::new(name, message)
+    let entry = match error {
+        LedgerError::ReadOnly(_) => advice::row("LedgerUnwritable"),
+        LedgerError::Owned(_) => advice::row("LedgerOwned"),
+        LedgerError::Key(_) => advice::row("LedgerKey"),
+        LedgerError::Newer => advice::row("LedgerNewer"),
+        _ => advice::of_error(name),
+    };
+    Failure {
+        entry,
+        ..Failure::new(name, message)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::advice::Wire;
 
     fn told(error: DeviceError) -> (ErrorName, String) {
         let failure = Failure::from(&Refusal::Device(error));
         (failure.name, failure.message)
+    }
+
+    #[test]
+    fn every_status_byte_has_the_row_of_the_error_it_becomes() {
+        for status in 1..=u8::MAX {
+            let failure = Failure::from(&Refusal::Device(DeviceError::of_ctap_status(status)));
+            let row = advice::of_status(status);
+            assert_eq!(row.wire, Wire::Error(failure.name), "0x{status:02X}");
+            if failure.name == ErrorName::DeviceRefused {
+                assert_eq!(failure.entry, row, "0x{status:02X}");
+            }
+            let (name, sentence) = (text(&failure, "refusal"), text(&failure, "subject-message"));
+            assert_eq!(
+                (name.as_str(), sentence.as_str()),
+                (failure.entry.name, failure.entry.subject)
+            );
+        }
+    }
+
+    fn text(failure: &Failure, key: &str) -> String {
+        String::try_from(failure.details().remove(key).expect(key)).expect("text")
+    }
+
+    #[test]
+    fn what_denies_names_a_row_that_denies() {
+        use crate::grant::Action;
+        use std::time::Duration;
+        let why = String::new;
+        let all = [
+            Denied::Unmapped,
+            Denied::NoSender,
+            Denied::CallerGone,
+            Denied::NotAuthorized(Action::Revoke),
+            Denied::NeedsInteraction(Action::Revoke),
+            Denied::NoAgent(Action::Revoke),
+            Denied::Dismissed(Action::Revoke),
+            Denied::PolkitUnreachable(why()),
+            Denied::PolkitTimeout(Duration::ZERO),
+            Denied::NotOurUser { daemon: 0, caller: 1 },
+            Denied::NotOwner,
+            Denied::TooManyPending,
+            Denied::Bus(why()),
+        ];
+        for denied in all {
+            let (told, error) = (denied.to_string(), BusError::from(denied));
+            assert_eq!(
+                (error.name, error.entry.wire),
+                (ACCESS_DENIED, Wire::AccessDenied),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_ledger_refuses_names_a_row_of_the_same_error() {
+        let why = String::new;
+        let all = [
+            LedgerError::NotFound("token"),
+            LedgerError::NotFound("obligation"),
+            LedgerError::NotFound("cursor"),
+            LedgerError::NotFound("row"),
+            LedgerError::Stale("token"),
+            LedgerError::Full(why()),
+            LedgerError::ReadOnly(why()),
+            LedgerError::Owned(why()),
+            LedgerError::Key(why()),
+            LedgerError::Damaged(why()),
+            LedgerError::Newer,
+            LedgerError::Storage(why()),
+        ];
+        for error in all {
+            let failure = ledger(&error);
+            assert_eq!(failure.entry.wire, Wire::Error(failure.name), "{error}");
+        }
     }
 
     #[test]

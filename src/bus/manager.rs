@@ -16,7 +16,7 @@ use crate::contract::{API_VERSION, ROOT_PATH};
 use crate::grant::Object;
 use crate::guard::Deed;
 use crate::ledger::{Finding, JournalEntry};
-use crate::types::{DeviceId, ObligationId};
+use crate::types::{DeviceId, ObligationId, TokenId};
 
 /// The root object.
 pub(super) struct Manager {
@@ -44,6 +44,25 @@ pub(super) async fn tell_obligations(connection: Connection, mut seen: broadcast
         };
         if let Err(error) = sent {
             tracing::warn!(%error, "a signal about an obligation could not be sent");
+        }
+    }
+}
+
+/// Tells on the bus which revoked keys were plugged in. Missed ones are not repeated: the journal has them all.
+pub(super) async fn tell_revoked(connection: Connection, mut seen: broadcast::Receiver<(DeviceId, TokenId)>) {
+    loop {
+        let (device, token) = match seen.recv().await {
+            Ok(pair) => pair,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let Ok(path) = path_of(device) else { continue };
+        let sent = match SignalEmitter::new(&connection, ROOT_PATH) {
+            Ok(emitter) => Manager::revoked_seen(&emitter, path, &token.to_string()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(%error, "a signal about a revoked key could not be sent");
         }
     }
 }
@@ -142,6 +161,10 @@ impl Manager {
     #[zbus(signal)]
     async fn obligation_seen(emitter: &SignalEmitter<'_>, device: ObjectPath<'_>, obligation: &str)
     -> zbus::Result<()>;
+
+    /// A revoked key was plugged in, once for each plug; the journal has it, too. Carries no serial and no person: ask Tokens1.Get.
+    #[zbus(signal)]
+    async fn revoked_seen(emitter: &SignalEmitter<'_>, device: ObjectPath<'_>, token: &str) -> zbus::Result<()>;
 }
 
 fn finding(found: &Finding) -> Dict {

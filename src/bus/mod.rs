@@ -47,7 +47,7 @@ use crate::contract::error::ErrorName;
 use crate::contract::{BUS_NAME, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, TokenRecord};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::subjects::{Coverage, SubjectStatus};
@@ -153,6 +153,13 @@ pub trait Verbs: Send + Sync + 'static {
 
     /// Devices that may owe something, when they are plugged in.
     fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)>;
+    /// Revoked keys, as they are plugged in.
+    fn revoked_keys_seen(&self) -> broadcast::Receiver<(DeviceId, TokenId)>;
+    /// The relying parties that still accept a token's key.
+    ///
+    /// # Errors
+    /// [`Refusal::Ledger`].
+    async fn trusted_by(&self, record: &TokenRecord) -> Result<Vec<String>, Refusal>;
 
     /// The device plugged in now that an obligation is about, when that is known.
     fn device_of(&self, obligation: ObligationId) -> Option<DeviceId>;
@@ -302,6 +309,7 @@ pub async fn serve(
     let tasks = vec![
         tokio::spawn(devices.follow(events)),
         tokio::spawn(manager::tell_obligations(connection.clone(), obligations)),
+        tokio::spawn(manager::tell_revoked(connection.clone(), verbs.revoked_keys_seen())),
     ];
     Ok(Served {
         connection: connection.clone(),

@@ -342,6 +342,7 @@ fn facts(details: &Details) -> Dict {
         import,
         exported,
         left_out,
+        trusted_by,
         unsettled,
         fido,
     } = details;
@@ -367,6 +368,9 @@ fn facts(details: &Details) -> Dict {
     told.put_some("left-out", *left_out);
     if let Some(report) = fido {
         super::fido::tell(report, &mut told);
+    }
+    if !trusted_by.is_empty() {
+        told.put("trusted-by", trusted_by.clone());
     }
     if let Some(refusal) = unsettled {
         told.extend(Failure::from(refusal.as_ref()).details());

@@ -56,11 +56,19 @@ pub(super) fn token(token: &TokenRecord) -> Dict {
             rp_id,
             credential_id,
             aaguid,
+            identity,
+            organisation,
             ..
         } => {
             told.put("rp-id", rp_id.as_str());
             told.put("credential-id", credential_id.as_str());
             told.put("aaguid", aaguid.as_str());
+            told.put("organisation", *organisation);
+            if let Some(identity) = identity {
+                told.put("confidence", identity.confidence.as_str());
+                told.put_some("fingerprint", identity.fingerprint.clone());
+                told.put_some("attestation", identity.attestation.clone());
+            }
         }
         Binding::OathCard { name, .. } | Binding::EventCard { name, .. } => told.put("oath-name", name.as_str()),
         Binding::NfcFob { clock_wipes_seed, .. } => told.put_some("clock-wipes-seed", *clock_wipes_seed),

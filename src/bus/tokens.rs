@@ -42,8 +42,10 @@ impl Tokens {
     /// token: id, kind, state, reality, model, maker, batch, subject, serial, label (s each), revoke-reason (s, once revoked),
     /// offset-ms (x), watermark (t: last used time step or counter), sign-count (u), failures (u), last-seen-ms, created-ms,
     /// updated-ms, valid-from-ms, valid-until-ms (x), rp-id, credential-id, aaguid, oath-name, algorithm (s), digits (u),
-    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u), untold (u: letters to the person about it that could not
-    /// be delivered so far) as far as they apply.
+    /// factor (s: time, event), period-s (u), clock-wipes-seed (b), count (u), organisation (b: a key of the organisation's),
+    /// confidence (s: serial, model, place), fingerprint, attestation (s: of the key when it was registered), trusted-by (as: relying
+    /// parties that accept the key), untold (u: letters to the person about it that could not be delivered so far) as far as they
+    /// apply.
     /// Errors: UnknownToken.
     #[zbus(out_args("record"))]
     async fn get(&self, token: &str, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
@@ -56,6 +58,10 @@ impl Tokens {
         match self.desk.verbs.ledger().token(id).await? {
             Some(token) => {
                 let mut told = record::token(&token);
+                let parties = self.desk.verbs.trusted_by(&token).await?;
+                if !parties.is_empty() {
+                    told.put("trusted-by", parties);
+                }
                 // The person was to be told of something, and the hook failed: its affair is the help desk's.
                 told.put_some(
                     "untold",
@@ -115,8 +121,9 @@ impl Tokens {
 
     /// Registers a FIDO2 key: getInfo, PIN set (when the key has none) or verified, makeCredential, then an assertion; only
     /// then is the token active. [register]
-    /// pin: descriptor. options: label (s), serial (s, when the key does not tell it), rp-id (s), last-tries (b), user-name (s),
-    /// discoverable (b, default true when the key can), case (s).
+    /// pin: descriptor; a key of U2F alone knows none, and it is not used. options: label (s), serial (s, when the key does not tell it), rp-id (s), last-tries (b), user-name (s),
+    /// discoverable (b, default true when the key can), organisation (b: the key is the organisation's, so that it may be reset),
+    /// wait-s (u: how long another program that has the key is waited for, 0 to 600), case (s).
     /// Details on success: token (s), sign-count (u), pin-set (b).
     #[zbus(out_args("operation"))]
     async fn register_fido2(
@@ -241,6 +248,22 @@ impl Tokens {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Accepted, BusError> {
         seed_files::import(file.into(), options)?
+            .launch(&self.desk, &header)
+            .await
+    }
+
+    /// Says whose key it is. Only one that is marked as the organisation's is ever reset. [configure]
+    /// organisation: whether it is the organisation's, else the person's own. options: case (s). Details on success: token (s).
+    /// Errors: WrongKind, WrongState.
+    #[zbus(out_args("operation"))]
+    async fn mark_organisation(
+        &self,
+        token: &str,
+        organisation: bool,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        presence::alone(token, options, |token| Request::Mark { token, organisation })?
             .launch(&self.desk, &header)
             .await
     }
@@ -399,7 +422,8 @@ impl Tokens {
     /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), last-tries (b), password (h),
     /// reset (b: authenticatorReset instead, which takes every other passkey on the key with it), absent (b: do not look for
     /// the device), case (s).
-    /// Details: token (s), obligation (s, when something is left to do).
+    /// Details: token (s), obligation (s, when something is left to do), trusted-by (as: relying parties that still accept the key, when
+    /// there are any). Errors: PersonalKey (a reset of a key that is not marked as the organisation's).
     #[zbus(out_args("operation"))]
     async fn revoke(
         &self,

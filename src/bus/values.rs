@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use zbus::wire::{Signature, Type};
@@ -68,6 +69,17 @@ impl<T> Serialize for Rows<T> {
     }
 }
 
+/// Longest wait for another program, in seconds.
+const MAX_WAIT_S: u32 = 600;
+
+impl Options {
+    /// How long another program that has the device is waited for.
+    pub(super) fn wait(&mut self) -> Result<Option<Duration>, BusError> {
+        let given = self.number(key::WAIT_S, 0..=MAX_WAIT_S)?;
+        Ok(given.map(|seconds| Duration::from_secs(seconds.into())))
+    }
+}
+
 /// What text from a client may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TextRule {
@@ -107,6 +119,8 @@ impl TextRule {
     pub(super) const LABEL: Self = Self::new(1, 256, CharSet::Visible);
     /// Serial printed on a device.
     pub(super) const SERIAL: Self = Self::new(1, 64, CharSet::Ascii);
+    /// Where a device is plugged in, as it is told.
+    pub(super) const PLACE: Self = Self::new(1, 256, CharSet::Visible);
     /// Model name.
     pub(super) const MODEL: Self = Self::new(1, 64, CharSet::Visible);
     /// Account name shown on a key: authenticators may truncate to 64 bytes (CTAP 2.1 section 6.1.2).

@@ -26,7 +26,7 @@ pub use self::register::{
 pub use self::revoke::{DischargeArgs, RevokeArgs};
 pub use self::secrets::{PassphraseArgs, PasswordArgs, PinArgs, PresenceArgs};
 pub use self::seed_files::{AssignArgs, ExportArgs, ImportArgs};
-pub use self::tokens::{SubjectOnly, TokenOnly, TokensArgs};
+pub use self::tokens::{MarkArgs, Owner, SubjectOnly, TokenOnly, TokensArgs};
 
 /// Exit codes. They are part of the interface and documented in `--help` and the man page.
 pub mod exit {
@@ -133,6 +133,8 @@ pub enum Verb {
     Import(ImportArgs),
     /// Give a token of the inventory to a person
     Assign(AssignArgs),
+    /// Say whether a key is the organisation's or the person's own
+    Mark(MarkArgs),
     /// Hand seeds out, for a verifier that cannot ask the daemon
     Export(ExportArgs),
     /// Set the clock of a fob over NFC
@@ -170,6 +172,13 @@ pub enum Verb {
         /// Which.
         #[command(subcommand)]
         what: AuditVerb,
+    },
+    /// Tell what to do about a refusal, and what to tell the person
+    Advice {
+        /// Its name (“SoftBlocked”, “org.claviger.Error.SoftBlocked”) or a key's status (“0x34”, “CTAP2_ERR_PIN_AUTH_BLOCKED”);
+        /// all when left out
+        #[arg(value_name = "NAME|STATUS")]
+        what: Option<String>,
     },
     /// Name what is missing on this host, with the command that mends it
     Doctor(DoctorArgs),

@@ -3,7 +3,9 @@
 use std::io;
 
 use crate::client::arguments::exit;
-use crate::contract::error::ACCESS_DENIED;
+use crate::client::render;
+use crate::contract::advice::{self, Entry};
+use crate::contract::error::{ACCESS_DENIED, ErrorName};
 use crate::contract::proxy::Record;
 
 /// Everything that can end a run early.
@@ -76,6 +78,23 @@ impl Failure {
         }
     }
 
+    /// What the table says about it: by the row that the daemon named, else by the error.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static Entry> {
+        match self {
+            Self::Denied(_) => advice::find(ACCESS_DENIED),
+            Self::Refused { name, data, .. } => {
+                let named = data.get("refusal").map(|value| render::variant(value));
+                let finer = named
+                    .as_ref()
+                    .and_then(serde_json::Value::as_str)
+                    .and_then(advice::find);
+                finer.or_else(|| ErrorName::parse(name).map(advice::of_error))
+            }
+            _ => None,
+        }
+    }
+
     /// A usage error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
@@ -91,7 +110,7 @@ impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
         match error {
             zbus::Error::FDO(error) => Self::from(*error),
-            zbus::Error::MethodError(name, message, _) => {
+            zbus::Error::MethodError(name, message, reply) => {
                 let name = name.to_string();
                 let message = message.unwrap_or_else(|| name.clone());
                 // systemd's own words when activation fails: org.freedesktop.systemd1.NoSuchUnit and the like.
@@ -101,7 +120,7 @@ impl From<zbus::Error> for Failure {
                     Self::Refused {
                         name,
                         message,
-                        data: Record::new(),
+                        data: facts(&reply),
                     }
                 }
             }
@@ -119,6 +138,12 @@ impl From<zbus::Error> for Failure {
             },
         }
     }
+}
+
+/// The second argument of an error reply; empty where there is none.
+fn facts(reply: &zbus::Message) -> Record {
+    let read = reply.body().deserialize::<(String, Record)>();
+    read.map(|(_, facts)| facts).unwrap_or_default()
 }
 
 impl From<zbus::fdo::Error> for Failure {

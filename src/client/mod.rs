@@ -16,6 +16,7 @@ pub mod second_opinion;
 pub mod secret;
 pub mod session;
 
+mod advice;
 mod app;
 mod assign;
 mod audit;
@@ -32,6 +33,7 @@ mod export;
 mod fido;
 mod generate;
 mod import;
+mod mark;
 mod new_file;
 mod oath;
 mod obligations;
@@ -66,7 +68,8 @@ pub fn run(more_pages: impl FnOnce() -> Vec<clap::Command>) -> ExitCode {
         quiet: cli.global.quiet,
     };
     let done = match cli.verb {
-        // These two need neither bus nor runtime.
+        // These need neither bus nor runtime.
+        Verb::Advice { what } => advice::run(&output, what.as_deref()),
         Verb::Generate { what } => generate::run(&what, more_pages()),
         Verb::SecondOpinion(args) => second_opinion::run(&args),
         _ => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -103,6 +106,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Resync(args) => resync::run(session, &args).await,
         Verb::Import(args) => import::run(session, &args).await,
         Verb::Assign(args) => assign::run(session, &args).await,
+        Verb::Mark(args) => mark::run(session, &args).await,
         Verb::Export(args) => export::run(session, &args).await,
         Verb::Clock(args) => clock::run(session, &args).await,
         Verb::Fido { what } => fido::run(session, &what).await,
@@ -116,6 +120,8 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Obligations => obligations::run(session).await,
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,
-        Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) => Ok(arguments::exit::DONE),
+        Verb::Advice { .. } | Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) => {
+            Ok(arguments::exit::DONE)
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::client::arguments::{OathVerb, PasswordArgs, exit};
 use crate::client::failure::Failure;
 use crate::client::lookup::{self, DeviceRecord};
 use crate::client::render::{cell, clean, record, table};
-use crate::client::session::{Session, no_options};
+use crate::client::session::Session;
 use crate::client::{follow, secret};
 use crate::contract::options;
 use crate::contract::proxy::Options;
@@ -50,14 +50,20 @@ pub async fn run(session: &Session, verb: &OathVerb) -> Result<u8, Failure> {
             let sentence = format!("Renamed “{}” to “{}”.", clean(from), clean(to));
             ended.report(session, "configure", &sentence)
         }
-        OathVerb::Delete { device, name, password } => {
-            let options = with_password(*password)?;
+        OathVerb::Delete {
+            device,
+            name,
+            place,
+            password,
+        } => {
+            let mut options = with_password(*password)?;
+            at_place(&mut options, place.as_deref());
             let device = find(session, device).await?;
             let proxy = session.device(device.path).await?;
             let ended = follow::run(session, proxy.delete_oath_credential(name, &options)).await?;
             ended.report(session, "erase", &format!("Deleted “{}”.", clean(name)))
         }
-        OathVerb::Reset { device, yes } => reset(session, device, *yes).await,
+        OathVerb::Reset { device, place, yes } => reset(session, device, place.as_deref(), *yes).await,
     }
 }
 
@@ -71,6 +77,12 @@ fn with_password(from: PasswordArgs) -> Result<Options<'static>, Failure> {
         options.insert(options::PASSWORD, Variant::Fd(Fd::from(secret::sealed(&password)?)));
     }
     Ok(options)
+}
+
+fn at_place<'p>(options: &mut Options<'p>, place: Option<&'p str>) {
+    if let Some(place) = place {
+        options.insert(options::PLACE, Variant::from(place));
+    }
 }
 
 async fn list(session: &Session, device: &str, password: PasswordArgs) -> Result<u8, Failure> {
@@ -103,11 +115,13 @@ async fn list(session: &Session, device: &str, password: PasswordArgs) -> Result
 }
 
 /// The daemon says what would be lost, the person types the word, then it is done.
-async fn reset(session: &Session, device: &str, yes: bool) -> Result<u8, Failure> {
+async fn reset(session: &Session, device: &str, place: Option<&str>, yes: bool) -> Result<u8, Failure> {
     let device = find(session, device).await?;
     let proxy = session.device(device.path).await?;
+    let mut unsaid = Options::new();
+    at_place(&mut unsaid, place);
     if !yes {
-        let lost = match follow::run(session, proxy.reset_oath(&no_options())).await {
+        let lost = match follow::run(session, proxy.reset_oath(&unsaid)).await {
             Err(Failure::Refused { name, message, .. }) if name.ends_with(".InvalidArgument") => message,
             Err(other) => return Err(other),
             Ok(_) => return Err(Failure::local("the daemon reset the applet unasked".to_owned())),
@@ -117,7 +131,7 @@ async fn reset(session: &Session, device: &str, yes: bool) -> Result<u8, Failure
             return Err(Failure::Cancelled("not confirmed; nothing was done".to_owned()));
         }
     }
-    let mut options = Options::new();
+    let mut options = unsaid;
     options.insert(options::RESET, Variant::Bool(true));
     let ended = follow::run(session, proxy.reset_oath(&options)).await?;
     ended.report(session, "erase", "The applet is empty and has no password.")

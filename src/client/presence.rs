@@ -16,6 +16,7 @@ pub struct Presence {
     pin: Option<Secret>,
     password: Option<Secret>,
     last_tries: bool,
+    wait_s: Option<u32>,
 }
 
 impl Presence {
@@ -35,6 +36,7 @@ impl Presence {
             pin: wants_pin.then(|| secret::pin(args.pin_from, PIN_PROMPT)).transpose()?,
             password: secret::password(args.password)?,
             last_tries: args.last_tries,
+            wait_s: args.wait,
         })
     }
 
@@ -56,6 +58,9 @@ impl Presence {
     pub fn insert_into(&self, options: &mut Options<'_>) -> Result<(), Failure> {
         if let Some(device) = &self.device {
             options.insert(options::DEVICE, Variant::ObjectPath(device.clone()));
+        }
+        if let Some(wait_s) = self.wait_s {
+            options.insert(options::WAIT_S, Variant::U32(wait_s));
         }
         if let Some(pin) = &self.pin {
             options.insert(options::PIN, Variant::Fd(Fd::from(secret::sealed(pin)?)));

@@ -161,6 +161,7 @@ fn sample(record: &Record) -> String {
 
 fn in_words(phase: &str) -> String {
     match phase {
+        "waiting" => "Waiting for another program to let go of the device".to_owned(),
         "queued" => "Waiting for its turn".to_owned(),
         "identifying" => "Asking the device what it is".to_owned(),
         "pin" => "Setting or checking the PIN".to_owned(),

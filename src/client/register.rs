@@ -10,7 +10,7 @@ use crate::client::session::{Session, no_options};
 use crate::client::{app, follow, lookup, show};
 use crate::contract::options;
 use crate::contract::proxy::Options;
-use crate::types::FactorKind;
+use crate::types::{FactorKind, Secret};
 
 /// Registers one token.
 pub async fn run(session: &Session, kind: &RegisterKind) -> Result<u8, Failure> {
@@ -38,6 +38,7 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
             secret::new_pin(args.pin, &prompt, min)?
         }
         PinState::Set => secret::pin(args.pin, &format!("PIN of {key}: "))?,
+        PinState::Unknown => Secret::new(NOT_USED.to_vec()),
     };
     let mut options = Options::new();
     insert_text(&mut options, options::LABEL, args.label.as_deref());
@@ -46,6 +47,12 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
     insert_text(&mut options, options::USER_NAME, args.user_name.as_deref());
     if let Some(discoverable) = args.discoverable {
         options.insert(options::DISCOVERABLE, Variant::Bool(discoverable));
+    }
+    if let Some(wait_s) = args.wait {
+        options.insert(options::WAIT_S, Variant::U32(wait_s));
+    }
+    if args.organisation {
+        options.insert(options::ORGANISATION, Variant::Bool(true));
     }
     let tokens = session.tokens().await?;
     let sealed = Fd::from(secret::sealed(&pin)?);
@@ -223,7 +230,12 @@ enum PinState {
     Set,
     /// It has none; a new one needs so many code points.
     Unset { min: usize },
+    /// It is a U2F key, which knows none.
+    Unknown,
 }
+
+/// What stands in the place of a PIN where the key knows none: the daemon reads it and leaves it.
+const NOT_USED: &[u8] = b"0000";
 
 impl PinState {
     /// Reads `clientPin` and `minPINLength` (CTAP 2.1 section 6.4) of a described key. A key that says nothing is taken to
@@ -233,6 +245,9 @@ impl PinState {
             .get("options")
             .and_then(|options| options.get("clientPin"))
             .and_then(|v| v.as_bool());
+        if fido.get("versions") == Some(&serde_json::json!(["U2F_V2"])) {
+            return Self::Unknown;
+        }
         if has_pin != Some(false) {
             return Self::Set;
         }
@@ -256,6 +271,11 @@ mod tests {
     fn a_pin_is_asked_twice_only_where_the_key_says_it_has_none() {
         assert_eq!(PinState::read(&json!({"options": {"clientPin": true}})), PinState::Set);
         assert_eq!(PinState::read(&json!({"options": {}})), PinState::Set);
+        assert_eq!(PinState::read(&json!({"versions": ["U2F_V2"]})), PinState::Unknown);
+        assert_eq!(
+            PinState::read(&json!({"versions": ["U2F_V2", "FIDO_2_0"]})),
+            PinState::Set
+        );
         let unset = json!({"options": {"clientPin": false}, "min-pin-length": 6});
         assert_eq!(PinState::read(&unset), PinState::Unset { min: 6 });
         let hostile = json!({"options": {"clientPin": false}, "min-pin-length": u64::MAX});

@@ -61,6 +61,15 @@ impl Output {
                 object.entry(key.clone()).or_insert_with(|| variant(value));
             }
         }
+        if let Some(entry) = failure.advice() {
+            let desk = || json!(entry.plain_desk());
+            object.entry("refusal").or_insert_with(|| json!(entry.name));
+            object.entry("desk-message").or_insert_with(desk);
+            object.entry("subject-message").or_insert_with(|| json!(entry.subject));
+            if !self.quiet {
+                warn(&format!("tell the person: {}", entry.subject));
+            }
+        }
         // There is nobody left to tell when this fails too.
         drop(self.object(&Value::Object(object)));
     }

@@ -5,7 +5,7 @@ use zbus::Variant;
 use crate::client::arguments::RevokeArgs;
 use crate::client::failure::Failure;
 use crate::client::presence::{PIN_PROMPT, Presence};
-use crate::client::render::cell;
+use crate::client::render::{cell, clean};
 use crate::client::session::{Session, no_options};
 use crate::client::{follow, lookup, secret};
 use crate::contract::options;
@@ -42,7 +42,15 @@ pub async fn run(session: &Session, args: &RevokeArgs) -> Result<u8, Failure> {
     }
     presence.insert_into(&mut options)?;
     let ended = follow::run(session, tokens.revoke(&id, &args.reason, &options)).await?;
-    ended.report(session, "revoke", &format!("Revoked token {id} ({}).", args.reason))
+    let mut sentence = format!("Revoked token {id} ({}).", args.reason);
+    let parties = ended.text("trusted-by");
+    if !parties.is_empty() {
+        sentence.push_str(&format!(
+            " Its key is still accepted by: {}. Delete it there, too.",
+            clean(&parties)
+        ));
+    }
+    ended.report(session, "revoke", &sentence)
 }
 
 fn confirm(token: &Record, reset: bool) -> Result<(), Failure> {

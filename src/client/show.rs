@@ -83,14 +83,16 @@ fn line(key: &str, value: &Value) -> String {
     format!("{}: {}", crate::client::render::clean(key), plain(key, value))
 }
 
-/// A member of a description; `fido`, `oath` and `clock` are JSON in a string and are unfolded.
+/// A member of a description; `fido`, `oath`, `clock` and `identity` are JSON in a string and are unfolded.
 pub fn embedded(described: &Record, key: &str) -> Value {
     let Some(value) = described.get(key) else {
         return Value::Null;
     };
     let value = variant(value);
     match (key, value.as_str()) {
-        ("fido" | "oath" | "clock", Some(text)) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        ("fido" | "oath" | "clock" | "identity", Some(text)) => {
+            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+        }
         _ => value,
     }
 }

@@ -58,15 +58,17 @@ pub async fn coverage(session: &Session) -> Result<u8, Failure> {
     }
     let value = render::record(&report);
     let columns = ["role", "subjects", "off", "pending", "on", "required", "lacking"];
-    let rows: Vec<Vec<String>> = value["roles"]
-        .as_array()
+    let rows: Vec<Vec<String>> = value
+        .get("roles")
+        .and_then(serde_json::Value::as_array)
         .into_iter()
         .flatten()
         .map(|row| {
-            let plain = |key: &&str| match &row[*key] {
-                serde_json::Value::String(text) if text.is_empty() => "(unknown)".to_owned(),
-                serde_json::Value::String(text) => clean(text),
-                other => other.to_string(),
+            let plain = |key: &&str| match row.get(*key) {
+                Some(serde_json::Value::String(text)) if text.is_empty() => "(unknown)".to_owned(),
+                Some(serde_json::Value::String(text)) => clean(text),
+                Some(other) => other.to_string(),
+                None => String::new(),
             };
             columns.iter().map(plain).collect()
         })
@@ -77,8 +79,9 @@ pub async fn coverage(session: &Session) -> Result<u8, Failure> {
     }
     let head = ["ROLE", "SUBJECTS", "OFF", "PENDING", "ON", "REQUIRED", "LACKING"];
     session.output.text(&table(&head, &rows))?;
-    for name in value["lacking"]
-        .as_array()
+    for name in value
+        .get("lacking")
+        .and_then(serde_json::Value::as_array)
         .into_iter()
         .flatten()
         .filter_map(serde_json::Value::as_str)

@@ -24,6 +24,7 @@ pub async fn run(session: &Session) -> Result<u8, Failure> {
     let mut removed = objects.receive_interfaces_removed().await?;
     let manager = session.manager().await?;
     let mut obligations = manager.receive_obligation_seen().await?;
+    let mut revoked = manager.receive_revoked_seen().await?;
     let mut changes = property_changes(session).await?;
     let bus = zbus::fdo::DBusProxy::new(&session.connection).await?;
     let mut gone = bus
@@ -72,6 +73,13 @@ pub async fn run(session: &Session) -> Result<u8, Failure> {
                 session.output.object(&json!({ "event": "obligation-seen", "path": device, "obligation": obligation }))?;
                 let number = device.rsplit('/').next().unwrap_or_default();
                 session.output.text(&format!("device {} may owe something: “claviger discharge {}”", clean(number), clean(obligation)))?;
+            }
+            Some(signal) = revoked.next() => {
+                let args = signal.args()?;
+                let (device, token) = (args.device.as_str(), args.token);
+                session.output.object(&json!({ "event": "revoked-seen", "path": device, "token": token }))?;
+                let number = device.rsplit('/').next().unwrap_or_default();
+                session.output.text(&format!("device {} is a revoked key: “claviger show {}”", clean(number), clean(token)))?;
             }
             _ = gone.next() => return Err(Failure::Unreachable("it has stopped".to_owned())),
             _ = interrupt.recv() => return Ok(exit::DONE),

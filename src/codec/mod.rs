@@ -13,6 +13,7 @@ pub mod recovery;
 pub mod seed;
 pub mod seed_file;
 pub mod seedcsv;
+pub mod u2f;
 pub mod vendor;
 pub mod webauthn;
 pub mod ykoath;

@@ -22,6 +22,12 @@ macro_rules! error_names {
                 match self { $(Self::$name => concat!("org.claviger.Error.", stringify!($name)),)+ }
             }
 
+            /// The name without its prefix.
+            #[must_use]
+            pub const fn short(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
             /// Reads a full D-Bus name.
             #[must_use]
             pub fn parse(name: &str) -> Option<Self> {
@@ -152,6 +158,8 @@ error_names!(
     StorageFull,
     /// Any other refusal of the device.
     DeviceRefused,
+    /// Only a key that is marked as the organisation's is reset.
+    PersonalKey,
     /// Wrong, used or out of the window; which is not told.
     CodeRejected,
     /// By its papers the token is not valid yet; the message says from when on.

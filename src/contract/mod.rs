@@ -1,5 +1,6 @@
 //! All that a client needs: names on the bus, error names, proxies. Depends on nothing of the daemon's.
 
+pub mod advice;
 pub mod error;
 pub mod options;
 pub mod proxy;

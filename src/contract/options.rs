@@ -14,6 +14,8 @@ pub const RP_ID: &str = "rp-id";
 pub const USER_NAME: &str = "user-name";
 /// Discoverable credential (b).
 pub const DISCOVERABLE: &str = "discoverable";
+/// The key is the organisation's (b).
+pub const ORGANISATION: &str = "organisation";
 /// Hash (s).
 pub const ALGORITHM: &str = "algorithm";
 /// Digits (u).
@@ -72,6 +74,10 @@ pub const ACCOUNT: &str = "account";
 pub const COUNT: &str = "count";
 /// Leave virtual tokens out (b, default true).
 pub const REAL_ONLY: &str = "real-only";
+/// Seconds that another program which has the device is waited for; 0 refuses at once (u).
+pub const WAIT_S: &str = "wait-s";
+/// Where the device is that is meant, as `Device1.Place` has it (s).
+pub const PLACE: &str = "place";
 /// Code read off a display (s).
 pub const CODE: &str = "code";
 /// Device to use (o).

@@ -44,6 +44,9 @@ pub trait Manager1 {
     /// A device that may owe something was plugged in.
     #[zbus(signal)]
     fn obligation_seen(&self, device: ObjectPath<'_>, obligation: &str) -> zbus::Result<()>;
+    /// A revoked key was plugged in.
+    #[zbus(signal)]
+    fn revoked_seen(&self, device: ObjectPath<'_>, token: &str) -> zbus::Result<()>;
 }
 
 /// `org.claviger.Device1`: hardware that is plugged in now.
@@ -260,6 +263,14 @@ pub trait Tokens1 {
     /// Takes a seed file in.
     #[zbus(allow_interactive_auth)]
     fn import(&self, file: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Says whose key it is.
+    #[zbus(allow_interactive_auth)]
+    fn mark_organisation(
+        &self,
+        token: &str,
+        organisation: bool,
+        options: &Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     /// Gives a token of the inventory to a person.
     #[zbus(allow_interactive_auth)]
     fn assign(&self, token: &str, subject: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use crate::bus::{DeviceView, OathCredential, PinStatus, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, TokenRecord};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 use crate::lifecycle::subjects::{Coverage, SubjectStatus};
@@ -116,6 +116,14 @@ impl Verbs for House {
 
     fn obligations_seen(&self) -> broadcast::Receiver<(DeviceId, ObligationId)> {
         self.lifecycle.obligations_seen()
+    }
+
+    fn revoked_keys_seen(&self) -> broadcast::Receiver<(DeviceId, TokenId)> {
+        self.lifecycle.revoked_keys_seen()
+    }
+
+    async fn trusted_by(&self, record: &TokenRecord) -> Result<Vec<String>, Refusal> {
+        self.lifecycle.trusted_by(record).await
     }
 
     fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::DeviceError;
-use super::fido::{Carrier, CtapTransport};
+use super::fido::{Carrier, CtapTransport, Messages};
+use crate::codec::ctap2::get_info;
 use crate::codec::ctaphid::KeepAlive;
 use crate::codec::iso7816::{Atr, Command, Encoding, Exchange, Progress, Response};
-use crate::codec::nfcctap::{self, FETCH_REST, Refusal, Reply};
+use crate::codec::nfcctap::{self, FETCH_REST, Refusal, Reply, Version};
 use crate::link::CardLink;
 use crate::types::{Cancel, time_left};
 
@@ -23,6 +24,7 @@ const DRAIN: Duration = Duration::from_millis(250);
 pub struct CardChannel {
     link: Box<dyn CardLink>,
     carrier: Carrier,
+    version: Version,
     encoding: Encoding,
     /// The last frame of a message has been sent and its answer has not come.
     pending: bool,
@@ -62,12 +64,11 @@ impl CardChannel {
             Some(selected) => selected,
             None => send(link.as_mut(), &select, Encoding::Short, &ends, &mut false)?,
         };
-        if nfcctap::parse_selected(&selected).is_none() {
-            return Err(DeviceError::Unsupported("FIDO2"));
-        }
+        let version = nfcctap::parse_selected(&selected).ok_or(DeviceError::Unsupported("FIDO2"))?;
         Ok(Self {
             link,
             carrier,
+            version,
             encoding,
             pending: false,
             unfinished: false,
@@ -109,6 +110,35 @@ impl CardChannel {
             command = nfcctap::get_response();
         }
         Err(ending)
+    }
+}
+
+impl CardChannel {
+    /// Whether the application knows CTAP2: one that answered its selection as U2F may have both.
+    ///
+    /// # Errors
+    /// The link's own.
+    pub fn speaks_ctap2(&mut self, deadline: Instant, cancel: &Cancel) -> Result<bool, DeviceError> {
+        if self.version == Version::Ctap2 {
+            return Ok(true);
+        }
+        match self.exchange(&get_info::request(), deadline, cancel, &mut |_| {}) {
+            Ok(_) => Ok(true),
+            Err(DeviceError::Unsupported(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Messages for CardChannel {
+    fn send(&mut self, command: &Command, deadline: Instant, cancel: &Cancel) -> Result<Response, DeviceError> {
+        let ends = Ends { deadline, cancel };
+        ends.proceed()?;
+        send(self.link.as_mut(), command, self.encoding, &ends, &mut self.pending)
+    }
+
+    fn carried_by(&self) -> Carrier {
+        self.carrier
     }
 }
 

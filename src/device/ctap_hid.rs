@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::DeviceError;
-use super::fido::{CtapTransport, Entropy};
+use super::fido::{Carrier, CtapTransport, Entropy, Messages};
 use crate::codec::ctaphid::{
     self, Assembler, Channel, Command, FramingError, HidError, InitReply, KeepAlive, NONCE_LEN, Progress, Report,
 };
+use crate::codec::iso7816::{self, Encoding, Exchange, FetchRest};
 use crate::link::HidLink;
 use crate::types::{Cancel, time_left};
 
@@ -56,7 +57,7 @@ impl HidChannel {
     /// `patience` is how long a key that is busy with another channel is waited for, in this and each later exchange.
     ///
     /// # Errors
-    /// As [`CtapTransport::exchange`]; [`DeviceError::Unsupported`] when the device does not speak CTAP2.
+    /// As [`CtapTransport::exchange`]; [`DeviceError::Unsupported`] when the device speaks neither CTAP2 nor CTAP1.
     pub fn open(
         mut link: Box<dyn HidLink>,
         mut entropy: Box<dyn Entropy + Send>,
@@ -66,8 +67,8 @@ impl HidChannel {
     ) -> Result<Self, DeviceError> {
         let ends = Ends::new(deadline, patience, cancel);
         let init = initialise(link.as_mut(), entropy.as_mut(), Channel::BROADCAST, &ends)?;
-        if !init.has_cbor() {
-            return Err(DeviceError::Unsupported("FIDO2"));
+        if !init.has_cbor() && init.lacks_msg() {
+            return Err(DeviceError::Unsupported("FIDO"));
         }
         Ok(Self {
             link,
@@ -203,6 +204,29 @@ impl CtapTransport for HidChannel {
         }
         self.command(Command::Wink, &[], deadline, cancel, &mut |_| {})
             .map(|_| true)
+    }
+}
+
+impl Messages for HidChannel {
+    fn send(
+        &mut self,
+        command: &iso7816::Command,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<iso7816::Response, DeviceError> {
+        // Lengths are of the extended form (CTAP 2.1 section 11.2.9.1.1), and an answer is one message.
+        let (mut exchange, mut frame) = Exchange::start(command, Encoding::AlwaysExtended, FetchRest::GET_RESPONSE)?;
+        loop {
+            let answer = self.command(Command::Msg, &frame, deadline, cancel, &mut |_| {})?;
+            match exchange.received(&answer)? {
+                iso7816::Progress::Send(next) => frame = next,
+                iso7816::Progress::Done(response) => return Ok(response),
+            }
+        }
+    }
+
+    fn carried_by(&self) -> Carrier {
+        Carrier::Hid
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::DeviceError;
+use super::identity::Facts;
 use super::lane::{Lane, Work};
 use super::session::Session;
 use crate::link::{FaceKind, UsbIds};
@@ -81,7 +82,38 @@ impl DeviceHandle {
         self.lane.info()
     }
 
-    /// Runs `job` on the device's own thread after those that came before, and waits for its result.
+    /// What the device told of itself, as far as it was asked: at least what USB tells.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.lane.facts().unwrap_or_else(|| Facts::of(&self.info()))
+    }
+
+    /// Whether it was asked.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.lane.facts().is_some()
+    }
+
+    /// Keeps what the device told, until its faces change.
+    pub fn learn(&self, facts: Facts) {
+        self.lane.learn(Some(facts));
+    }
+
+    /// As [`DeviceHandle::run_for`], for the daemon itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        cancel: Cancel,
+        job: impl FnOnce(&mut Session) -> Result<T, DeviceError> + Send + 'static,
+    ) -> Result<T, DeviceError> {
+        self.run_for(None, deadline, cancel, job).await
+    }
+
+    /// Runs `job` on the device's own thread when it is its turn, and waits for its result. Jobs of one `caller`, a uid, run in the order
+    /// in which they came; callers take turns.
     ///
     /// The answer comes at the latest at `deadline` plus [`Deadlines::grace`], whatever the job does. A job that has not
     /// begun by its deadline never begins. When the returned future is dropped, `cancel` is raised.
@@ -89,8 +121,9 @@ impl DeviceHandle {
     /// # Errors
     /// The job's own; [`DeviceError::Cancelled`] or [`DeviceError::Deadline`] when it never began;
     /// [`DeviceError::Unresponsive`] when it did not come back; [`DeviceError::Gone`] when the device was removed.
-    pub async fn run<T: Send + 'static>(
+    pub async fn run_for<T: Send + 'static>(
         &self,
+        caller: Option<u32>,
         deadline: Instant,
         cancel: Cancel,
         job: impl FnOnce(&mut Session) -> Result<T, DeviceError> + Send + 'static,
@@ -100,7 +133,7 @@ impl DeviceHandle {
             let result = session.and_then(job);
             Box::new(move || drop(send.send(result)))
         });
-        let ticket = self.lane.enqueue(deadline, cancel.clone(), work)?;
+        let ticket = self.lane.enqueue(caller, deadline, cancel.clone(), work)?;
         let mut leash = Leash {
             lane: Arc::clone(&self.lane),
             ticket,

@@ -1,10 +1,10 @@
-//! One lane for each physical device: a thread that runs jobs one after the other, in the order they came.
+//! One lane for each physical device: a thread that runs jobs one after the other, callers by turns.
 //!
 //! Some calls below us cannot be interrupted. The lane's thread may then be stuck, but never its callers: at a job's
 //! deadline plus [`Deadlines::grace`] the caller is answered, the device is declared unresponsive and its thread is left
 //! behind (*quarantined*). [`Wards`] counts such threads and caps them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::handle::{DeviceInfo, DeviceState};
 use super::identify::{self, Identity};
+use super::identity::Facts;
 use super::session::{Attached, Session};
 use super::wards::Wards;
 use super::{Deadlines, DeviceError};
@@ -21,7 +22,12 @@ use crate::link::Face;
 use crate::types::{Cancel, DeviceEvent, DeviceId, time_left};
 
 /// Jobs that may wait for one device. Who comes then is told that it is busy: a queue without end starves those at its end.
-const MAX_WAITING: usize = 16;
+const MAX_WAITING: usize = 64;
+/// Jobs of one caller that may wait, so that nobody takes all the places.
+const MAX_OF_ONE: usize = 16;
+
+/// Whose a job is: a uid, or the daemon itself.
+pub(super) type Caller = Option<u32>;
 
 /// Hands the result to the caller; called after the lane has put its own books in order.
 pub(super) type Deliver = Box<dyn FnOnce() + Send>;
@@ -30,6 +36,7 @@ pub(super) type Work = Box<dyn FnOnce(Result<&mut Session, DeviceError>) -> Deli
 
 struct Job {
     ticket: u64,
+    caller: Caller,
     deadline: Instant,
     cancel: Cancel,
     work: Work,
@@ -59,10 +66,29 @@ struct Queue {
     fate: Fate,
     next_ticket: u64,
     waiting: VecDeque<Job>,
+    /// Turns so far, and when each caller that still waits had its last.
+    turns: u64,
+    served: HashMap<Caller, u64>,
     /// Ticket and cancel flag of the job that runs.
     running: Option<(u64, Cancel)>,
     /// The thread was given up and counts as a ward.
     given_up: bool,
+}
+
+impl Queue {
+    /// The next job: of the caller whose last turn is longest ago, the one that came first. So each caller waits for one job of
+    /// every other at most.
+    fn take_turn(&mut self) -> Option<Job> {
+        let turn = |(at, job): &(usize, &Job)| (self.served.get(&job.caller).copied().unwrap_or(0), *at);
+        let (at, _) = self.waiting.iter().enumerate().min_by_key(turn)?;
+        let job = self.waiting.remove(at)?;
+        self.turns += 1;
+        self.served.insert(job.caller, self.turns);
+        let waiting = &self.waiting;
+        self.served
+            .retain(|caller, _| *caller == job.caller || waiting.iter().any(|job| job.caller == *caller));
+        Some(job)
+    }
 }
 
 /// One device's queue, faces and thread.
@@ -74,6 +100,8 @@ pub(super) struct Lane {
     attached: Mutex<Vec<Attached>>,
     /// The last description, kept for handles that outlive the device.
     identity: Mutex<Identity>,
+    /// What it told of itself, once it was asked. Forgotten when its faces change.
+    facts: Mutex<Option<Facts>>,
     gone: watch::Sender<bool>,
     /// Sounded when a job begins, ends or is given up. It carries nothing: what is true is in the queue, under its lock.
     turn: watch::Sender<()>,
@@ -100,12 +128,15 @@ impl Lane {
                 fate: Fate::Open,
                 next_ticket: 0,
                 waiting: VecDeque::new(),
+                turns: 0,
+                served: HashMap::new(),
                 running: None,
                 given_up: false,
             }),
             wake: Condvar::new(),
             attached: Mutex::new(vec![first]),
             identity: Mutex::new(identity),
+            facts: Mutex::new(None),
             gone: watch::Sender::new(false),
             turn: watch::Sender::new(()),
             events: shared.events.clone(),
@@ -169,19 +200,27 @@ impl Lane {
         }
     }
 
-    /// Puts a job behind those that wait.
-    pub(super) fn enqueue(&self, deadline: Instant, cancel: Cancel, work: Work) -> Result<u64, DeviceError> {
+    /// Puts a job behind those of the same caller that wait.
+    pub(super) fn enqueue(
+        &self,
+        caller: Caller,
+        deadline: Instant,
+        cancel: Cancel,
+        work: Work,
+    ) -> Result<u64, DeviceError> {
         let mut queue = self.queue();
         if let Some(refusal) = queue.fate.refusal() {
             return Err(refusal);
         }
-        if queue.waiting.len() >= MAX_WAITING {
+        let own = queue.waiting.iter().filter(|job| job.caller == caller).count();
+        if queue.waiting.len() >= MAX_WAITING || own >= MAX_OF_ONE {
             return Err(DeviceError::Busy(None));
         }
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
         queue.waiting.push_back(Job {
             ticket,
+            caller,
             deadline,
             cancel,
             work,
@@ -263,7 +302,19 @@ impl Lane {
         self.attached().iter().any(|one| identify::same_body(&one.face, face))
     }
 
+    /// What the device told of itself, if it was asked.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what the device told.
+    pub(super) fn learn(&self, facts: Option<Facts>) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
     fn describe_anew(&self) {
+        // Another face may tell more.
+        self.learn(None);
         let faces: Vec<Face> = self.attached().iter().map(|one| one.face.clone()).collect();
         if let Some(identity) = identify::describe(&faces) {
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
@@ -343,7 +394,7 @@ impl Lane {
             if queue.fate != Fate::Open {
                 return None;
             }
-            match queue.waiting.pop_front() {
+            match queue.take_turn() {
                 Some(job) => break job,
                 None => queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
             }

@@ -39,7 +39,15 @@ pub struct Session {
     deadline: Instant,
     cancel: Cancel,
     deadlines: Deadlines,
+    waits: Option<Waits>,
 }
+
+/// Told when the job begins to wait for another program, and when that is over.
+pub type Waits = Box<dyn Fn(bool) + Send>;
+
+/// Waits shorter than this are not told: every open takes a moment, and powering a contactless card up takes longer.
+const WORTH_TELLING: Duration = Duration::from_millis(300);
+const WORTH_TELLING_OF_A_CARD: Duration = Duration::from_secs(2);
 
 impl Session {
     pub(super) fn new(attached: Vec<Attached>, deadline: Instant, cancel: Cancel, deadlines: Deadlines) -> Self {
@@ -50,7 +58,16 @@ impl Session {
             deadline,
             cancel,
             deadlines,
+            waits: None,
         }
+    }
+
+    /// Waits so long for another program that has the device, instead of [`Deadlines::lock`], and tells when it does.
+    pub fn wait_for_others(&mut self, patience: Option<Duration>, waits: Waits) {
+        if let Some(patience) = patience {
+            self.deadlines.lock = patience;
+        }
+        self.waits = Some(waits);
     }
 
     /// Opens the CTAPHID face. Waits for another program to let go, at most [`Deadlines::lock`]; the lock is ours until the
@@ -67,8 +84,10 @@ impl Session {
         let until = now
             .checked_add(self.deadlines.lock)
             .map_or(self.deadline, |lock| lock.min(self.deadline));
+        let mut waiting = Waiting::new(self.waits.as_ref(), WORTH_TELLING);
         loop {
             self.proceed(one)?;
+            waiting.glance();
             let begun = Instant::now();
             let patience = until.saturating_duration_since(begun).min(SLICE);
             match one.opener.open_hid(&one.face, patience) {
@@ -102,7 +121,19 @@ impl Session {
             .lock
             .saturating_add(self.deadlines.exchange)
             .min(time_left(self.deadline));
-        let link = one.opener.open_card(&one.face, patience)?;
+        let mut waiting = Waiting::new(self.waits.as_ref(), WORTH_TELLING_OF_A_CARD);
+        let mut keep = || {
+            waiting.glance();
+            self.proceed(one).is_ok()
+        };
+        let link = match one.opener.open_card_while(&one.face, patience, &mut keep) {
+            // What ended the wait counts, not whom it was for.
+            Err(LinkError::Busy { holder }) => {
+                self.proceed(one)?;
+                return Err(DeviceError::Busy(holder));
+            }
+            other => other?,
+        };
         Ok(Box::new(Attended {
             link,
             gone: Arc::clone(&one.gone),
@@ -152,6 +183,40 @@ impl Session {
             Err(DeviceError::Deadline)
         } else {
             Ok(())
+        }
+    }
+}
+
+/// One wait for another program: told once it is worth telling, and its end with it.
+struct Waiting<'w> {
+    waits: Option<&'w Waits>,
+    since: Instant,
+    worth: Duration,
+    told: bool,
+}
+
+impl<'w> Waiting<'w> {
+    fn new(waits: Option<&'w Waits>, worth: Duration) -> Self {
+        Self {
+            waits,
+            worth,
+            since: Instant::now(),
+            told: false,
+        }
+    }
+
+    fn glance(&mut self) {
+        if let Some(waits) = self.waits.filter(|_| !self.told && self.since.elapsed() > self.worth) {
+            self.told = true;
+            waits(true);
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(waits) = self.waits.filter(|_| self.told) {
+            waits(false);
         }
     }
 }

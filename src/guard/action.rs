@@ -232,6 +232,14 @@ pub const TABLE: &[Row] = &[
     guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
     // Lifting a lock hands tries out again, as resuming a token hands authority out.
     guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),
+    // It is what a reset, with all that goes with it, depends on.
+    guarded(
+        TOKENS,
+        "MarkOrganisation",
+        Action::Configure,
+        Tier::Revoke,
+        Scope::Token,
+    ),
     // Asked by what lets people in, as Verify is: no case is open then. “Later” takes something away from somebody and gives nothing.
     guarded(SUBJECTS, "EnforcementFor", Action::Verify, Tier::Look, Scope::Subject),
     guarded(SUBJECTS, "Defer", Action::Verify, Tier::Look, Scope::Subject),

@@ -28,7 +28,9 @@ pub use cases::{CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, New
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
 pub use people::Frozen;
-pub use record::{Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, Oath, Obligation, Personal, TokenRecord};
+pub use record::{
+    Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, KeyIdentity, Oath, Obligation, Personal, TokenRecord,
+};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
 pub use tries::{Account, CallerTries, Standing, Sweep};

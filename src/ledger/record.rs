@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    DriftSource, OathAlgorithm, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState,
-    UnixMillis,
+    Confidence, DriftSource, OathAlgorithm, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind,
+    TokenState, UnixMillis,
 };
 
 /// Personal data of a token. Stands outside the chained entries; the chain holds a keyed tag of it.
@@ -36,6 +36,12 @@ pub enum Binding {
         aaguid: String,
         /// Whether the credential is discoverable.
         discoverable: bool,
+        /// Who the key said it was when it was registered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<Box<KeyIdentity>>,
+        /// Whether the key is the organisation's: only then it is ever reset.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        organisation: bool,
     },
     /// One credential of a YKOATH applet.
     OathCard {
@@ -107,6 +113,17 @@ pub enum Binding {
         /// How many were handed out.
         count: u16,
     },
+}
+
+/// Who a key was when it was registered, beside its credential, which alone proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyIdentity {
+    /// How sure it was.
+    pub confidence: Confidence,
+    /// Over what getInfo says of model and firmware, hexadecimal.
+    pub fingerprint: Option<String>,
+    /// SHA-256 of its attestation certificate, sixteen hexadecimal digits: keys of one batch share it.
+    pub attestation: Option<String>,
 }
 
 impl Binding {

@@ -30,17 +30,20 @@ pub struct Act {
     pub house: Arc<Lifecycle>,
     /// Whether one of the last tries of a PIN may be used.
     pub last_tries: bool,
+    /// How long another program that has the device is waited for; as configured when the caller did not say.
+    patience: Option<Duration>,
 }
 
 impl Act {
     /// An act under a grant.
     #[must_use]
-    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, last_tries: bool) -> Self {
+    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, patience: Option<Duration>, last_tries: bool) -> Self {
         Self {
             grant: Arc::new(grant),
             step,
             house,
             last_tries,
+            patience,
         }
     }
 
@@ -259,8 +262,13 @@ impl Act {
     ) -> Result<T, Refusal> {
         let act = self.clone();
         let cancel = self.step.cancel_flag().clone();
+        let caller = self.grant.caller().map(|caller| caller.uid);
+        let step = self.step.clone();
         device
-            .run(Instant::now() + budget, cancel, move |session| Ok(job(session, &act)))
+            .run_for(caller, Instant::now() + budget, cancel, move |session| {
+                session.wait_for_others(act.patience, Box::new(move |waits| step.waits(waits)));
+                Ok(job(session, &act))
+            })
             .await?
     }
 
@@ -268,7 +276,7 @@ impl Act {
     #[must_use]
     pub fn budget(&self, exchanges: u32, touches: u32) -> Duration {
         let figures = &self.house.settings().deadlines;
-        figures.lock + figures.exchange * exchanges + figures.touch * touches
+        self.patience.unwrap_or(figures.lock) + figures.exchange * exchanges + figures.touch * touches
     }
 }
 

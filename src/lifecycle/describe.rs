@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::device::DeviceError;
+use crate::device::handle::DeviceHandle;
+use crate::device::identity::Facts;
 use crate::device::oath::OathSession;
 use crate::device::oath::maker::Hints;
 use crate::device::session::Session;
@@ -28,6 +30,8 @@ pub struct Description {
     pub clock: Option<Value>,
     /// The live token it is the body of, where its serial tells.
     pub token: Option<TokenId>,
+    /// Who it is, and how sure that is.
+    pub identity: Option<Value>,
 }
 
 impl Lifecycle {
@@ -47,10 +51,13 @@ impl Lifecycle {
                 Ok(ask(session, device, clock.as_ref()))
             })
             .await??;
-        if info.serial.is_some() {
-            description.serial.clone_from(&info.serial);
+        let facts = self.identify(&handle, &Cancel::new()).await?;
+        if let Some(serial) = &facts.serial {
+            description.serial = Some(serial.text.clone());
         }
-        if let Some(serial) = description.serial.clone() {
+        description.identity = Some(self.identity_of(&handle, &facts));
+        let constant = facts.serial.is_some() && facts.telling_serial().is_none();
+        if let Some(serial) = description.serial.clone().filter(|_| !constant) {
             let filter = Filter {
                 serial: Some(serial),
                 ..Filter::default()
@@ -67,6 +74,24 @@ impl Lifecycle {
             };
         }
         Ok(description)
+    }
+}
+
+impl Lifecycle {
+    /// Who the device is, as JSON. Of its neighbours only what they told before is known: they are not asked.
+    fn identity_of(&self, handle: &DeviceHandle, facts: &Facts) -> Value {
+        let alike = self.lookalikes(handle, facts);
+        let told: Vec<Facts> = alike.iter().map(DeviceHandle::facts).collect();
+        json!({
+            "confidence": facts.confidence(&told),
+            "serial": facts.serial.as_ref().map(|serial| serial.text.as_str()),
+            "serialFrom": facts.serial.as_ref().map(|serial| serial.source.as_str()),
+            "serialIs": facts.serial.as_ref().map(|serial| serial.honesty.as_str()),
+            "aaguid": facts.aaguid,
+            "fingerprint": facts.fingerprint,
+            "place": handle.info().place,
+            "lookalikes": alike.iter().map(|other| other.id().0).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -18,9 +18,11 @@ mod describe;
 pub mod drift;
 mod export;
 mod fido;
+mod identity;
 pub mod import;
 mod key;
 mod locate;
+mod mark;
 mod nfc_fob;
 mod oath_admin;
 pub mod operation;
@@ -34,6 +36,7 @@ mod request;
 mod reset;
 mod resync;
 mod revoke;
+mod revoked;
 mod set_clock;
 mod settle;
 pub mod subjects;
@@ -42,6 +45,7 @@ pub mod tell;
 mod test;
 mod throttle;
 pub mod tries;
+mod trusted;
 mod undo;
 mod validity;
 pub mod verify;
@@ -70,7 +74,7 @@ use crate::device::Deadlines;
 use crate::device::registry::Registry;
 use crate::grant::Grant;
 use crate::ledger::{Ledger, ObligationFilter};
-use crate::types::{Clock, DeviceId, ObligationId, OperationId};
+use crate::types::{Clock, DeviceId, ObligationId, OperationId, TokenId};
 
 /// Figures the verbs work by.
 #[derive(Debug, Clone)]
@@ -131,6 +135,9 @@ pub struct Lifecycle {
     operations: Mutex<HashMap<OperationId, Arc<Operation>>>,
     running: watch::Sender<usize>,
     seen: broadcast::Sender<(DeviceId, ObligationId)>,
+    revoked: broadcast::Sender<(DeviceId, TokenId)>,
+    /// Revoked keys that are plugged in, so that each plug is told once.
+    returned: Mutex<HashMap<DeviceId, TokenId>>,
     debtors: Mutex<HashMap<ObligationId, DeviceId>>,
     stopping: watch::Sender<bool>,
     /// Wrong passwords of cards.
@@ -159,6 +166,8 @@ impl Lifecycle {
             operations: Mutex::new(HashMap::new()),
             running: watch::channel(0).0,
             seen: broadcast::channel(64).0,
+            revoked: broadcast::channel(64).0,
+            returned: Mutex::new(HashMap::new()),
             debtors: Mutex::new(HashMap::new()),
             stopping: watch::channel(false).0,
             passwords: throttle::Throttle::default(),
@@ -260,6 +269,16 @@ impl Lifecycle {
         self.seen.subscribe()
     }
 
+    /// Revoked keys, as they are plugged in.
+    #[must_use]
+    pub fn revoked_keys_seen(&self) -> broadcast::Receiver<(DeviceId, TokenId)> {
+        self.revoked.subscribe()
+    }
+
+    fn returned(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, TokenId>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The device plugged in now that an obligation is about, when that is known.
     #[must_use]
     pub fn device_of(&self, obligation: ObligationId) -> Option<DeviceId> {
@@ -278,13 +297,15 @@ impl Lifecycle {
         if *self.stopping.borrow() {
             return Err(Refusal::Stopping);
         }
+        let (request, patience) = request.patience();
         let owner = grant.caller().map(|caller| caller.name.clone());
         let (operation, step) = Operation::begin(request.verb(), owner);
         self.table().insert(operation.id, Arc::clone(&operation));
         self.running.send_modify(|n| *n += 1);
         let house = Arc::clone(self);
         tokio::spawn(async move {
-            let act = Act::new(grant, step.clone(), Arc::clone(&house), request.last_tries());
+            let last_tries = request.last_tries();
+            let act = Act::new(grant, step.clone(), Arc::clone(&house), patience, last_tries);
             // A task of its own, so that even a panic in a verb ends the operation with an outcome.
             let run = tokio::spawn(run(act, request));
             let outcome = match run.await {
@@ -366,6 +387,7 @@ impl Lifecycle {
 
 async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
     match request {
+        Request::Patient { .. } => Err(Refusal::Internal("a wait within a wait")),
         Request::RegisterFido2 {
             device,
             subject,
@@ -411,6 +433,12 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
         } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
         Request::Oath { device, deed, password } => oath_admin::administer(&act, device, deed, password).await,
         Request::Fido { device, deed, with } => fido::administer(&act, device, deed, with).await,
+        Request::Oath {
+            device,
+            deed,
+            password,
+            place,
+        } => oath_admin::administer(&act, (device, place), deed, password).await,
         Request::Test { token, code, at } => test::test(&act, token, code, at).await,
         Request::Resync {
             token,
@@ -427,6 +455,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             absent,
         } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
         Request::Import { file, options } => import::import(&act, file, *options).await,
+        Request::Mark { token, organisation } => mark::mark(&act, token, organisation).await,
         Request::Assign { token, subject } => assign::assign(&act, token, subject).await,
         Request::Export {
             format,

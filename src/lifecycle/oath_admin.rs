@@ -102,10 +102,11 @@ fn is_named(body: &CardBody, name: &CredentialName) -> bool {
 /// Changes the applet of `device`.
 ///
 /// # Errors
+/// [`Refusal::LooksAlike`] for what destroys something;
 /// [`Refusal::Invalid`] for what would touch the body of a token by the back door; [`Refusal::PasswordThrottled`]; the card's own.
 pub async fn administer(
     act: &Act,
-    device: DeviceId,
+    (device, place): (DeviceId, Option<String>),
     deed: OathDeed,
     password: Option<Secret>,
 ) -> Result<Outcome, Refusal> {
@@ -117,6 +118,10 @@ pub async fn administer(
     check(&deed)?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     act.phase(Phase::Identifying, 10);
+    if action == Action::Revoke {
+        let cancel = act.step.cancel_flag();
+        act.house.unambiguous(&handle, place.as_deref(), cancel).await?;
+    }
     let done = act
         .in_lane(&handle, act.budget(10, 1), move |session, act| {
             let job = Job { act, device };

@@ -76,6 +76,8 @@ impl Verb {
 pub enum Phase {
     /// Waiting for its turn.
     Queued,
+    /// Waiting for another program to let go of the device.
+    Waiting,
     /// Asking the device what it is.
     Identifying,
     /// Setting or checking the PIN.
@@ -102,6 +104,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Waiting => "waiting",
             Self::Identifying => "identifying",
             Self::Pin => "pin",
             Self::Creating => "creating",
@@ -216,6 +219,8 @@ pub struct Details {
     pub exported: Option<u64>,
     /// Tokens that the format has no words for.
     pub left_out: Option<u64>,
+    /// The relying parties that still accept the key.
+    pub trusted_by: Vec<String>,
     /// Why the device could not be settled now, when an obligation remains.
     pub unsettled: Option<Box<Refusal>>,
     /// What was done to a FIDO2 application, or found on it.
@@ -297,6 +302,8 @@ pub struct Imported {
 pub struct View {
     /// What it is doing.
     pub phase: Phase,
+    /// What it was doing before it began to wait for another program.
+    pub before_waiting: Option<Phase>,
     /// Percent; never goes down.
     pub progress: u8,
     /// What a person must do now.
@@ -332,6 +339,7 @@ impl Operation {
     pub fn begin(verb: Verb, owner: Option<String>) -> (Arc<Self>, Step) {
         let (sender, view) = watch::channel(View {
             phase: Phase::Queued,
+            before_waiting: None,
             progress: 0,
             user_action: None,
             cancellable: true,
@@ -441,8 +449,24 @@ impl Step {
     pub fn phase(&self, phase: Phase, progress: u8) {
         self.view.send_modify(|view| {
             view.phase = phase;
+            view.before_waiting = None;
             view.progress = view.progress.max(progress.min(99));
             view.user_action = None;
+        });
+    }
+
+    /// Another program has the device and is waited for, or not any more.
+    pub fn waits(&self, waits: bool) {
+        self.view.send_if_modified(|view| {
+            match (waits, view.before_waiting) {
+                (true, None) => view.before_waiting = Some(std::mem::replace(&mut view.phase, Phase::Waiting)),
+                (false, Some(before)) => {
+                    view.before_waiting = None;
+                    view.phase = before;
+                }
+                _ => return false,
+            }
+            true
         });
     }
 

@@ -13,44 +13,53 @@ use crate::device::handle::DeviceHandle;
 use crate::device::oath::OathSession;
 use crate::device::oath::maker::Hints;
 use crate::device::session::Session;
+use crate::grant::Grant;
 use crate::ledger::{Duty, Obligation, ObligationFilter};
 use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::lifecycle::revoked::KnownBy;
 use crate::lifecycle::{Lifecycle, nfc_fob};
 use crate::link::FaceKind;
 use crate::types::DeviceEvent;
-use crate::types::{Cancel, Clock, DeviceId, ObligationId};
+use crate::types::{Cancel, Clock, DeviceId, ObligationId, TokenId};
 
 /// How many open obligations one arriving device is asked about; beyond it the oldest come first.
 const MAX_ASKED: u32 = 64;
 
 impl Lifecycle {
     /// Watches arrivals until the registry ends. Devices that were there at start are looked at too.
-    pub async fn watch_obligations(self: Arc<Self>) {
+    ///
+    /// `standing` is the authority to journal that a revoked key came back.
+    pub async fn watch_obligations(self: Arc<Self>, standing: Grant) {
         let mut events = self.devices().subscribe();
-        self.look_at_all().await;
+        self.look_at_all(&standing).await;
         loop {
             match events.recv().await {
                 // A face that comes later may be the one that owes: a card's applet appears after the key's HID face.
                 Ok(DeviceEvent::Arrived(id) | DeviceEvent::Faces(id)) => {
                     if let Some(handle) = self.devices().get(id) {
-                        self.look_at(handle).await;
+                        self.look_at(handle, &standing).await;
                     }
                 }
-                Ok(DeviceEvent::Left(id)) => self.debtors().retain(|_, device| *device != id),
+                Ok(DeviceEvent::Left(id)) => {
+                    self.debtors().retain(|_, device| *device != id);
+                    self.returned().remove(&id);
+                }
                 Ok(DeviceEvent::State(_)) => {}
-                Err(RecvError::Lagged(_)) => self.look_at_all().await,
+                Err(RecvError::Lagged(_)) => self.look_at_all(&standing).await,
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
     /// Looks at every device that is there, and forgets those that are gone.
-    async fn look_at_all(self: &Arc<Self>) {
+    async fn look_at_all(self: &Arc<Self>, standing: &Grant) {
         let present = self.devices().devices();
         self.debtors()
             .retain(|_, debtor| present.iter().any(|handle| handle.id() == *debtor));
+        self.returned()
+            .retain(|device, _| present.iter().any(|handle| handle.id() == *device));
         for handle in present {
-            self.look_at(handle).await;
+            self.look_at(handle, standing).await;
         }
     }
 
@@ -58,7 +67,14 @@ impl Lifecycle {
         self.debtors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_at(self: &Arc<Self>, handle: DeviceHandle) {
+    async fn look_at(self: &Arc<Self>, handle: DeviceHandle, standing: &Grant) {
+        self.ask_for_debts(&handle, standing).await;
+        if let Err(error) = self.look_for_revoked(&handle, standing).await {
+            tracing::debug!(device = %handle.id(), %error, "a device could not be asked whether it was revoked");
+        }
+    }
+
+    async fn ask_for_debts(self: &Arc<Self>, handle: &DeviceHandle, standing: &Grant) {
         let info = handle.info();
         let filter = ObligationFilter {
             open: true,
@@ -79,6 +95,7 @@ impl Lifecycle {
         let rounds = u32::try_from(fitting.len()).unwrap_or(MAX_ASKED);
         let deadline = Instant::now() + deadlines.lock + deadlines.exchange * rounds.saturating_add(2);
         let fobs = self.fobs_of(&fitting).await;
+        let tokens: HashMap<ObligationId, TokenId> = fitting.iter().map(|one| (one.id, one.token)).collect();
         let house = Arc::clone(self);
         let found = handle
             .run(deadline, Cancel::new(), move |session| {
@@ -93,6 +110,11 @@ impl Lifecycle {
                         continue;
                     }
                     tracing::info!(%device, obligation = %id, "a device that owes something was plugged in");
+                    if let Some(token) = tokens.get(&id)
+                        && let Err(error) = self.revoked_seen(device, *token, KnownBy::Credential, standing).await
+                    {
+                        tracing::warn!(%device, %error, "that a revoked key came back could not be journalled");
+                    }
                     // Nobody listening is no fault: the obligation stands and can be read.
                     let _ = self.seen.send((device, id));
                 }

@@ -66,12 +66,28 @@ pub enum Refusal {
     /// More than one device could be meant.
     #[error("more than one plugged-in device could be meant: name one")]
     Ambiguous,
+    /// Another device that is plugged in cannot be told from the one that was named.
+    #[error(
+        "the device at “{here}” cannot be told from the one at “{}”: unplug all but the one that is meant, or say where it is, too (“place”)",
+        .there.join("”, “")
+    )]
+    LooksAlike {
+        /// Where the named one is.
+        here: String,
+        /// Where the others are.
+        there: Vec<String>,
+    },
     /// The device is not the body of this token.
     #[error("this device is not the body of that token")]
     NotTheSameDevice,
     /// The code is wrong, used already, or out of the window; which of these is not told.
     #[error("the code was not accepted")]
     CodeRejected,
+    /// A reset of a key that is not the organisation's.
+    #[error(
+        "a reset takes every passkey on the key, and this one is not marked as the organisation's: mark it first, or revoke without a reset"
+    )]
+    PersonalKey,
     /// Before the first date in the token's papers.
     #[error("by its papers the token is valid from {}: until then no code of it is looked at", validity::told(*.from))]
     NotYetValid {

@@ -2,6 +2,8 @@
 
 use tokio::sync::oneshot;
 
+use std::time::Duration;
+
 use crate::codec::pskc::{Integrity, Unlock};
 use crate::codec::seed_file::Format;
 use crate::ledger::Filter;
@@ -69,12 +71,26 @@ pub enum Request {
         /// More.
         options: Box<ImportOptions>,
     },
+    /// The same as the request in it, and another program that has the device is waited for so long: not at all when zero.
+    Patient {
+        /// What is to be done.
+        request: Box<Request>,
+        /// How long.
+        wait: Duration,
+    },
     /// Give a token of the inventory to a person.
     Assign {
         /// The token.
         token: TokenId,
         /// Who it is for.
         subject: String,
+    },
+    /// Say whose key it is.
+    Mark {
+        /// The token.
+        token: TokenId,
+        /// The organisation's, or the person's own.
+        organisation: bool,
     },
     /// Hand seeds out.
     Export {
@@ -126,6 +142,8 @@ pub enum Request {
         deed: OathDeed,
         /// Password of the applet, when it has one.
         password: Option<Secret>,
+        /// Where the device is, when a person has looked.
+        place: Option<String>,
     },
     /// Look after the FIDO2 application of a device.
     Fido {
@@ -395,6 +413,8 @@ pub struct Fido2Options {
     pub discoverable: Option<bool>,
     /// One of the last two tries of the PIN may be used.
     pub last_tries: bool,
+    /// The key is the organisation's.
+    pub organisation: bool,
 }
 
 /// What is done to an OATH applet.
@@ -494,9 +514,31 @@ impl Request {
     pub fn last_tries(&self) -> bool {
         match self {
             Self::RegisterFido2 { options, .. } => options.last_tries,
+            Self::Patient { request, .. } => request.last_tries(),
             Self::Fido { with, .. } => with.last_tries,
             Self::Test { at, .. } | Self::Revoke { at, .. } | Self::Discharge { at, .. } => at.last_tries,
             _ => false,
+        }
+    }
+
+    /// What is to be done, and how long another program is waited for when the caller said so.
+    #[must_use]
+    pub fn patience(self) -> (Self, Option<Duration>) {
+        match self {
+            Self::Patient { request, wait } => (*request, Some(wait)),
+            other => (other, None),
+        }
+    }
+
+    /// The same with a wait.
+    #[must_use]
+    pub fn waiting(self, wait: Option<Duration>) -> Self {
+        match wait {
+            Some(wait) => Self::Patient {
+                request: Box::new(self),
+                wait,
+            },
+            None => self,
         }
     }
 
@@ -522,7 +564,9 @@ impl Request {
             Self::Revoke { .. } => Verb::Revoke,
             Self::Discharge { .. } => Verb::Discharge,
             Self::Import { .. } => Verb::Import,
+            Self::Patient { request, .. } => request.verb(),
             Self::Assign { .. } => Verb::Assign,
+            Self::Mark { .. } => Verb::Configure,
             Self::Export { .. } => Verb::Export,
         }
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::grant::{Action, Object};
 use crate::ledger::{IntentEnd, Mutation, Obligation, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
+use crate::lifecycle::mark::organisations;
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
 use crate::lifecycle::settle;
@@ -34,7 +35,7 @@ pub struct Extent {
 ///
 /// # Errors
 /// [`Refusal::Ledger`] with `WrongState` when it is revoked already, [`Refusal::WrongKind`] for a reset of something that is
-/// no key. After the binding is dead there are no errors any more: what the device refuses is an obligation.
+/// no key, [`Refusal::PersonalKey`] for one of a key that is not marked as the organisation's. After the binding is dead there are no errors any more: what the device refuses is an obligation.
 pub async fn revoke(
     act: &Act,
     token: TokenId,
@@ -50,6 +51,9 @@ pub async fn revoke(
             verb: "reset",
         });
     }
+    if extent.reset {
+        organisations(&record.binding)?;
+    }
     let obligation = settle::duty_of(&act.house, &record, extent.reset)
         .await?
         .map(|duty| Obligation {
@@ -64,13 +68,19 @@ pub async fn revoke(
     act.phase(Phase::Committing, 20);
     act.step.point_of_no_return().map_err(|_| Refusal::Cancelled)?;
     kill(act, &record, reason, obligation.as_ref()).await?;
-    let Some(obligation) = obligation else {
-        return Ok(Outcome::Done(Details {
-            token: Some(token),
-            ..Details::default()
-        }));
+    let mut revoked = record;
+    revoked.state = TokenState::Revoked;
+    // The binding is dead, and that stands: a list that cannot be read is no reason to say otherwise.
+    let trusted_by = act.house.trusted_by(&revoked).await.unwrap_or_default();
+    let told = Details {
+        token: Some(token),
+        trusted_by,
+        ..Details::default()
     };
-    let settled = if extent.absent || record.kind == TokenKind::Fob {
+    let Some(obligation) = obligation else {
+        return Ok(Outcome::Done(told));
+    };
+    let settled = if extent.absent || revoked.kind == TokenKind::Fob {
         Err(Refusal::DeviceAbsent)
     } else {
         settle::on_device(act, &obligation, at).await
@@ -88,18 +98,14 @@ pub async fn revoke(
         Err(refusal) => Err(refusal),
     };
     match discharged {
-        Ok(()) => Ok(Outcome::Done(Details {
-            token: Some(token),
-            ..Details::default()
-        })),
+        Ok(()) => Ok(Outcome::Done(told)),
         Err(refusal) => {
             tracing::info!(%token, obligation = %obligation.id, %refusal, "revoked; its device is still to be settled");
             act.conclude().await?;
             Ok(Outcome::Obliged(Details {
-                token: Some(token),
                 obligation: Some(obligation.id),
                 unsettled: Some(Box::new(refusal)),
-                ..Details::default()
+                ..told
             }))
         }
     }

@@ -15,6 +15,7 @@ use crate::lifecycle::card::{
     CardBody, calculate, calculate_next, found_again, lasting_proofs, managing, next_codes, with_applet,
 };
 use crate::lifecycle::key::{Credential, Holds, with_key};
+use crate::lifecycle::mark::organisations;
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::recover::phase;
 use crate::lifecycle::{Lifecycle, Presence, Refusal, locate, nfc_fob};
@@ -57,7 +58,10 @@ pub async fn discharge(act: &Act, id: ObligationId, at: Presence, words: Words) 
                 "what is owed is a reset, which takes every other passkey on the key with it: say “reset”, too".into(),
             ));
         }
-        (_, false) => {
+        (duty, false) => {
+            if matches!(duty, Duty::ResetKey { .. }) {
+                organisations(&act.token(obligation.token).await?.binding)?;
+            }
             let intent = act.intent(obligation.token, phase::DEAD, json!({"obligation": id}));
             act.commit(
                 "obligation.begun",
@@ -187,7 +191,9 @@ pub async fn on_device(act: &Act, obligation: &Obligation, at: Presence) -> Resu
 /// keys the same, so this never stands alone.
 async fn has_its_serial(act: &Act, handle: &DeviceHandle, obligation: &Obligation) -> Result<bool, Refusal> {
     let serial = act.token(obligation.token).await?.personal.serial;
-    Ok(serial.is_some() && serial == handle.info().serial)
+    let facts = act.house.identify(handle, act.step.cancel_flag()).await?;
+    // One that every key of the model has says nothing.
+    Ok(serial.is_some() && serial.as_deref() == facts.telling_serial())
 }
 
 /// Notes, before the deed, that the key has proved to be the one: afterwards the proof may be gone with the credential.

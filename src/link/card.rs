@@ -15,7 +15,7 @@ use pcsc::{Attribute, Card, Context, Disposition, Error, Protocols, ReaderState,
 
 use super::card_service::{Absence, Bell, Patience, socket_path};
 use super::watch::{Sink, Source, Stop, clean, next_attachment, usb_body};
-use super::{CardLink, Face, FaceHandle, FaceKind, HidLink, LinkError, LinkEvent, Opener};
+use super::{CardLink, Face, FaceHandle, FaceKind, HidLink, LinkError, LinkEvent, Opener, holder};
 use crate::types::Reality;
 
 /// pcscd's most readers (`PCSCLITE_MAX_READERS_CONTEXTS`). With that many, the pseudo-reader that tells of new readers
@@ -360,6 +360,15 @@ impl Opener for CardSource {
     }
 
     fn open_card(&self, face: &Face, patience: Duration) -> Result<Box<dyn CardLink>, LinkError> {
+        self.open_card_while(face, patience, &mut || true)
+    }
+
+    fn open_card_while(
+        &self,
+        face: &Face,
+        patience: Duration,
+        keep: &mut dyn FnMut() -> bool,
+    ) -> Result<Box<dyn CardLink>, LinkError> {
         let FaceHandle::Reader { reader } = &face.handle else {
             return Err(LinkError::NotTheSame);
         };
@@ -367,7 +376,7 @@ impl Opener for CardSource {
         let (give, take) = mpsc::sync_channel(0);
         let queueing = Arc::clone(&self.queueing);
         if !lock(&queueing).insert(reader.clone()) {
-            return Err(LinkError::Busy { holder: None });
+            return Err(busy());
         }
         let (own, contactless) = (reader.clone(), face.contactless);
         let spawned = thread::Builder::new().name("link-card-open".into()).spawn(move || {
@@ -380,10 +389,25 @@ impl Opener for CardSource {
             lock(&self.queueing).remove(reader);
             return Err(LinkError::Io(error.to_string()));
         }
-        match take.recv_timeout(patience) {
-            Ok(result) => Ok(Box::new(result?)),
-            Err(_) => Err(LinkError::Busy { holder: None }),
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match take.recv_timeout(left.min(GLANCE)) {
+                Ok(result) => return Ok(Box::new(result?)),
+                Err(mpsc::RecvTimeoutError::Timeout) if !left.is_zero() && keep() => {}
+                Err(_) => return Err(busy()),
+            }
         }
+    }
+}
+
+/// How often somebody who waits for a card looks whether it is still wanted.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Another program has the card: which, as far as can be told.
+fn busy() -> LinkError {
+    LinkError::Busy {
+        holder: holder::of_reader(),
     }
 }
 
@@ -396,7 +420,7 @@ fn is_cold(error: Error) -> bool {
 
 fn explain(error: Error) -> LinkError {
     match error {
-        Error::SharingViolation => LinkError::Busy { holder: None },
+        Error::SharingViolation => busy(),
         Error::RemovedCard | Error::NoSmartcard | Error::ReaderUnavailable | Error::UnknownReader => LinkError::Gone,
         Error::NoService | Error::ServiceStopped | Error::Shutdown => LinkError::NoService,
         // libpcsclite says so when the connection to pcscd broke, and pcscd when the one to the reader did.
@@ -555,7 +579,7 @@ mod tests {
 
     #[test]
     fn errors_keep_their_meaning() {
-        assert_eq!(explain(Error::SharingViolation), LinkError::Busy { holder: None });
+        assert!(matches!(explain(Error::SharingViolation), LinkError::Busy { .. }));
         assert_eq!(explain(Error::RemovedCard), LinkError::Gone);
         assert_eq!(explain(Error::ReaderUnavailable), LinkError::Gone);
         assert_eq!(explain(Error::NoService), LinkError::NoService);

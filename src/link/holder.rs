@@ -1,6 +1,7 @@
 //! Who holds a device node: what `/proc` tells.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,12 +18,74 @@ const MOST: usize = 4096;
 pub(super) fn find(node: &Path, stat: &FileStat) -> Option<Holder> {
     let own = std::process::id();
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let pid = locker(&locks, stat).or_else(|| opener(node, own))?;
-    let program = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let locker = locker(&locks, stat);
+    let pid = locker.or_else(|| opener(node, own))?;
     Some(Holder {
         pid,
-        program: clean(&program, 32),
+        program: program(pid),
+        sure: locker.is_some(),
     })
+}
+
+/// Programs that talk to cards of their own accord and keep a reader.
+const CARD_PROGRAMS: &[&str] = &[
+    "scdaemon",
+    "ykman",
+    "yubioath",
+    "authenticator",
+    "opensc-tool",
+    "pkcs11-tool",
+    "pkcs15-tool",
+    "pcsc_scan",
+    "piv-agent",
+    "yubikey-agent",
+];
+
+/// The process that probably has a card. pcscd tells nobody whom it serves; but who is served has its client library in memory, which is
+/// seen of processes of our own user, and of those of others the names are.
+pub(super) fn of_reader() -> Option<Holder> {
+    let own = std::process::id();
+    let others: Vec<(u32, String)> = processes()
+        .filter(|pid| *pid != own)
+        .map(|pid| (pid, program(pid)))
+        .filter(|(_, program)| program != "pcscd")
+        .collect();
+    let mut clients = others.iter().filter(|(pid, _)| is_client(*pid));
+    let (found, sure) = match (clients.next(), clients.next()) {
+        (Some(only), None) => (only, true),
+        (Some(first), Some(_)) => (first, false),
+        (None, _) => {
+            let named = |(_, program): &&(u32, String)| CARD_PROGRAMS.iter().any(|known| program.starts_with(known));
+            (others.iter().find(named)?, false)
+        }
+    };
+    Some(Holder {
+        pid: found.0,
+        program: found.1.clone(),
+        sure,
+    })
+}
+
+/// Whether a process has the client library of pcscd in memory; false as well when we may not look.
+fn is_client(pid: u32) -> bool {
+    let Ok(maps) = fs::File::open(format!("/proc/{pid}/maps")) else {
+        return false;
+    };
+    let lines = BufReader::new(maps).lines().take(MOST).map_while(Result::ok);
+    lines.into_iter().any(|line| line.contains("/libpcsclite"))
+}
+
+fn program(pid: u32) -> String {
+    clean(&fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default(), 32)
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .take(MOST)
+        .filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Reads lines like `1: FLOCK  ADVISORY  WRITE 1234 00:05:678 0 EOF` (proc_locks(5)).
@@ -39,9 +102,7 @@ fn locker(locks: &str, stat: &FileStat) -> Option<u32> {
 /// A process other than ourselves that has the node open.
 fn opener(node: &Path, own: u32) -> Option<u32> {
     let wanted = fs::metadata(node).ok()?.rdev();
-    let processes = fs::read_dir("/proc").ok()?.take(MOST).filter_map(Result::ok);
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != own).find(|pid| {
+    processes().filter(|pid| *pid != own).find(|pid| {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             return false;
         };
@@ -77,10 +138,31 @@ mod tests {
         let stat = nix::sys::stat::stat(&file).expect("stat");
         let holder = find(&file, &stat).expect("found");
         assert_eq!(holder.pid, child.id());
-        assert!(holder.program.starts_with("python3"), "{}", holder.program);
+        assert!(holder.program.starts_with("python3") && holder.sure, "{holder:?}");
         drop(child.stdin.take());
         child.wait().expect("ends");
         assert_eq!(find(&file, &stat), None);
+    }
+
+    #[test]
+    fn a_client_of_pcscd_is_known_by_its_library() {
+        let (read, write) = std::io::pipe().expect("pipe");
+        let script =
+            "import ctypes, sys; ctypes.CDLL('libpcsclite.so.1'); print('there', flush=True); sys.stdin.read()";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(write)
+            .spawn()
+            .expect("python3");
+        let mut line = [0; 5];
+        std::io::Read::read_exact(&mut &read, &mut line).expect("libpcsclite1 is installed");
+        assert!(is_client(child.id()));
+        // Tests run beside each other, and another may be a client, too.
+        assert!(of_reader().is_some());
+        drop(child.stdin.take());
+        child.wait().expect("ends");
+        assert!(!is_client(child.id()));
     }
 
     #[test]

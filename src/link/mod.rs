@@ -27,6 +27,8 @@ pub struct Holder {
     pub pid: u32,
     /// Program name (`/proc/PID/comm`).
     pub program: String,
+    /// Whether it is known to be the one; else it only may be.
+    pub sure: bool,
 }
 
 /// Why a link failed.
@@ -171,6 +173,20 @@ pub trait Opener: Send + Sync {
     /// # Errors
     /// [`LinkError::NoService`], [`LinkError::Busy`] (a program holds the reader exclusively), [`LinkError::Gone`].
     fn open_card(&self, face: &Face, patience: Duration) -> Result<Box<dyn CardLink>, LinkError>;
+
+    /// The same; whoever waits for another program to let go is asked again and again whether to `keep` waiting.
+    ///
+    /// # Errors
+    /// As [`Opener::open_card`].
+    fn open_card_while(
+        &self,
+        face: &Face,
+        patience: Duration,
+        keep: &mut dyn FnMut() -> bool,
+    ) -> Result<Box<dyn CardLink>, LinkError> {
+        let _ = keep;
+        self.open_card(face, patience)
+    }
 }
 
 /// What the watchers tell.

@@ -129,6 +129,16 @@ impl Opener for Traced {
     fn open_card(&self, face: &Face, patience: Duration) -> Result<Box<dyn CardLink>, LinkError> {
         Ok(Box::new(self.recorded(face, self.source.open_card(face, patience)?)))
     }
+
+    fn open_card_while(
+        &self,
+        face: &Face,
+        patience: Duration,
+        keep: &mut dyn FnMut() -> bool,
+    ) -> Result<Box<dyn CardLink>, LinkError> {
+        let link = self.source.open_card_while(face, patience, keep)?;
+        Ok(Box::new(self.recorded(face, link)))
+    }
 }
 
 impl Source for Traced {

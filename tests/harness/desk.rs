@@ -379,6 +379,14 @@ impl Verbs for FakeVerbs {
         self.seen.subscribe()
     }
 
+    fn revoked_keys_seen(&self) -> broadcast::Receiver<(DeviceId, TokenId)> {
+        broadcast::channel(1).1
+    }
+
+    async fn trusted_by(&self, _: &TokenRecord) -> Result<Vec<String>, Refusal> {
+        Ok(Vec::new())
+    }
+
     fn device_of(&self, _: ObligationId) -> Option<DeviceId> {
         None
     }

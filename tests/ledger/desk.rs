@@ -100,6 +100,8 @@ pub fn key(credential: &str) -> TokenRecord {
             public_key: "pQECAyYgASFYIA".to_owned(),
             aaguid: "00000000-0000-0000-0000-000000000000".to_owned(),
             discoverable: false,
+            identity: None,
+            organisation: false,
         },
         ..fob("K-1")
     }

@@ -26,6 +26,7 @@ const KEEPALIVE_MS: Millis = 100;
 const MAX_CHANNELS: usize = 64;
 
 const PING: u8 = 0x01;
+const MSG: u8 = 0x03;
 const INIT: u8 = 0x06;
 const WINK: u8 = 0x08;
 const CBOR: u8 = 0x10;
@@ -86,7 +87,14 @@ pub struct CtapHid {
     next_channel: u32,
     outbound: VecDeque<Report>,
     winks: u64,
+    /// A U2F request was refused for want of a touch at this time.
+    u2f_asked: Option<Millis>,
+    /// The person touched then, which is good for one U2F request.
+    u2f_touched: Option<Millis>,
 }
+
+/// How long a U2F request that was refused for want of a touch is remembered, and how long a touch is good.
+const U2F_MEMORY_MS: Millis = 10_000;
 
 impl CtapHid {
     /// The HID face of `authenticator`.
@@ -99,6 +107,8 @@ impl CtapHid {
             next_channel: 0x0100_0001,
             outbound: VecDeque::new(),
             winks: 0,
+            u2f_asked: None,
+            u2f_touched: None,
         }
     }
 
@@ -125,12 +135,14 @@ impl CtapHid {
         self.state = State::Idle;
         self.channels.clear();
         self.outbound.clear();
+        self.u2f_asked = None;
+        self.u2f_touched = None;
         self.authenticator.power_cycle(now);
     }
 
     /// Whether a request waits for the person.
     pub fn wants_touch(&self) -> bool {
-        matches!(&self.state, State::Busy(Pending { ready: None, .. }))
+        self.u2f_asked.is_some() || matches!(&self.state, State::Busy(Pending { ready: None, .. }))
     }
 
     /// How often it was told to blink.
@@ -145,6 +157,14 @@ impl CtapHid {
 
     /// The person touches. Answers whether a request was waiting for it.
     pub fn touch(&mut self, now: Millis) -> bool {
+        if self
+            .u2f_asked
+            .take()
+            .is_some_and(|since| now.saturating_sub(since) <= U2F_MEMORY_MS)
+        {
+            self.u2f_touched = Some(now);
+            return true;
+        }
         if !self.wants_touch() {
             return false;
         }
@@ -292,6 +312,7 @@ impl CtapHid {
                 self.winks += 1;
                 self.send(channel, WINK, &[]);
             }
+            CBOR if !self.authenticator.profile().is_ctap2() => self.error(channel, HidError::InvalidCommand),
             CBOR if !data.is_empty() => {
                 let presence = if self.mode == TouchMode::Auto {
                     Presence::Touching
@@ -299,6 +320,22 @@ impl CtapHid {
                     Presence::Absent
                 };
                 self.run(channel, data, now, presence, now);
+            }
+            MSG if self.authenticator.profile().is_u2f() => {
+                let fresh = self
+                    .u2f_touched
+                    .is_some_and(|at| now.saturating_sub(at) <= U2F_MEMORY_MS);
+                let presence = if fresh || self.mode == TouchMode::Auto {
+                    Presence::Touching
+                } else {
+                    Presence::Absent
+                };
+                let answered = self.authenticator.u2f(&data, presence);
+                if answered.used_touch {
+                    self.u2f_touched = None;
+                }
+                self.u2f_asked = answered.wants_touch.then_some(now);
+                self.send(channel, MSG, &answered.response);
             }
             WINK | CBOR => self.error(channel, HidError::InvalidLength),
             // A cancel with nothing to cancel is ignored.
@@ -366,11 +403,16 @@ impl CtapHid {
             return self.error(channel, HidError::InvalidChannel);
         };
         let [major, minor, build] = self.authenticator.profile().device_version;
-        // Protocol version 2; WINK and CBOR are there, U2F messages are not.
+        let profile = self.authenticator.profile();
+        // WINK is there; CBOR and U2F messages (whose flag says that they are not) as the model has them.
+        let cbor = if profile.is_ctap2() { 0x04 } else { 0 };
+        let no_messages = if profile.is_u2f() { 0 } else { 0x08 };
+        let capabilities = 0x01 | cbor | no_messages;
+        // Protocol version 2.
         let answer = [
             &nonce[..],
             &given.to_be_bytes(),
-            &[2, major, minor, build, 0x01 | 0x04 | 0x08],
+            &[2, major, minor, build, capabilities],
         ]
         .concat();
         self.send(channel, INIT, &answer);

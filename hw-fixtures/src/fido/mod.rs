@@ -20,6 +20,7 @@ mod make;
 pub mod pinprotocol;
 mod statement;
 mod status;
+mod u2f;
 
 use ciborium::Value;
 use p256::SecretKey;

@@ -26,16 +26,22 @@ pub(super) fn assign(token: &str, subject: String, options: Dict) -> Result<Call
 /// Tests a token.
 pub(super) fn test(token: &str, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
-    let mut given = Options::new(
-        options,
-        &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD, key::LAST_TRIES],
-    )?;
+    let known = [
+        key::CODE,
+        key::PIN,
+        key::DEVICE,
+        key::PASSWORD,
+        key::WAIT_S,
+        key::LAST_TRIES,
+    ];
+    let mut given = Options::new(options, &known)?;
     let code = given.string(key::CODE)?.map(code).transpose()?;
     let (device, sealed, last_tries) = presence(&mut given)?;
+    let wait = given.wait()?;
     let deed = Deed::on(Object::Token(token), given.case()?).with(key::LAST_TRIES, last_tries);
     Ok(Call::new(deed, sealed, move |opened| {
         let at = opened.presence(device, last_tries);
-        Ok(Request::Test { token, code, at })
+        Ok(Request::Test { token, code, at }.waiting(wait))
     }))
 }
 
@@ -50,10 +56,12 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
         key::RESET,
         key::ABSENT,
         key::LAST_TRIES,
+        key::WAIT_S,
     ];
     let mut given = Options::new(options, &known)?;
     let (device, sealed, last_tries) = presence(&mut given)?;
     let reset = given.flag(key::RESET)?;
+    let wait = given.wait()?;
     let absent = given.flag(key::ABSENT)?;
     if absent && (reset || device.is_some()) {
         return Err(BusError::invalid(
@@ -68,7 +76,8 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
             at: opened.presence(device, last_tries),
             reset,
             absent,
-        })
+        }
+        .waiting(wait))
     }))
 }
 
@@ -79,12 +88,14 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
         key::DEVICE,
         key::PIN,
         key::PASSWORD,
+        key::WAIT_S,
         key::COLLECTED,
         key::RESET,
         key::LAST_TRIES,
     ];
     let mut given = Options::new(options, &known)?;
     let (device, sealed, last_tries) = presence(&mut given)?;
+    let wait = given.wait()?;
     let collected = given.flag(key::COLLECTED)?;
     let reset = given.flag(key::RESET)?;
     let deed = Deed::on(Object::Obligation(obligation), given.case()?)
@@ -96,7 +107,8 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
             at: opened.presence(device, last_tries),
             collected,
             reset,
-        })
+        }
+        .waiting(wait))
     }))
 }
 

@@ -24,6 +24,8 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         key::USER_NAME,
         key::DISCOVERABLE,
         key::LAST_TRIES,
+        key::ORGANISATION,
+        key::WAIT_S,
     ];
     let mut given = Options::new(options, &known)?;
     let options = Fido2Options {
@@ -33,7 +35,9 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         user_name: given.text(key::USER_NAME, TextRule::USER_NAME)?,
         discoverable: given.choice(key::DISCOVERABLE)?,
         last_tries: given.flag(key::LAST_TRIES)?,
+        organisation: given.flag(key::ORGANISATION)?,
     };
+    let wait = given.wait()?;
     let deed = Deed::on(Object::Device(device), given.case()?);
     let sealed = Sealed {
         pin: Some(pin),
@@ -45,7 +49,8 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
             subject,
             pin: required(opened.pin)?,
             options,
-        })
+        }
+        .waiting(wait))
     }))
 }
 

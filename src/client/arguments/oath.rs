@@ -47,6 +47,9 @@ pub enum OathVerb {
         device: String,
         /// Its name
         name: String,
+        /// Where the device is, as “claviger devices” has it: needed when another one cannot be told from it
+        #[arg(long)]
+        place: Option<String>,
         /// Where the password comes from.
         #[command(flatten)]
         password: PasswordArgs,
@@ -55,6 +58,9 @@ pub enum OathVerb {
     Reset {
         /// The device
         device: String,
+        /// Where the device is, as “claviger devices” has it: needed when another one cannot be told from it
+        #[arg(long)]
+        place: Option<String>,
         /// Ask nothing; this stands for typing the word
         #[arg(long, short)]
         yes: bool,

@@ -47,6 +47,12 @@ pub struct RegisterFido2 {
     /// Whether the credential shall be discoverable; the key decides when left out
     #[arg(long, value_name = "BOOL")]
     pub discoverable: Option<bool>,
+    /// The key is the organisation's, and may be reset when it comes back
+    #[arg(long)]
+    pub organisation: bool,
+    /// Wait so long for another program that has the key; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=600))]
+    pub wait: Option<u32>,
     /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinArgs,

@@ -44,6 +44,9 @@ pub struct PresenceArgs {
     /// The device, when more than one could be meant
     #[arg(long, short)]
     pub device: Option<String>,
+    /// Wait so long for another program that has the device; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=600))]
+    pub wait: Option<u32>,
     /// Ask for the PIN at once rather than when the key wants one
     #[arg(long)]
     pub pin: bool,

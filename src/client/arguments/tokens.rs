@@ -1,6 +1,6 @@
 //! `tokens`, and the verbs that need a token or a person alone.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::names;
 use crate::types::{TokenKind, TokenState};
@@ -43,4 +43,23 @@ pub struct TokenOnly {
 pub struct SubjectOnly {
     /// Whose
     pub subject: String,
+}
+
+/// `mark`.
+#[derive(Debug, Args)]
+pub struct MarkArgs {
+    /// The token
+    pub token: String,
+    /// Whose its key is
+    #[arg(value_enum)]
+    pub owner: Owner,
+}
+
+/// Whose a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Owner {
+    /// The organisation's: it may be reset
+    Organisation,
+    /// The person's own: it is never reset
+    Person,
 }

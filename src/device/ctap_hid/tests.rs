@@ -75,9 +75,17 @@ fn init_ends_by_the_deadline_with_its_error() {
         answer[7 + 16] = 0x00;
         vec![Step::Report(answer)]
     };
+    assert!(open(FakeLink::bare(u2f_only).0, SOON).is_ok(), "CTAP1 will do");
+    let neither = |request: &Report| {
+        let Step::Report(mut answer) = init_answer(request).remove(0) else {
+            unreachable!()
+        };
+        answer[7 + 16] = 0x08;
+        vec![Step::Report(answer)]
+    };
     assert_eq!(
-        open(FakeLink::bare(u2f_only).0, SOON).err(),
-        Some(DeviceError::Unsupported("FIDO2"))
+        open(FakeLink::bare(neither).0, SOON).err(),
+        Some(DeviceError::Unsupported("FIDO"))
     );
     let busy = |_: &Report| vec![report(Channel::BROADCAST, &[0xBF, 0, 1], &[0x06])];
     let (link, written) = FakeLink::bare(busy);

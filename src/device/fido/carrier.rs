@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::HostEntropy;
+use super::ctap1::Ctap1;
 use crate::codec::ctaphid::KeepAlive;
 use crate::device::DeviceError;
 use crate::device::ctap_card::CardChannel;
@@ -115,7 +116,7 @@ pub trait CtapTransport: Send {
 /// serves one flow, since each power-up forgets how many wrong PINs came in a row.
 ///
 /// # Errors
-/// [`DeviceError::Unsupported`] when the device has no FIDO2; as [`Session::open_hid`] and [`Session::open_card`].
+/// [`DeviceError::Unsupported`] when the device has no FIDO at all; as [`Session::open_hid`] and [`Session::open_card`].
 pub fn open(session: &Session) -> Result<Box<dyn CtapTransport>, DeviceError> {
     let cancel = session.cancel();
     let deadlines = session.deadlines();
@@ -125,11 +126,18 @@ pub fn open(session: &Session) -> Result<Box<dyn CtapTransport>, DeviceError> {
             let link = session.open_hid()?;
             let first = first(session);
             let channel = HidChannel::open(link, Box::new(HostEntropy), deadlines.lock, first, cancel)?;
-            Ok(Box::new(channel))
+            if channel.init_reply().has_cbor() {
+                return Ok(Box::new(channel));
+            }
+            Ok(Box::new(Ctap1::open(channel, first, cancel)?))
         }
         Carrier::Nfc | Carrier::Ccid => {
             let link = session.open_card()?;
-            Ok(Box::new(CardChannel::open(link, carrier, first(session), cancel)?))
+            let mut channel = CardChannel::open(link, carrier, first(session), cancel)?;
+            if channel.speaks_ctap2(first(session), cancel)? {
+                return Ok(Box::new(channel));
+            }
+            Ok(Box::new(Ctap1::open(channel, first(session), cancel)?))
         }
     }
 }

@@ -5,6 +5,7 @@
 mod carrier;
 mod config;
 mod credentials;
+mod ctap1;
 mod fingerprints;
 mod large_blobs;
 mod pin;
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant};
 
 pub use carrier::{Carrier, CtapTransport, open};
 pub use config::can_configure;
+pub use credentials::{GetAssertion, MakeCredential};
 pub use credentials::{GetAssertion, MakeCredential, Stored};
+pub use ctap1::Messages;
 pub use large_blobs::LargeBlobs;
 pub use pin::grants_by_uv;
 pub use refusal::from_response;

@@ -18,6 +18,14 @@ pub fn from_response(error: ResponseError, info: Option<&GetInfo>) -> DeviceErro
     }
 }
 
+impl DeviceError {
+    /// What a status byte of an authenticator means (CTAP 2.1 section 8.2), where nothing else is known of the key.
+    #[must_use]
+    pub fn of_ctap_status(status: u8) -> Self {
+        from_status(Status(status), None)
+    }
+}
+
 fn from_status(status: Status, info: Option<&GetInfo>) -> DeviceError {
     match status {
         Status::PIN_INVALID => DeviceError::PinInvalid { tries_left: None },

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ const DEADLINES: Deadlines = Deadlines {
 #[derive(Default)]
 struct Fake {
     sink: Mutex<Option<Sink>>,
-    busy: bool,
+    busy: AtomicBool,
     opened: AtomicUsize,
 }
 
@@ -78,7 +78,7 @@ impl Opener for Fake {
     fn open_hid(&self, _: &Face, patience: Duration) -> Result<Box<dyn HidLink>, LinkError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         assert!(patience <= DEADLINES.lock);
-        if self.busy {
+        if self.busy.load(Ordering::SeqCst) {
             Err(LinkError::Busy { holder: None })
         } else {
             Ok(Box::new(Silent))
@@ -248,6 +248,77 @@ async fn jobs_run_one_at_a_time_in_the_order_they_came() {
         DeviceState::Ready,
         "in order before the caller is answered"
     );
+}
+
+#[tokio::test]
+async fn another_program_is_waited_for_as_long_as_was_said_and_that_is_told() {
+    let fake = Fake {
+        busy: AtomicBool::new(true),
+        ..Fake::default()
+    };
+    let (registry, fake) = begin(2, fake);
+    let device = one_device(&registry, &fake);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let wait = |patience: Duration, lets_go: bool| {
+        let (told, fake) = (Arc::clone(&told), Arc::clone(&fake));
+        device.run(within(SOON), Cancel::new(), move |session| {
+            let waits = move |waits| {
+                told.lock().unwrap().push(waits);
+                // The other program lets go once it is seen to be waited for.
+                fake.busy.store(!lets_go, Ordering::SeqCst);
+            };
+            session.wait_for_others(Some(patience), Box::new(waits));
+            session.open_hid().map(drop)
+        })
+    };
+    assert_eq!(
+        wait(Duration::ZERO, true).await,
+        Err(DeviceError::Busy(None)),
+        "not at all"
+    );
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(wait(SOON, true).await, Ok(()));
+    assert_eq!(*told.lock().unwrap(), [true, false]);
+}
+
+#[tokio::test]
+async fn callers_take_turns_and_none_takes_all_places() {
+    let (registry, fake) = begin(2, Fake::default());
+    let device = one_device(&registry, &fake);
+    let (job, runs, release) = blocking_job();
+    let first = tokio::spawn({
+        let device = device.clone();
+        async move { device.run_for(Some(1), within(SOON), Cancel::new(), job).await }
+    });
+    runs.await.expect("runs");
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let queue = |caller: u32, number: u32| {
+        let (device, order) = (device.clone(), Arc::clone(&order));
+        tokio::spawn(async move {
+            let job = move |_: &mut Session| {
+                order.lock().unwrap().push((caller, number));
+                Ok(())
+            };
+            device.run_for(Some(caller), within(SOON), Cancel::new(), job).await
+        })
+    };
+    // One caller fills its places, and is told so; the others come after it.
+    let mut queued: Vec<_> = (0..16).map(|number| queue(1, number)).collect();
+    tokio::task::yield_now().await;
+    assert_eq!(queue(1, 16).await.unwrap(), Err(DeviceError::Busy(None)));
+    for (caller, number) in [(2, 0), (2, 1), (3, 0)] {
+        queued.push(queue(caller, number));
+        tokio::task::yield_now().await;
+    }
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(()));
+    for job in queued {
+        assert_eq!(job.await.unwrap(), Ok(()));
+    }
+    let order = order.lock().unwrap().clone();
+    // The one who had the device last waits for one job of each other caller.
+    assert_eq!(order[..5], [(2, 0), (3, 0), (1, 0), (2, 1), (1, 1)]);
+    assert_eq!(order.iter().filter(|(caller, _)| *caller == 1).count(), 16);
 }
 
 #[tokio::test]
@@ -449,7 +520,7 @@ async fn the_lock_is_waited_for_and_no_longer_than_configured() {
     let (registry, fake) = begin(
         2,
         Fake {
-            busy: true,
+            busy: AtomicBool::new(true),
             ..Fake::default()
         },
     );

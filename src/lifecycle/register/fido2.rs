@@ -1,15 +1,18 @@
 //! Registering a FIDO2 key: getInfo, PIN set or verified, makeCredential, then an assertion; only then is the token active.
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::codec::cbor::Map;
 use crate::codec::ctap2::client_pin::Permissions;
+use crate::codec::ctap2::sha256;
 use crate::device::DeviceError;
 use crate::device::fido::{FidoContext, MakeCredential};
+use crate::device::handle::DeviceHandle;
 use crate::device::session::Session;
 use crate::grant::{Action, Object};
-use crate::ledger::{Binding, Filter, IntentEnd, Mutation, Personal, Unique};
+use crate::ledger::{Binding, Filter, IntentEnd, KeyIdentity, Mutation, Personal, Unique};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::key::{Credential, Key, challenge, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
@@ -37,6 +40,9 @@ pub async fn register(
     act.house.may_activate(Some(&subject)).await?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     let info = handle.info();
+    let who = act.house.identify(&handle, act.step.cancel_flag()).await?;
+    let alike = act.house.lookalikes(&handle, &who);
+    let confidence = who.confidence(&alike.iter().map(DeviceHandle::facts).collect::<Vec<_>>());
     let id = TokenId::generate();
     let rp_id = options.rp_id.unwrap_or_else(|| act.house.settings().rp_id.clone());
     let exclude = registered_credentials(act, &subject, &rp_id).await?;
@@ -47,7 +53,7 @@ pub async fn register(
         info.reality,
         Personal {
             subject: Some(subject.clone()),
-            serial: options.serial.or(info.serial),
+            serial: options.serial.or(who.telling_serial().map(str::to_owned)),
             label: options.label,
         },
     );
@@ -80,6 +86,12 @@ pub async fn register(
         rp_id,
         user_name: options.user_name.unwrap_or(subject),
         discoverable: options.discoverable,
+        identity: KeyIdentity {
+            confidence,
+            fingerprint: who.fingerprint,
+            attestation: None,
+        },
+        organisation: options.organisation,
         exclude,
         pin,
     };
@@ -97,6 +109,12 @@ pub async fn register(
         pin_set,
         ..Details::default()
     }))
+}
+
+/// Names the attestation certificate, where there is one (WebAuthn section 8.2, `x5c`).
+fn attestation_id(statement: &Map) -> Option<String> {
+    let certificate = statement.get("x5c")?.as_array()?.first()?.as_bytes()?;
+    Some(HEXLOWER.encode(sha256(certificate).get(..8)?))
 }
 
 /// Credentials that the subject's live tokens have at this relying party: the key must not hold one of them already.
@@ -124,8 +142,21 @@ struct Work {
     rp_id: String,
     user_name: String,
     discoverable: Option<bool>,
+    identity: KeyIdentity,
+    organisation: bool,
     exclude: Vec<Vec<u8>>,
     pin: Secret,
+}
+
+/// How it stands with the PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PinSettled {
+    /// The key has one, and will verify it.
+    Had,
+    /// It was set.
+    Set,
+    /// The key knows none.
+    Unknown,
 }
 
 /// What the lane brings back.
@@ -140,10 +171,12 @@ impl Work {
         let device = self.device;
         with_key(session, Some(act), device, |key| {
             act.phase(Phase::Pin, 15);
-            let pin_set = self.settle_pin(key)?;
-            let (credential, discoverable) = self.create(key, act)?;
+            let pin = self.settle_pin(key)?;
+            let pin_set = pin == PinSettled::Set;
+            let pin = (pin != PinSettled::Unknown).then_some(&self.pin);
+            let (credential, discoverable) = self.create(key, act, pin)?;
             act.phase(Phase::Proving, 65);
-            let sign_count = key.prove(&credential, Some(&self.pin), 0);
+            let sign_count = key.prove(&credential, pin, 0);
             match sign_count.and_then(|count| self.commit(act, count).map(|()| count)) {
                 Ok(sign_count) => Ok(Made { sign_count, pin_set }),
                 Err(refusal) => {
@@ -156,20 +189,22 @@ impl Work {
 
     /// Sets the PIN on a key that has none. On a key that has one it is verified by the token that the next step gets, so
     /// that one entry costs one try.
-    fn settle_pin(&self, key: &mut Key<'_, '_>) -> Result<bool, Refusal> {
+    fn settle_pin(&self, key: &mut Key<'_, '_>) -> Result<PinSettled, Refusal> {
         let info = key.session.get_info(&mut key.context)?;
         match info.option("clientPin") {
-            Some(true) => Ok(false),
+            Some(true) => Ok(PinSettled::Had),
             Some(false) => {
                 key.session.set_pin(&self.pin, &mut key.context)?;
-                Ok(true)
+                Ok(PinSettled::Set)
             }
+            // CTAP1 knows no PIN: whoever has such a key can use it by a touch.
+            None if info.versions == ["U2F_V2"] => Ok(PinSettled::Unknown),
             None => Err(DeviceError::Unsupported("a PIN").into()),
         }
     }
 
-    fn create(&self, key: &mut Key<'_, '_>, act: &Act) -> Result<(Credential, bool), Refusal> {
-        let token = key.token(Some(&self.pin), Permissions::MAKE_CREDENTIAL, Some(&self.rp_id))?;
+    fn create(&self, key: &mut Key<'_, '_>, act: &Act, pin: Option<&Secret>) -> Result<(Credential, bool), Refusal> {
+        let token = key.token(pin, Permissions::MAKE_CREDENTIAL, Some(&self.rp_id))?;
         let info = key.session.get_info(&mut key.context)?;
         let can = info.option("rk") == Some(true);
         let resident = match self.discoverable {
@@ -218,6 +253,7 @@ impl Work {
         let attested = made
             .auth_data
             .attested
+            .clone()
             .ok_or(DeviceError::Protocol("no credential in the authenticator data"))?;
         let binding = Binding::Fido2 {
             rp_id: self.rp_id.clone(),
@@ -225,6 +261,11 @@ impl Work {
             public_key: BASE64URL_NOPAD.encode(attested.public_key.encoded()),
             aaguid: Uuid::from_bytes(attested.aaguid).hyphenated().to_string(),
             discoverable: resident,
+            identity: Some(Box::new(KeyIdentity {
+                attestation: attestation_id(&made.statement),
+                ..self.identity.clone()
+            })),
+            organisation: self.organisation,
         };
         let unique = Unique::Credential(BASE64URL_NOPAD.encode(&attested.credential_id));
         let bind = Mutation::Bind {
