@@ -138,7 +138,7 @@ fn enrols_names_and_removes_a_finger() {
     key.token().with_authenticator(|own| own.set_samples(&[0, 5, 0, 0, 0]));
     run(&[pin], &["-S", "-e", key.id()]);
     let listed = run(&[pin], &["-L", "-e", key.id()]);
-    let line = listed.lines().find(|line| line.starts_with("01: ")).unwrap_or_default();
+    let line = listed.lines().find(|line| line.contains("(null)")).unwrap_or_default();
     let id = line.split(' ').nth(1).unwrap_or_default().to_owned();
     assert!(!id.is_empty(), "{listed}");
     run(&[pin], &["-S", "-e", "-i", &id, "-n", "thumb", key.id()]);
