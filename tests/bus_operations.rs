@@ -110,6 +110,7 @@ async fn the_owner_is_told_and_nobody_else() {
         place: "reader ACME (70D7E2EE) 00 00".to_owned(),
         until: UnixMillis(1_700_000_000_000),
         tries_left: Some(8),
+        hint: None,
     });
     let (_, _, action) = next(&mut told).await;
     assert_eq!(text(&action, "kind"), "touch");

@@ -41,7 +41,10 @@ fn rows_find_their_object_where_the_contract_has_it() {
                 let sound = match scope {
                     Scope::Token => first == Some("token"),
                     Scope::Obligation => first == Some("obligation"),
-                    Scope::Device => first == Some("device") || row.interface == "org.claviger.Device1",
+                    Scope::Device => {
+                        first == Some("device")
+                            || matches!(row.interface, "org.claviger.Device1" | "org.claviger.Fido1")
+                    }
                     Scope::NewFob => matches!(row.member, "RegisterFob" | "RegisterApp" | "RegisterRecoveryCodes"),
                     Scope::Subject => first == Some("subject"),
                     Scope::Whole => !matches!(first, Some("token" | "obligation" | "device" | "subject")),

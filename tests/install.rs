@@ -77,6 +77,7 @@ const FILES: &[&str] = &[
     "usr/share/bash-completion/completions/clavigerd",
     "usr/share/dbus-1/interfaces/org.claviger.Device1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Drift1.xml",
+    "usr/share/dbus-1/interfaces/org.claviger.Fido1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Manager1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Operation1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Drift1.xml",

@@ -433,7 +433,7 @@ async fn a_reset_refuses_another_key() {
     drop(plugged);
     let bystander = house.plug(&other);
     let ended = running.end().await.expect("obliged");
-    assert_eq!(text(&ended, "error"), "org.claviger.Error.DeviceAbsent");
+    assert_eq!(text(&ended, "error"), "org.claviger.Error.DeviceMismatch");
     assert_eq!(
         other.with_authenticator(|key| key.resident_count()),
         Some(1),

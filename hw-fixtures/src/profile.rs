@@ -9,7 +9,7 @@ use crate::oath::Hash;
 use crate::ykoath::StatusWord;
 
 /// The embedded profiles, by name.
-const EMBEDDED: [(&str, &str); 23] = [
+const EMBEDDED: [(&str, &str); 26] = [
     ("yubikey-5", include_str!("../profiles/yubikey-5.toml")),
     ("yubikey-5-7", include_str!("../profiles/yubikey-5-7.toml")),
     ("yubikey-4", include_str!("../profiles/yubikey-4.toml")),
@@ -23,6 +23,9 @@ const EMBEDDED: [(&str, &str); 23] = [
     ),
     ("canokey", include_str!("../profiles/canokey.toml")),
     ("fido20", include_str!("../profiles/fido20.toml")),
+    ("fido23", include_str!("../profiles/fido23.toml")),
+    ("bio-key", include_str!("../profiles/bio-key.toml")),
+    ("fido-nfc-fixed", include_str!("../profiles/fido-nfc-fixed.toml")),
     ("u2f-key", include_str!("../profiles/u2f-key.toml")),
     ("fido-nfc", include_str!("../profiles/fido-nfc.toml")),
     ("yubikey-5-nfc", include_str!("../profiles/yubikey-5-nfc.toml")),
@@ -156,8 +159,44 @@ pub struct FidoProfile {
     /// Whether messages that are not canonical CBOR are refused.
     #[serde(default)]
     pub strict_cbor: bool,
+    /// Whether enterprise attestation can be turned on: `ep`.
+    #[serde(default)]
+    pub enterprise_attestation: bool,
+    /// Relying parties that may be told the least PIN length.
+    #[serde(default)]
+    pub max_rpids: usize,
+    /// Whether a reset wants a long touch, where it can be made to.
+    pub long_touch: Option<bool>,
+    /// Whether trivial PINs are refused, where it says.
+    pub pin_complexity: Option<bool>,
+    /// Bytes of the large-blob array, where it has one.
+    pub large_blob_array: Option<usize>,
+    /// `usb`, `nfc`: where a reset works, when the key says.
+    #[serde(default)]
+    pub transports_for_reset: Vec<String>,
+    /// Its fingerprint sensor.
+    pub fingerprints: Option<FingerprintProfile>,
+    /// What it says of itself, in place of all of the above.
+    #[serde(skip)]
+    pub statement: Option<serde_json::Value>,
     /// Its FIDO application on the card face, where it has one.
     pub card: Option<FidoCardProfile>,
+}
+
+/// A fingerprint sensor.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FingerprintProfile {
+    /// Fingers it can know.
+    pub slots: usize,
+    /// Good samples that a new one takes.
+    pub samples: u8,
+    /// Longest name in bytes.
+    #[serde(default = "finger_name_length")]
+    pub name_length: usize,
+    /// Wrong fingers until only the PIN helps.
+    #[serde(default = "uv_retries")]
+    pub uv_retries: u8,
 }
 
 /// The FIDO application on a card face.
@@ -344,6 +383,14 @@ fn touch_timeout_s() -> u64 {
 fn pin_retries() -> u8 {
     8
 }
+
+fn finger_name_length() -> usize {
+    15
+}
+
+fn uv_retries() -> u8 {
+    3
+}
 fn oath_touch_timeout_s() -> u64 {
     15
 }
@@ -415,7 +462,66 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// A key of this authenticator and nothing else, on USB.
+    pub(crate) fn key(name: &str, fido: FidoProfile) -> Self {
+        Self {
+            name: name.to_owned(),
+            manufacturer: "Generic".to_owned(),
+            product: "FIDO2 Key".to_owned(),
+            vendor_id: 0,
+            product_id: 0,
+            usb_serial: false,
+            contactless: false,
+            atr: String::new(),
+            fido: Some(fido),
+            oath: None,
+            fob: None,
+            nfc: None,
+            management: None,
+        }
+    }
+}
+
 impl FidoProfile {
+    /// The plainest authenticator of these versions.
+    pub(crate) fn plain(versions: Vec<String>, aaguid: String, attestation: Attestation) -> Self {
+        Self {
+            versions,
+            aaguid,
+            firmware: None,
+            device_version: device_version(),
+            max_msg_size: 1024,
+            pin_protocols: vec![1],
+            max_cred_id_length: max_cred_id_length(),
+            max_cred_count: max_cred_count(),
+            resident_slots: 25,
+            transports: Vec::new(),
+            min_pin_length: min_pin_length(),
+            attestation,
+            credential_management: false,
+            config: false,
+            make_cred_uv_not_required: false,
+            reset_window_s: reset_window_s(),
+            touch_timeout_s: touch_timeout_s(),
+            processing_ms: 0,
+            pin_retries: pin_retries(),
+            strict_cbor: false,
+            enterprise_attestation: false,
+            max_rpids: 0,
+            long_touch: None,
+            pin_complexity: None,
+            large_blob_array: None,
+            transports_for_reset: Vec::new(),
+            fingerprints: None,
+            statement: None,
+            card: None,
+            algorithms: es256(),
+            enterprise: false,
+            extensions: Vec::new(),
+        }
+    }
+
     /// The AAGUID as bytes.
     pub fn aaguid_bytes(&self) -> Option<[u8; 16]> {
         crate::crypto::from_hex(&self.aaguid)?.try_into().ok()

@@ -83,6 +83,71 @@ fn sets_and_changes_a_pin_and_meets_the_lock_out() {
     }
 }
 
+/// What a key's owner can change: rules for PINs, alwaysUv, enterprise attestation, fingers, names, and all of it by a reset.
+#[test]
+fn looks_after_a_key() {
+    let name = "fido2-token -S, -D, -R";
+    let Some(bed) = testbed(name).filter(|_| installed(name, &TOOLS)) else {
+        return;
+    };
+    let pin = "804951";
+    let key = plug(&bed, "fido23");
+    let run = |lines: &[&str], arguments: &[&str]| {
+        let output = typed(&bed, lines, "fido2-token", arguments);
+        told("fido2-token", arguments, &output)
+    };
+    let own = |look: fn(&mut hw_fixtures::fido::Authenticator) -> bool| key.token().with_authenticator(look).unwrap();
+    run(&[pin, pin], &["-S", key.id()]);
+    run(&[pin], &["-S", "-a", key.id()]);
+    assert!(succeed(&bed, "fido2-token", &["-I", key.id()]).contains("ep"));
+    run(&[pin], &["-S", "-l", "6", key.id()]);
+    assert!(own(|own| own.min_pin_length() == 6));
+    run(&[pin], &["-S", "-m", "example.org,example.com", key.id()]);
+    assert!(own(|own| own.min_pin_rps().len() == 2));
+    run(&[pin], &["-S", "-u", key.id()]);
+    assert!(own(|own| own.is_always_uv()));
+    run(&[pin], &["-D", "-u", key.id()]);
+    assert!(own(|own| !own.is_always_uv()));
+    run(&[pin], &["-S", "-f", key.id()]);
+    assert!(own(|own| own.wants_pin_change()));
+    run(&[pin, "815947", "815947"], &["-C", key.id()]);
+    assert!(own(|own| own.has_pin("815947") && !own.wants_pin_change()));
+    let info = succeed(&bed, "fido2-token", &["-I", key.id()]);
+    assert!(
+        info.contains("maxlargeblob: 4096") && info.contains("minpinlen: 6"),
+        "{info}"
+    );
+    key.token().power_cycle();
+    run(&[], &["-R", key.id()]);
+    assert!(own(|own| !own.has_pin("815947") && own.min_pin_length() == 4));
+}
+
+#[test]
+fn enrols_names_and_removes_a_finger() {
+    let name = "fido2-token -S -e";
+    let Some(bed) = testbed(name).filter(|_| installed(name, &TOOLS)) else {
+        return;
+    };
+    let pin = "804951";
+    let key = plug(&bed, "bio-key");
+    let run = |lines: &[&str], arguments: &[&str]| {
+        let output = typed(&bed, lines, "fido2-token", arguments);
+        told("fido2-token", arguments, &output)
+    };
+    run(&[pin, pin], &["-S", key.id()]);
+    key.token().with_authenticator(|own| own.set_samples(&[0, 5, 0, 0, 0]));
+    run(&[pin], &["-S", "-e", key.id()]);
+    let listed = run(&[pin], &["-L", "-e", key.id()]);
+    let line = listed.lines().find(|line| line.contains("(null)")).unwrap_or_default();
+    let id = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    assert!(!id.is_empty(), "{listed}");
+    run(&[pin], &["-S", "-e", "-i", &id, "-n", "thumb", key.id()]);
+    assert!(run(&[pin], &["-L", "-e", key.id()]).contains("thumb"));
+    assert!(succeed(&bed, "fido2-token", &["-I", key.id()]).contains("uv retries: 3"));
+    run(&[pin], &["-D", "-e", "-i", &id, key.id()]);
+    assert_eq!(key.token().with_authenticator(|own| own.finger_count()), Some(0));
+}
+
 #[test]
 fn makes_and_verifies_credentials_and_assertions() {
     let name = "fido2-cred, fido2-assert";

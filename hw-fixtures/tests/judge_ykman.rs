@@ -357,6 +357,8 @@ fn python_fido2_is_the_host_of_keys_on_a_reader() {
         ("fido-nfc", "short"),
         ("yubikey-5-nfc", "short"),
         ("yubikey-5-nfc", "extended"),
+        ("fido-nfc-fixed", "short"),
+        ("fido-nfc-fixed", "extended"),
     ] {
         let token = Token::of_profile(profile, TokenSetup::named("key")).unwrap();
         let plugged = desk.insert(&token);

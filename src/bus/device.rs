@@ -10,6 +10,7 @@ use zbus::{Connection, interface};
 
 use super::call::Call;
 use super::error::BusError;
+use super::fido::FidoObject;
 use super::operation::Accepted;
 use super::sealed::{Opened, Sealed, required};
 use super::values::{Dict, Options, Put, TextRule, path_of};
@@ -127,6 +128,8 @@ impl Devices {
             desk: Arc::clone(&self.desk),
         };
         let path = path_of(view.id).map_err(|error| zbus::Error::Failure(error.to_string()))?;
+        let keys = FidoObject::new(view.id, Arc::clone(&self.desk));
+        self.connection.object_server().at(&path, keys).await?;
         self.connection.object_server().at(path, object).await?;
         self.shown.insert(view.id, cell);
         self.exported.send_modify(|ids| {
@@ -176,7 +179,11 @@ impl Devices {
             ids.remove(&id);
         });
         let Ok(path) = path_of(id) else { return };
-        if let Err(error) = self.connection.object_server().remove::<DeviceObject, _>(path).await {
+        let server = self.connection.object_server();
+        if let Err(error) = server.remove::<FidoObject, _>(&path).await {
+            tracing::warn!(%error, device = %id, "the FIDO2 side of a device that left could not be taken off the bus");
+        }
+        if let Err(error) = server.remove::<DeviceObject, _>(path).await {
             tracing::warn!(%error, device = %id, "a device that left could not be taken off the bus");
         }
     }

@@ -283,6 +283,15 @@ impl From<&Refusal> for Failure {
             Refusal::TryLater { wait_s } => return Self::waiting(E::TryLater, refusal, *wait_s),
             Refusal::SoftLocked { wait_s } => return Self::waiting(E::SoftLocked, refusal, *wait_s),
             Refusal::Locked => E::Locked,
+            Refusal::LastTries { left } => {
+                return Self {
+                    tries_left: Some(*left),
+                    ..Self::new(E::LastTries, refusal.to_string())
+                };
+            }
+            Refusal::PinChangeForced => E::PinChangeRequired,
+            Refusal::ResetTooLate => E::ResetTooLate,
+            Refusal::ResetElsewhere { .. } => E::ResetNotAllowedHere,
             Refusal::PasswordThrottled { .. } => E::PasswordThrottled,
             Refusal::ClockWipesSeed => E::ClockWipesSeed,
             Refusal::Cancelled => E::Cancelled,
@@ -356,6 +365,15 @@ fn device(error: &DeviceError) -> Failure {
             E::UvBlocked,
             "fingerprint verification is blocked: use the PIN, which unblocks it".to_owned(),
         ),
+        DeviceError::UvInvalid { tries_left } => {
+            return Failure {
+                tries_left: *tries_left,
+                ..Failure::new(
+                    E::UvInvalid,
+                    format!("{error}{}; the PIN does as well", tries(tries_left)),
+                )
+            };
+        }
         DeviceError::PinNotSet => (E::PinNotSet, "no PIN is set on the key: set one first".to_owned()),
         DeviceError::PinRequired => (E::PinRequired, "the key wants its PIN: pass it as “pin”".to_owned()),
         DeviceError::PinPolicy { .. } => (E::PinPolicy, error.to_string()),
@@ -369,7 +387,7 @@ fn device(error: &DeviceError) -> Failure {
         DeviceError::NoCredential => (E::NoCredential, error.to_string()),
         DeviceError::StorageFull => (
             E::StorageFull,
-            "the device has no room for another credential: delete one on it first".to_owned(),
+            "the device has no room for another credential or finger: delete one on it first".to_owned(),
         ),
         DeviceError::CardLocked => (
             E::PasswordRequired,

@@ -11,6 +11,7 @@ mod call;
 mod device;
 mod drift;
 mod error;
+mod fido;
 mod filter;
 mod manager;
 mod operation;
@@ -51,7 +52,7 @@ use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::subjects::{Coverage, SubjectStatus};
 pub use crate::lifecycle::verify::{AccountStanding, Verified};
-pub use crate::lifecycle::{Description, OathCredential, Status};
+pub use crate::lifecycle::{Description, OathCredential, PinStatus, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
 use crate::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
@@ -124,6 +125,11 @@ pub trait Verbs: Send + Sync + 'static {
         password: Option<Secret>,
     ) -> Result<Vec<OathCredential>, Refusal>;
 
+    /// How the PIN of a key stands. Ends by its own deadline.
+    ///
+    /// # Errors
+    /// The device's, or [`Refusal::UnknownDevice`].
+    async fn pin_status(&self, grant: &Grant, device: DeviceId) -> Result<PinStatus, Refusal>;
     /// Letters about a token that could not be delivered so far.
     fn untold_of(&self, token: TokenId) -> u32;
 

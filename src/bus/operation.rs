@@ -19,7 +19,7 @@ use crate::contract::OPERATIONS_PATH;
 use crate::contract::error::ErrorName;
 use crate::grant::Grant;
 use crate::guard::{CallerWatch, Denied, Guard};
-use crate::lifecycle::operation::{Details, Operation, Outcome, Phase, UserAction, View};
+use crate::lifecycle::operation::{Details, Hint, Operation, Outcome, Phase, UserAction, View};
 use crate::types::Worth;
 use crate::types::shown::without_serial;
 
@@ -307,6 +307,14 @@ fn user_action(action: Option<&UserAction>) -> Dict {
     shown.put("place", without_serial(&action.place, None));
     shown.put("until-ms", action.until.0);
     shown.put_some("tries-left", action.tries_left.map(u32::from));
+    match action.hint {
+        Some(Hint::Hold { seconds }) => shown.put("hold-s", seconds),
+        Some(Hint::Sample { left, last }) => {
+            shown.put_some("samples-left", left.map(u32::from));
+            shown.put_some("sample", last);
+        }
+        None => {}
+    }
     shown
 }
 
@@ -339,6 +347,7 @@ fn facts(details: &Details) -> Dict {
         left_out,
         trusted_by,
         unsettled,
+        fido,
     } = details;
     let mut told = Dict::new();
     told.put_some("token", token.map(|id| id.to_string()));
@@ -362,6 +371,9 @@ fn facts(details: &Details) -> Dict {
     }
     told.put_some("exported", *exported);
     told.put_some("left-out", *left_out);
+    if let Some(report) = fido {
+        super::fido::tell(report, &mut told);
+    }
     if !trusted_by.is_empty() {
         told.put("trusted-by", trusted_by.clone());
     }
@@ -385,7 +397,7 @@ impl OperationObject {
 
 #[interface(name = "org.claviger.Operation1")]
 impl OperationObject {
-    /// register, test, resync, suspend, lost, resume, revoke, discharge, import, assign, export.
+    /// register, test, resync, suspend, lost, resume, revoke, discharge, import, assign, export, set-clock, configure, erase, inspect.
     #[zbus(property(emits_changed_signal = "const"))]
     fn verb(&self) -> &str {
         self.operation.verb.as_str()
@@ -409,8 +421,9 @@ impl OperationObject {
         self.operation.view().cancellable
     }
 
-    /// What a person must do now; empty when nothing. kind (s: touch, replug, present), device (o), name, place (s),
-    /// until-ms (x, Unix time), tries-left (u).
+    /// What a person must do now; empty when nothing. kind (s: touch, replug, present, finger), device (o), name, place (s),
+    /// until-ms (x, Unix time), tries-left (u), hold-s (u: keep the finger there so long), samples-left (u), sample (s: how the
+    /// last sample of a finger came out).
     #[zbus(property(emits_changed_signal = "false"))]
     fn user_action(&self) -> Dict {
         user_action(self.operation.view().user_action.as_ref())

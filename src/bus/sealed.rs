@@ -18,6 +18,7 @@ use crate::types::{DeviceId, Secret};
 #[derive(Default)]
 pub(super) struct Sealed {
     pub(super) pin: Option<OwnedFd>,
+    pub(super) new_pin: Option<OwnedFd>,
     pub(super) password: Option<OwnedFd>,
     pub(super) new_password: Option<OwnedFd>,
     pub(super) seed: Option<(OwnedFd, Encoding)>,
@@ -36,6 +37,7 @@ pub(super) struct Sealed {
 #[derive(Default)]
 pub(super) struct Opened {
     pub(super) pin: Option<Secret>,
+    pub(super) new_pin: Option<Secret>,
     pub(super) password: Option<Secret>,
     pub(super) new_password: Option<Secret>,
     pub(super) seed: Option<Secret>,
@@ -53,12 +55,10 @@ impl Sealed {
         let reader = SecretReader::start(files);
         let mut opened = Opened::default();
         if let Some(fd) = self.pin {
-            let pin = reader.read(key::PIN, fd, Ending::Text).await?;
-            // CTAP 2.1 section 6.5.1: a PIN is UTF-8. What the text is must not reach an error.
-            if std::str::from_utf8(pin.expose()).is_err() {
-                return Err(BusError::invalid("the PIN must be UTF-8 text"));
-            }
-            opened.pin = Some(pin);
+            opened.pin = Some(text(reader.read(key::PIN, fd, Ending::Text).await?)?);
+        }
+        if let Some(fd) = self.new_pin {
+            opened.new_pin = Some(text(reader.read("new-pin", fd, Ending::Text).await?)?);
         }
         if let Some(fd) = self.password {
             opened.password = Some(reader.read(key::PASSWORD, fd, Ending::Text).await?);
@@ -95,13 +95,22 @@ impl Sealed {
 
 impl Opened {
     /// What opens a device.
-    pub(super) fn presence(self, device: Option<DeviceId>) -> Presence {
+    pub(super) fn presence(self, device: Option<DeviceId>, last_tries: bool) -> Presence {
         Presence {
             device,
             pin: self.pin,
             password: self.password,
+            last_tries,
         }
     }
+}
+
+/// CTAP 2.1 section 6.5.1: a PIN is UTF-8. What the text is must not reach an error.
+fn text(pin: Secret) -> Result<Secret, BusError> {
+    if std::str::from_utf8(pin.expose()).is_err() {
+        return Err(BusError::invalid("the PIN must be UTF-8 text"));
+    }
+    Ok(pin)
 }
 
 /// How a seed is written, base32 unless said otherwise.

@@ -123,9 +123,9 @@ impl Tokens {
     /// Registers a FIDO2 key: getInfo, PIN set (when the key has none) or verified, makeCredential, then an assertion; only
     /// then is the token active. [register]
     /// pin: descriptor; a key of U2F alone knows none, and it is not used. options: label (s), serial (s, when the key does not
-    /// tell it), rp-id (s), user-name (s), discoverable (b, default true when the key can), organisation (b: the key is the
-    /// organisation's, so that it may be reset), wait-s (u: how long another program that has the key is waited for, 0 to 600),
-    /// case (s).
+    /// tell it), rp-id (s), last-tries (b), user-name (s), discoverable (b, default true when the key can), organisation (b: the
+    /// key is the organisation's, so that it may be reset), wait-s (u: how long another program that has the key is waited for, 0
+    /// to 600), case (s).
     /// Details on success: token (s), sign-count (u), pin-set (b); where rules of trust ask: attestation (s: none, self, unanchored,
     /// authority, metadata), attested-model (s). Errors: Untrusted (reason, s: model-denied, model-not-allowed, firmware-too-old,
     /// option-missing, model-mismatch, attestation-invalid, not-attested, chain-untrusted, model-compromised, serial-missing,
@@ -340,7 +340,7 @@ impl Tokens {
     }
 
     /// Tests an active (or pending) token. [test]
-    /// options: code (s, fob), pin (h, FIDO2 key that wants one), device (o, when more than one could be meant), password (h,
+    /// options: code (s, fob), pin (h, FIDO2 key that wants one), last-tries (b), device (o, when more than one could be meant), password (h,
     /// protected card), case (s). A FIDO2 key and a card are found among the devices plugged in.
     /// Details on success: token (s), and sign-count (u) or offset-s (x). A failed test is outcome `refused` with its error.
     /// Errors of the dates in its papers, before any code is looked at: NotYetValid, Expired.
@@ -352,7 +352,7 @@ impl Tokens {
     /// Tests an active FIDO2 key by what an identity provider asks: its WebAuthn request options in, the authentication response out,
     /// which goes to the descriptor once the test has passed. It logs the person in, so it wants more than Test. [register]
     /// origin: as RegisterForProvider. request: descriptor with JSON, at most 1 MiB. options: pin (h; needed where the options require
-    /// user verification), device (o, when more than one could be meant), case (s).
+    /// user verification), last-tries (b), device (o, when more than one could be meant), case (s).
     /// Details on success: token (s), sign-count (u). Errors: CounterWentBack (reason: clone-suspected), VerificationFailed.
     #[zbus(out_args("operation"))]
     async fn test_for_provider(
@@ -480,7 +480,7 @@ impl Tokens {
 
     /// Revokes a token, for good. The binding dies first and durably; then, if the device is here, our credential is deleted
     /// from it; else that becomes an obligation. [revoke]
-    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), password (h),
+    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), last-tries (b), password (h),
     /// reset (b: authenticatorReset instead, which takes every other passkey on the key with it), absent (b: do not look for
     /// the device), case (s).
     /// Details: token (s), obligation (s, when something is left to do), trusted-by (as: relying parties that still accept the key, when
@@ -499,7 +499,7 @@ impl Tokens {
     }
 
     /// Settles an obligation on the device that is plugged in now, after proof that it is the same one. [revoke]
-    /// options: device (o), pin (h), password (h), collected (b: the device was collected and destroyed; a word, for what
+    /// options: device (o), pin (h), last-tries (b), password (h), collected (b: the device was collected and destroyed; a word, for what
     /// cannot prove itself any more), reset (b: needed where a reset is owed), case (s).
     #[zbus(out_args("operation"))]
     async fn discharge(

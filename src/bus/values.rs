@@ -291,6 +291,22 @@ impl Options {
         self.string(key)?.map(|text| rule.check(key, text)).transpose()
     }
 
+    /// Texts (as), none when absent.
+    pub(super) fn texts(&mut self, key: &str, rule: TextRule, most: usize) -> Result<Vec<String>, BusError> {
+        let texts = self.take(key, "strings (as)", |value| match value {
+            Variant::Array(items) => items
+                .iter()
+                .map(|item| item.downcast_ref::<&str>().ok().map(str::to_owned))
+                .collect::<Option<Vec<_>>>(),
+            _ => None,
+        })?;
+        let texts = texts.unwrap_or_default();
+        if texts.len() > most {
+            return Err(BusError::invalid(format!("option “{key}” has at most {most} entries")));
+        }
+        texts.into_iter().map(|text| rule.check(key, text)).collect()
+    }
+
     /// A text (s) whose form is checked elsewhere.
     pub(super) fn string(&mut self, key: &str) -> Result<Option<String>, BusError> {
         self.take(key, "a string (s)", |value| match value {

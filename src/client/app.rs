@@ -133,7 +133,7 @@ pub async fn recovery_codes(session: &Session, args: &RegisterRecoveryCodes) -> 
 }
 
 /// A memory file: our end, and the one that the daemon writes to.
-fn letter() -> Result<(File, OwnedFd), Failure> {
+pub(super) fn letter() -> Result<(File, OwnedFd), Failure> {
     let failed = |error: std::io::Error| Failure::local(format!("cannot take a secret: {error}"));
     let fd = memfd_create(c"claviger", MFdFlags::MFD_CLOEXEC).map_err(|error| failed(error.into()))?;
     let ours = File::from(fd);
@@ -142,7 +142,7 @@ fn letter() -> Result<(File, OwnedFd), Failure> {
 }
 
 /// What the daemon wrote to the memory file.
-fn read(file: &mut File) -> Result<Zeroizing<String>, Failure> {
+pub(super) fn read(file: &mut File) -> Result<Zeroizing<String>, Failure> {
     let failed = |error: std::io::Error| Failure::local(format!("cannot take a secret: {error}"));
     file.rewind().map_err(failed)?;
     let mut buffer = SecretBuffer::new(LONGEST);

@@ -3,6 +3,7 @@
 
 mod codes;
 mod drift;
+mod fido;
 mod host;
 mod oath;
 mod register;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::codes::{ClockArgs, ResyncArgs, TestArgs, VerifyArgs};
 pub use self::drift::DriftArgs;
+pub use self::fido::{BlobsVerb, FidoVerb, FingerVerb, OpenedDevice, PinVerb, UnlockArgs};
 pub use self::host::{AuditVerb, DoctorArgs, GenerateWhat, SecondOpinionArgs};
 pub use self::oath::OathVerb;
 pub use self::register::{
@@ -144,6 +146,12 @@ pub enum Verb {
         /// What to do.
         #[command(subcommand)]
         what: OathVerb,
+    },
+    /// Look after the FIDO2 application of a device: PIN, settings, passkeys, fingers, reset
+    Fido {
+        /// What to do.
+        #[command(subcommand)]
+        what: FidoVerb,
     },
     /// Draw how a token's clock drifts and what is foreseen of it, or list what to replace by when
     Drift(DriftArgs),

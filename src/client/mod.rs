@@ -30,6 +30,7 @@ mod doctor_host;
 mod drift;
 pub mod drift_plot;
 mod export;
+mod fido;
 mod generate;
 mod import;
 mod mark;
@@ -111,6 +112,7 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Mark(args) => mark::run(session, &args).await,
         Verb::Export(args) => export::run(session, &args).await,
         Verb::Clock(args) => clock::run(session, &args).await,
+        Verb::Fido { what } => fido::run(session, &what).await,
         Verb::Oath { what } => oath::run(session, &what).await,
         Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,

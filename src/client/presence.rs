@@ -15,6 +15,7 @@ pub struct Presence {
     device: Option<ObjectPath<'static>>,
     pin: Option<Secret>,
     password: Option<Secret>,
+    last_tries: bool,
     wait_s: Option<u32>,
 }
 
@@ -34,6 +35,7 @@ impl Presence {
             device: args.device.as_deref().map(lookup::device_path).transpose()?,
             pin: wants_pin.then(|| secret::pin(args.pin_from, PIN_PROMPT)).transpose()?,
             password: secret::password(args.password)?,
+            last_tries: args.last_tries,
             wait_s: args.wait,
         })
     }
@@ -62,6 +64,9 @@ impl Presence {
         }
         if let Some(pin) = &self.pin {
             options.insert(options::PIN, Variant::Fd(Fd::from(secret::sealed(pin)?)));
+        }
+        if self.last_tries {
+            options.insert(options::LAST_TRIES, Variant::Bool(true));
         }
         if let Some(password) = &self.password {
             options.insert(options::PASSWORD, Variant::Fd(Fd::from(secret::sealed(password)?)));

@@ -109,8 +109,13 @@ impl Action {
         let deed = match kind {
             "touch" => format!("Touch the {name}{place}"),
             "replug" => format!("Unplug the {name}{place} and plug it in again"),
+            "finger" => format!("Put a finger on the {name}{place}{}", sample(record)),
             "present" => format!("Plug in the {name}, or lay it on the reader"),
             other => format!("{} the {name}{place}", clean(other)),
+        };
+        let deed = match record.get("hold-s").and_then(|value| variant(value).as_u64()) {
+            Some(seconds) => format!("{deed} and keep the finger there for {seconds} s"),
+            None => deed,
         };
         Some(Self {
             deed,
@@ -134,6 +139,23 @@ impl Action {
         } else {
             format!("{} ({})", self.deed, notes.join(", "))
         }
+    }
+}
+
+/// How the last sample of a finger came out, and how many more it takes.
+fn sample(record: &Record) -> String {
+    let last = match cell(record, "sample").as_str() {
+        "" => String::new(),
+        "good" => ", that was good".to_owned(),
+        "not-lifted" => ", and lift it in between".to_owned(),
+        "known-already" => "; it knows this one already".to_owned(),
+        "does-not-fit" => "; the last one did not fit: the same finger again".to_owned(),
+        "no-finger" => "; there was none".to_owned(),
+        other => format!("; the last one was {}", clean(other).replace('-', " ")),
+    };
+    match cell(record, "samples-left").as_str() {
+        "" => last,
+        left => format!("{last}, {left} more"),
     }
 }
 

@@ -15,7 +15,8 @@ use crate::client::arguments::Global;
 use crate::client::failure::Failure;
 use crate::client::render::Output;
 use crate::contract::proxy::{
-    Device1Proxy, Drift1Proxy, Manager1Proxy, Operation1Proxy, Options, Subjects1Proxy, Tokens1Proxy, Verify1Proxy,
+    Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options, Subjects1Proxy, Tokens1Proxy,
+    Verify1Proxy,
 };
 use crate::contract::{BUS_NAME, ROOT_PATH};
 
@@ -185,6 +186,17 @@ impl Session {
     /// As the bus says.
     pub async fn device(&self, path: ObjectPath<'static>) -> Result<Device1Proxy<'static>, Failure> {
         let builder = Device1Proxy::builder(&self.connection)
+            .destination(self.destination())
+            .path(path);
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// The FIDO2 application of a device.
+    ///
+    /// # Errors
+    /// As the bus says.
+    pub async fn fido(&self, path: ObjectPath<'static>) -> Result<Fido1Proxy<'static>, Failure> {
+        let builder = Fido1Proxy::builder(&self.connection)
             .destination(self.destination())
             .path(path);
         Ok(builder.cache_properties(CacheProperties::No).build().await?)

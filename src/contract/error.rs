@@ -118,6 +118,16 @@ error_names!(
     PinBlocked,
     /// Fingerprint blocked: use the PIN.
     UvBlocked,
+    /// The finger was not recognised.
+    UvInvalid,
+    /// One of the last two tries of the PIN would be used: not without the word “last-tries”.
+    LastTries,
+    /// The key wants its PIN changed before it is used.
+    PinChangeRequired,
+    /// A reset did not begin within ten seconds of plugging the key in.
+    ResetTooLate,
+    /// The key is not reset over this transport.
+    ResetNotAllowedHere,
     /// The key has no PIN.
     PinNotSet,
     /// The key wants a PIN.

@@ -94,3 +94,19 @@ pub const RESET: &str = "reset";
 pub const ABSENT: &str = "absent";
 /// The device was collected and destroyed (b).
 pub const COLLECTED: &str = "collected";
+/// One of the last two tries of a PIN may be used (b).
+pub const LAST_TRIES: &str = "last-tries";
+/// Ask for a finger before the PIN (b).
+pub const FINGER: &str = "finger";
+/// Characters of a PIN that is drawn (u).
+pub const LENGTH: &str = "length";
+/// Letters and digits instead of digits alone (b).
+pub const LETTERS: &str = "letters";
+/// The PIN must be changed before it is used (b).
+pub const FORCE_CHANGE: &str = "force-change";
+/// Relying parties (as).
+pub const RP_IDS: &str = "rp-ids";
+/// Name for people (s).
+pub const DISPLAY_NAME: &str = "display-name";
+/// Name of a finger (s).
+pub const NAME: &str = "name";

@@ -96,6 +96,95 @@ pub trait Device1 {
     fn reset_oath(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
 }
 
+/// `org.claviger.Fido1`: the FIDO2 application of a device that is plugged in now.
+#[zbus::proxy(interface = "org.claviger.Fido1", default_service = "org.claviger.Claviger1")]
+pub trait Fido1 {
+    /// Asks how the PIN stands.
+    #[zbus(allow_interactive_auth)]
+    fn pin_status(&self, options: &Options<'_>) -> zbus::Result<Record>;
+
+    /// Sets the first PIN.
+    #[zbus(allow_interactive_auth)]
+    fn set_pin(&self, new_pin: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Changes the PIN.
+    #[zbus(allow_interactive_auth)]
+    fn change_pin(&self, new_pin: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Draws a PIN within the key's rules, writes it to the descriptor once, then sets it.
+    #[zbus(allow_interactive_auth)]
+    fn draw_pin(&self, letter: Fd<'_>, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Raises the least length of a PIN, in code points.
+    #[zbus(allow_interactive_auth)]
+    fn set_min_pin_length(&self, length: u32, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Has the key want its PIN changed before it is used.
+    #[zbus(allow_interactive_auth)]
+    fn require_pin_change(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Has the key want the PIN or a finger for every use, or no longer.
+    #[zbus(allow_interactive_auth)]
+    fn set_always_uv(&self, on: bool, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Lets the key tell who it is to those relying parties that may ask.
+    #[zbus(allow_interactive_auth)]
+    fn enable_enterprise_attestation(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Has a reset want a touch of five seconds.
+    #[zbus(allow_interactive_auth)]
+    fn enable_long_touch_for_reset(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Lists the passkeys on the key by relying party, and how much room is left.
+    #[zbus(allow_interactive_auth)]
+    fn list_credentials(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Gives the account of a passkey another name.
+    #[zbus(allow_interactive_auth)]
+    fn rename_credential(&self, credential: &str, name: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Deletes a passkey that is no token's body.
+    #[zbus(allow_interactive_auth)]
+    fn delete_credential(&self, credential: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Lists the fingers that the key knows.
+    #[zbus(allow_interactive_auth)]
+    fn list_fingerprints(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Learns a finger.
+    #[zbus(allow_interactive_auth)]
+    fn enrol_fingerprint(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Names a finger.
+    #[zbus(allow_interactive_auth)]
+    fn rename_fingerprint(&self, fingerprint: &str, name: &str, options: &Options<'_>)
+    -> zbus::Result<OwnedObjectPath>;
+
+    /// Has the key forget a finger.
+    #[zbus(allow_interactive_auth)]
+    fn remove_fingerprint(&self, fingerprint: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Measures what programs stored on the key.
+    #[zbus(allow_interactive_auth)]
+    fn measure_large_blobs(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Deletes all of it.
+    #[zbus(allow_interactive_auth)]
+    fn clear_large_blobs(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Has the key blink.
+    #[zbus(allow_interactive_auth)]
+    fn wink(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Blinks and waits until somebody touches the key: by asking all of them at once, the one in hand is found.
+    #[zbus(allow_interactive_auth)]
+    fn await_touch(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Wipes the key's FIDO2 application, other services' passkeys too.
+    #[zbus(allow_interactive_auth)]
+    fn reset(&self, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+}
+
 /// `org.claviger.Drift1`: what is known and foreseen of clocks.
 #[zbus::proxy(
     interface = "org.claviger.Drift1",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use crate::bus::{DeviceView, OathCredential, Verbs};
+use crate::bus::{DeviceView, OathCredential, PinStatus, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
 use crate::ledger::{Ledger, TokenRecord};
@@ -75,6 +75,10 @@ impl Verbs for House {
         password: Option<Secret>,
     ) -> Result<Vec<OathCredential>, Refusal> {
         self.lifecycle.oath_credentials(grant, device, password).await
+    }
+
+    async fn pin_status(&self, grant: &Grant, device: DeviceId) -> Result<PinStatus, Refusal> {
+        self.lifecycle.pin_status(grant, device).await
     }
 
     fn untold_of(&self, token: TokenId) -> u32 {

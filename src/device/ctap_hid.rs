@@ -197,6 +197,14 @@ impl CtapTransport for HidChannel {
     ) -> Result<Vec<u8>, DeviceError> {
         self.command(Command::Cbor, request, deadline, cancel, on_keepalive)
     }
+
+    fn wink(&mut self, deadline: Instant, cancel: &Cancel) -> Result<bool, DeviceError> {
+        if !self.init.has_wink() {
+            return Ok(false);
+        }
+        self.command(Command::Wink, &[], deadline, cancel, &mut |_| {})
+            .map(|_| true)
+    }
 }
 
 impl Messages for HidChannel {

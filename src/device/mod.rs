@@ -55,6 +55,12 @@ pub enum DeviceError {
     /// Built-in user verification is blocked (0x3C): use the PIN.
     #[error("fingerprint verification is blocked")]
     UvBlocked,
+    /// The finger was not recognised (0x3F).
+    #[error("the finger was not recognised")]
+    UvInvalid {
+        /// Tries left before only the PIN helps, when the device told.
+        tries_left: Option<u8>,
+    },
     /// No PIN is set (0x35).
     #[error("no PIN is set")]
     PinNotSet,

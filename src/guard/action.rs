@@ -69,6 +69,7 @@ pub struct Row {
 
 const MANAGER: &str = "org.claviger.Manager1";
 const DEVICE: &str = "org.claviger.Device1";
+const FIDO: &str = "org.claviger.Fido1";
 const TOKENS: &str = "org.claviger.Tokens1";
 const VERIFY: &str = "org.claviger.Verify1";
 const SUBJECTS: &str = "org.claviger.Subjects1";
@@ -141,6 +142,72 @@ pub const TABLE: &[Row] = &[
         Scope::Device,
     ),
     guarded(DEVICE, "ResetOath", Action::Revoke, Tier::Revoke, Scope::Device),
+    // Looking takes a touch or a PIN, and changes nothing.
+    guarded(FIDO, "PinStatus", Action::Inspect, Tier::Look, Scope::Device),
+    guarded(FIDO, "ListCredentials", Action::Inspect, Tier::Look, Scope::Device),
+    guarded(FIDO, "ListFingerprints", Action::Inspect, Tier::Look, Scope::Device),
+    guarded(FIDO, "MeasureLargeBlobs", Action::Inspect, Tier::Look, Scope::Device),
+    guarded(FIDO, "Wink", Action::Inspect, Tier::Look, Scope::Device),
+    guarded(FIDO, "AwaitTouch", Action::Inspect, Tier::Look, Scope::Device),
+    // What can be undone, or does no more than make the key stricter.
+    guarded(FIDO, "SetPin", Action::Configure, Tier::Register, Scope::Device),
+    guarded(FIDO, "ChangePin", Action::Configure, Tier::Register, Scope::Device),
+    guarded(FIDO, "DrawPin", Action::Configure, Tier::Register, Scope::Device),
+    guarded(
+        FIDO,
+        "SetMinPinLength",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(
+        FIDO,
+        "RequirePinChange",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(FIDO, "SetAlwaysUv", Action::Configure, Tier::Register, Scope::Device),
+    guarded(
+        FIDO,
+        "EnableEnterpriseAttestation",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(
+        FIDO,
+        "EnableLongTouchForReset",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(
+        FIDO,
+        "RenameCredential",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(
+        FIDO,
+        "EnrolFingerprint",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    guarded(
+        FIDO,
+        "RenameFingerprint",
+        Action::Configure,
+        Tier::Register,
+        Scope::Device,
+    ),
+    // What deletes.
+    guarded(FIDO, "DeleteCredential", Action::Revoke, Tier::Revoke, Scope::Device),
+    guarded(FIDO, "RemoveFingerprint", Action::Revoke, Tier::Revoke, Scope::Device),
+    guarded(FIDO, "ClearLargeBlobs", Action::Revoke, Tier::Revoke, Scope::Device),
+    guarded(FIDO, "Reset", Action::Revoke, Tier::Revoke, Scope::Device),
     guarded(TOKENS, "Get", Action::Inspect, Tier::Look, Scope::Token),
     guarded(TOKENS, "Find", Action::Inspect, Tier::Look, Scope::Whole),
     guarded(TOKENS, "Obligations", Action::Inspect, Tier::Look, Scope::Whole),

@@ -12,7 +12,7 @@ use crate::device::session::Session;
 
 use crate::grant::{Action, Authority, Grant, Object};
 use crate::ledger::{Account, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
-use crate::lifecycle::operation::{Phase, Step, UserAction, UserActionKind};
+use crate::lifecycle::operation::{Hint, Phase, Step, UserAction, UserActionKind};
 use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Lifecycle, Refusal};
 use crate::types::{DeviceId, TokenId, TokenState, time_left};
@@ -28,6 +28,8 @@ pub struct Act {
     pub step: Step,
     /// The house.
     pub house: Arc<Lifecycle>,
+    /// Whether one of the last tries of a PIN may be used.
+    pub last_tries: bool,
     /// How long another program that has the device is waited for; as configured when the caller did not say.
     patience: Option<Duration>,
 }
@@ -35,11 +37,12 @@ pub struct Act {
 impl Act {
     /// An act under a grant.
     #[must_use]
-    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, patience: Option<Duration>) -> Self {
+    pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, patience: Option<Duration>, last_tries: bool) -> Self {
         Self {
             grant: Arc::new(grant),
             step,
             house,
+            last_tries,
             patience,
         }
     }
@@ -214,6 +217,18 @@ impl Act {
 
     /// Asks a person for something at a device, until an instant.
     pub fn ask(&self, kind: UserActionKind, device: DeviceId, until: Instant, tries_left: Option<u8>) {
+        self.ask_with(kind, device, until, tries_left, None);
+    }
+
+    /// The same, with more about how it is done.
+    pub fn ask_with(
+        &self,
+        kind: UserActionKind,
+        device: DeviceId,
+        until: Instant,
+        tries_left: Option<u8>,
+        hint: Option<Hint>,
+    ) {
         let (name, place) = self
             .house
             .devices()
@@ -229,6 +244,7 @@ impl Act {
             place,
             until,
             tries_left,
+            hint,
         });
     }
 }

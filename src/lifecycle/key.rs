@@ -16,7 +16,7 @@ use crate::device::session::Session;
 use crate::ledger::Binding;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::Act;
-use crate::lifecycle::operation::UserActionKind;
+use crate::lifecycle::operation::{Hint, UserActionKind};
 use crate::trust::signature::{self, SignatureError};
 use crate::types::{DeviceId, Secret};
 
@@ -82,9 +82,25 @@ pub struct Key<'s, 'c> {
     pub session: &'s mut FidoSession<'c>,
     /// Deadlines, cancel flag, touch request.
     pub context: FidoContext<'s>,
-    /// PIN tries left, as last told.
-    tries: &'s Cell<Option<u8>>,
+    /// What the person is asked for when the key begins to wait.
+    wish: &'s Cell<Wish>,
+    /// Whether the person said that one of the last tries may be used.
+    last_tries: bool,
 }
+
+/// What a person is asked for when a key begins to wait.
+#[derive(Clone, Copy)]
+pub struct Wish {
+    /// The deed.
+    pub kind: UserActionKind,
+    /// More about it.
+    pub hint: Option<Hint>,
+    /// PIN tries left, as last told.
+    pub tries: Option<u8>,
+}
+
+/// Tries that are never used without an explicit word: with the last of them gone only a reset helps.
+pub const LAST_TRIES: u8 = 2;
 
 /// Opens the key by whichever carrier it has and hands it over, held for us alone, until `work` is over. While the key waits for a touch the
 /// person is told which key where.
@@ -103,10 +119,15 @@ pub fn with_key<T>(
     let mut transport = fido::open(session)?;
     let mut entropy = HostEntropy;
     let mut fido = FidoSession::new(transport.as_mut(), &mut entropy);
-    let tries = Cell::new(None);
+    let wish = Cell::new(Wish {
+        kind: UserActionKind::Touch,
+        hint: None,
+        tries: None,
+    });
     let mut touch = |until: Instant| {
         if let Some(act) = act {
-            act.ask(UserActionKind::Touch, device, until, tries.get());
+            let Wish { kind, hint, tries } = wish.get();
+            act.ask_with(kind, device, until, tries, hint);
         }
     };
     let context = FidoContext {
@@ -118,7 +139,8 @@ pub fn with_key<T>(
     let result = work(&mut Key {
         session: &mut fido,
         context,
-        tries: &tries,
+        wish: &wish,
+        last_tries: act.is_some_and(|act| act.last_tries),
     });
     if let Some(act) = act {
         act.step.answered();
@@ -126,23 +148,77 @@ pub fn with_key<T>(
     result
 }
 
-impl Key<'_, '_> {
+impl<'s> Key<'s, '_> {
     /// Exchanges the PIN for a token with these permissions; none when no PIN was given.
     ///
     /// # Errors
-    /// [`DeviceError::PinInvalid`] and its kin.
+    /// As [`Key::may_try`]; [`DeviceError::PinInvalid`] and its kin.
     pub fn token(
         &mut self,
         pin: Option<&Secret>,
         permissions: Permissions,
         rp_id: Option<&str>,
-    ) -> Result<Option<PinUvAuthToken>, DeviceError> {
+    ) -> Result<Option<PinUvAuthToken>, Refusal> {
         let Some(pin) = pin else { return Ok(None) };
+        let info = self.session.get_info(&mut self.context)?;
+        if info.option("clientPin") == Some(true) {
+            if info.force_pin_change == Some(true) {
+                return Err(Refusal::PinChangeForced);
+            }
+            self.may_try()?;
+        }
         let token = self.session.pin_uv_token(pin, permissions, rp_id, &mut self.context)?;
-        // For whoever is asked to touch the key next. Costs no try; a key that cannot say is no failure.
-        let retries = self.session.pin_retries(&mut self.context);
-        self.tries.set(retries.ok().map(|retries| retries.left));
+        self.note_tries();
         Ok(Some(token))
+    }
+
+    /// Asks how many tries of the PIN are left, which costs none, and refuses where one more must not be made: blocked, blocked
+    /// until a replug, or one of the last two without the word.
+    ///
+    /// # Errors
+    /// [`DeviceError::PinBlocked`], [`DeviceError::SoftBlocked`], [`Refusal::LastTries`].
+    pub fn may_try(&mut self) -> Result<u8, Refusal> {
+        let retries = self.session.pin_retries(&mut self.context)?;
+        self.set_tries(Some(retries.left));
+        match retries.left {
+            0 => Err(DeviceError::PinBlocked.into()),
+            left if retries.power_cycle_needed => Err(DeviceError::SoftBlocked { tries_left: Some(left) }.into()),
+            left if left <= LAST_TRIES && !self.last_tries => Err(Refusal::LastTries { left }),
+            left => Ok(left),
+        }
+    }
+
+    /// Asks again, for whoever is asked to touch the key next and for the result. A key that cannot say is no failure.
+    pub fn note_tries(&mut self) {
+        let retries = self.session.pin_retries(&mut self.context);
+        self.set_tries(retries.ok().map(|retries| retries.left));
+    }
+
+    /// PIN tries left, as last told.
+    #[must_use]
+    pub fn tries(&self) -> Option<u8> {
+        self.wish.get().tries
+    }
+
+    fn set_tries(&self, tries: Option<u8>) {
+        self.wish.set(Wish {
+            tries,
+            ..self.wish.get()
+        });
+    }
+
+    /// Where it is kept, for what runs while the session is at work.
+    pub fn wish_cell(&self) -> &'s Cell<Wish> {
+        self.wish
+    }
+
+    /// What the person is asked for from now on.
+    pub fn wish(&self, kind: UserActionKind, hint: Option<Hint>) {
+        self.wish.set(Wish {
+            kind,
+            hint,
+            ..self.wish.get()
+        });
     }
 
     /// As [`Key::prove`], for a token in the field: a PIN is sent only to a key that has shown, without one, that it holds the

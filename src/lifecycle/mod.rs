@@ -19,6 +19,7 @@ mod describe;
 pub mod drift;
 mod export;
 mod export_keys;
+mod fido;
 mod identity;
 pub mod import;
 mod key;
@@ -59,11 +60,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
 pub use self::describe::Description;
+pub use self::fido::PinStatus;
 pub use self::oath_admin::OathCredential;
 pub use self::refusal::Refusal;
 pub use self::request::{
-    AppOptions, Commission, Delivery, Fido2Options, FobOptions, ImportOptions, Letter, NfcFobOptions, OathDeed,
-    OathOptions, Presence, Query, Request,
+    AppOptions, Commission, Delivery, Fido2Options, FidoDeed, FidoSetting, FobOptions, ImportOptions, Letter,
+    NfcFobOptions, OathDeed, OathOptions, Presence, Query, Request, Unlocking,
 };
 pub use self::resync::Allowances;
 
@@ -318,7 +320,8 @@ impl Lifecycle {
         self.running.send_modify(|n| *n += 1);
         let house = Arc::clone(self);
         tokio::spawn(async move {
-            let act = Act::new(grant, step.clone(), Arc::clone(&house), patience);
+            let last_tries = request.last_tries();
+            let act = Act::new(grant, step.clone(), Arc::clone(&house), patience, last_tries);
             // A task of its own, so that even a panic in a verb ends the operation with an outcome.
             let run = tokio::spawn(run(act, request));
             let outcome = match run.await {
@@ -449,6 +452,7 @@ async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
             reseed,
             unsynchronised,
         } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
+        Request::Fido { device, deed, with } => fido::administer(&act, device, deed, with).await,
         Request::Oath {
             device,
             deed,

@@ -12,16 +12,14 @@ use crate::device::DeviceError;
 use crate::device::oath::OathSession;
 use crate::device::session::Session;
 use crate::grant::{Action, Grant, Object};
-use crate::ledger::{Duty, Filter, Intent, IntentEnd, Mutation, Obligation, ObligationFilter, TokenRecord};
+use crate::ledger::{Duty, Filter, Intent, IntentEnd, Mutation, ObligationFilter, TokenRecord};
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::card::{CardBody, managing, with_applet};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
-use crate::lifecycle::recover::phase;
+use crate::lifecycle::recover::{kill, phase};
 use crate::lifecycle::request::OathDeed;
 use crate::lifecycle::{Lifecycle, Refusal, settle};
-use crate::types::{
-    Cancel, DeviceId, OathAlgorithm, ObligationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis,
-};
+use crate::types::{Cancel, DeviceId, OathAlgorithm, ObligationId, Secret, TokenId, UnixMillis};
 
 /// How many tokens one applet can be the body of: more than any holds.
 const MOST: u32 = 1_000;
@@ -314,29 +312,8 @@ impl Job<'_> {
         now: UnixMillis,
         changes: &mut Vec<Mutation>,
     ) -> Result<Option<ObligationId>, Refusal> {
-        let token = record.id;
         let duty = settle::duty_of(&self.act.house, record, false).await?;
-        changes.push(Mutation::Transition {
-            token,
-            from: super::revoke::ALIVE,
-            to: TokenState::Revoked,
-            reason: Some(RevokeReason::Other),
-        });
-        if record.has_seed {
-            changes.push(Mutation::DestroySeed { token });
-        }
-        let Some(duty) = duty else { return Ok(None) };
-        let id = ObligationId::generate();
-        changes.push(Mutation::Oblige(Obligation {
-            id,
-            token,
-            duty,
-            reality: record.reality,
-            created: now,
-            proven: None,
-            discharged: None,
-        }));
-        Ok(Some(id))
+        Ok(kill(record, duty, now, changes))
     }
 
     /// The live token whose credential has this name on this applet.

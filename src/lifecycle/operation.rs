@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::watch;
 
+use crate::device::fido::LargeBlobs;
 use crate::lifecycle::Refusal;
 use crate::types::{Cancel, DeviceId, ObligationId, OperationId, TokenId, UnixMillis, Worth};
 
@@ -38,10 +39,12 @@ pub enum Verb {
     Export,
     /// Write a fob's clock.
     SetClock,
-    /// Change a device's OATH applet.
+    /// Change a device's OATH applet or its FIDO2 application.
     Configure,
     /// Delete from a device what is none of ours, or all.
     Erase,
+    /// Look at a device.
+    Inspect,
 }
 
 impl Verb {
@@ -63,6 +66,7 @@ impl Verb {
             Self::SetClock => "set-clock",
             Self::Configure => "configure",
             Self::Erase => "erase",
+            Self::Inspect => "inspect",
         }
     }
 }
@@ -129,6 +133,25 @@ pub struct UserAction {
     pub until: UnixMillis,
     /// PIN tries left, where a PIN is in play.
     pub tries_left: Option<u8>,
+    /// More about how it is done.
+    pub hint: Option<Hint>,
+}
+
+/// More about a deed that a person is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Keep the finger there for so many seconds.
+    Hold {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// A finger is being learnt.
+    Sample {
+        /// Good samples still to come, when the key has told.
+        left: Option<u8>,
+        /// How the last one came out; none before the first.
+        last: Option<&'static str>,
+    },
 }
 
 /// The deed a person is asked for.
@@ -138,6 +161,8 @@ pub enum UserActionKind {
     Touch,
     /// Unplug it and plug it in again.
     Replug,
+    /// Put a finger on its sensor.
+    Finger,
 }
 
 impl UserActionKind {
@@ -147,6 +172,7 @@ impl UserActionKind {
         match self {
             Self::Touch => "touch",
             Self::Replug => "replug",
+            Self::Finger => "finger",
         }
     }
 }
@@ -201,6 +227,63 @@ pub struct Details {
     pub trusted_by: Vec<String>,
     /// Why the device could not be settled now, when an obligation remains.
     pub unsettled: Option<Box<Refusal>>,
+    /// What was done to a FIDO2 application, or found on it.
+    pub fido: Option<Box<FidoReport>>,
+}
+
+/// What was done to a FIDO2 application, or found on it; each is set where it applies.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FidoReport {
+    /// PIN tries left afterwards.
+    pub tries_left: Option<u8>,
+    /// Whether the key wants the PIN changed before it is used.
+    pub change_forced: Option<bool>,
+    /// Discoverable credentials on it.
+    pub credentials: Option<Vec<StoredPasskey>>,
+    /// How many more it has room for, when it told.
+    pub remaining: Option<u64>,
+    /// The fingers it knows.
+    pub fingerprints: Option<Vec<Fingerprint>>,
+    /// The finger that was learnt.
+    pub fingerprint: Option<String>,
+    /// Good samples that a new finger takes.
+    pub samples: Option<u8>,
+    /// How the sensor is used: `touch` or `swipe`.
+    pub sensor: Option<&'static str>,
+    /// Its large blobs.
+    pub blobs: Option<LargeBlobs>,
+    /// Whether it could show which one it is.
+    pub winked: Option<bool>,
+    /// How a key that was reset had shown to be the same after the replug: `assertion` or `appearance`.
+    pub proof: Option<&'static str>,
+    /// Tokens that died with what was on it.
+    pub revoked: Vec<TokenId>,
+}
+
+/// A discoverable credential. Relying party and names may name a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPasskey {
+    /// RP ID, as the key tells it.
+    pub rp_id: String,
+    /// Credential id.
+    pub id: Vec<u8>,
+    /// Account name.
+    pub user_name: Option<String>,
+    /// Name for people.
+    pub display_name: Option<String>,
+    /// credProtect policy, 1 to 3.
+    pub protection: Option<u64>,
+    /// The live token it is the body of.
+    pub token: Option<TokenId>,
+}
+
+/// A finger that a key knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// Its name; may name a person.
+    pub name: Option<String>,
 }
 
 /// What became of a seed file, or would.
@@ -394,7 +477,8 @@ impl Step {
     /// Asks a person for something. Repeating the same request is not a change.
     pub fn ask(&self, action: UserAction) {
         self.view.send_if_modified(|view| {
-            let changed = view.user_action.as_ref().is_none_or(|old| old.kind != action.kind);
+            let same = |old: &UserAction| old.kind == action.kind && old.hint == action.hint;
+            let changed = !view.user_action.as_ref().is_some_and(same);
             if changed {
                 view.user_action = Some(action);
                 // A wait for a person can always be cut short.
@@ -485,6 +569,7 @@ mod tests {
             place: String::new(),
             until: UnixMillis(0),
             tries_left: None,
+            hint: None,
         });
         assert!(operation.view().cancellable);
         assert_eq!(operation.cancel(), Ok(()));

@@ -9,7 +9,7 @@ use crate::lifecycle::act::facts;
 use crate::lifecycle::settle;
 use crate::lifecycle::tell;
 use crate::lifecycle::{Lifecycle, Refusal};
-use crate::types::{ObligationId, OperationId, RevokeReason, TokenState, UnixMillis};
+use crate::types::{ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
 /// Phases that an intent is left in. What may be on the device follows from them.
 pub mod phase {
@@ -73,6 +73,17 @@ impl Lifecycle {
             }
             // The obligation was opened in the commit that killed the binding; nothing is left but to say so.
             ("revoke" | "discharge", _) => (IntentEnd::Obliged, Vec::new()),
+            // Whether a key was wiped is not known: what was on it is taken for gone, and deleted should it not be.
+            ("erase", _) if intent.phase == phase::CREATING && !wiped(intent).is_empty() => {
+                let mut mutations = Vec::new();
+                for token in wiped(intent) {
+                    if let Some(record) = self.ledger().token(token).await? {
+                        let duty = settle::duty_of(self, &record, false).await?;
+                        kill(&record, duty, now, &mut mutations);
+                    }
+                }
+                (IntentEnd::Obliged, mutations)
+            }
             // So were those of the tokens that an applet's reset takes with it.
             ("erase", _) if intent.phase == phase::DEAD => (IntentEnd::Obliged, Vec::new()),
             _ => (IntentEnd::RolledBack, Vec::new()),
@@ -129,8 +140,45 @@ impl Lifecycle {
     }
 }
 
+/// Revokes a token whose credential died with its key, or may have: then `duty` says what to do should it not.
+pub(super) fn kill(
+    record: &TokenRecord,
+    duty: Option<Duty>,
+    now: UnixMillis,
+    changes: &mut Vec<Mutation>,
+) -> Option<ObligationId> {
+    // Somebody else may have revoked it meanwhile.
+    if record.state == TokenState::Revoked {
+        return None;
+    }
+    changes.push(Mutation::Transition {
+        token: record.id,
+        from: super::revoke::ALIVE,
+        to: TokenState::Revoked,
+        reason: Some(RevokeReason::Other),
+    });
+    if record.has_seed {
+        changes.push(Mutation::DestroySeed { token: record.id });
+    }
+    let obligation = obligation(record, duty?, now);
+    let id = obligation.id;
+    changes.push(Mutation::Oblige(obligation));
+    Some(id)
+}
+
+/// The tokens that were on a key which was being reset.
+fn wiped(intent: &Intent) -> Vec<TokenId> {
+    let listed = intent.detail.get("tokens").and_then(serde_json::Value::as_array);
+    let ids = listed.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    ids.filter_map(|id| id.parse().ok()).collect()
+}
+
 fn oblige(record: &TokenRecord, duty: Duty, now: UnixMillis) -> Mutation {
-    Mutation::Oblige(Obligation {
+    Mutation::Oblige(obligation(record, duty, now))
+}
+
+fn obligation(record: &TokenRecord, duty: Duty, now: UnixMillis) -> Obligation {
+    Obligation {
         id: ObligationId::generate(),
         token: record.id,
         duty,
@@ -138,7 +186,7 @@ fn oblige(record: &TokenRecord, duty: Duty, now: UnixMillis) -> Mutation {
         created: now,
         proven: None,
         discharged: None,
-    })
+    }
 }
 
 /// What an intent tells of a credential whose id we never learned.

@@ -162,6 +162,32 @@ pub enum Refusal {
     /// A hundred wrong codes in a row.
     #[error("a hundred wrong codes in a row: locked until somebody who may do so lifts it (“claviger unlock SUBJECT”)")]
     Locked,
+    /// The PIN is nearly blocked for good.
+    #[error(
+        "only {left} {} of the PIN {} left, and after the last wrong one the key is good for nothing but a reset: make sure of the person and of the PIN, then say “last-tries”",
+        if *left == 1 { "try" } else { "tries" },
+        if *left == 1 { "is" } else { "are" }
+    )]
+    LastTries {
+        /// Tries left.
+        left: u8,
+    },
+    /// The key wants another PIN before this one is good for anything.
+    #[error("the key wants its PIN changed before it is used: change it first (“claviger fido pin change DEVICE”)")]
+    PinChangeForced,
+    /// The reset came too late after the plug.
+    #[error(
+        "the key was not reset, since the reset must begin within 10 seconds of plugging it in: start again, and plug it in when asked to"
+    )]
+    ResetTooLate,
+    /// The key cannot be reset over this way.
+    #[error("the key is not reset over {here}, by its own rule: it can be reset over {allowed}")]
+    ResetElsewhere {
+        /// The way it is here by.
+        here: &'static str,
+        /// Where it can be.
+        allowed: String,
+    },
     /// Too many wrong passwords for one card: the card does not count them, so the daemon does.
     #[error("too many wrong passwords for this card: wait {wait_s} seconds before the next try")]
     PasswordThrottled {

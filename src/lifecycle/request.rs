@@ -158,6 +158,15 @@ pub enum Request {
         /// Where the device is, when a person has looked.
         place: Option<String>,
     },
+    /// Look after the FIDO2 application of a device.
+    Fido {
+        /// The device.
+        device: DeviceId,
+        /// What to do.
+        deed: FidoDeed,
+        /// What opens it.
+        with: Unlocking,
+    },
     /// Test a token.
     Test {
         /// The token.
@@ -228,6 +237,122 @@ pub struct Presence {
     pub pin: Option<Secret>,
     /// Password of an OATH card.
     pub password: Option<Secret>,
+    /// One of the last two tries of the PIN may be used.
+    pub last_tries: bool,
+}
+
+/// What opens the FIDO2 application of a key.
+#[derive(Default)]
+pub struct Unlocking {
+    /// Its PIN.
+    pub pin: Option<Secret>,
+    /// Ask for a finger first, where the key has a sensor; the PIN is for when that fails.
+    pub finger: bool,
+    /// One of the last two tries of the PIN may be used.
+    pub last_tries: bool,
+}
+
+/// What is done to the FIDO2 application of a key.
+pub enum FidoDeed {
+    /// Set the first PIN.
+    SetPin(Secret),
+    /// Change the PIN.
+    ChangePin(Secret),
+    /// Draw a PIN, hand it out once and set it.
+    RandomPin {
+        /// Takes it to the caller.
+        letter: Delivery,
+        /// Characters; what the key wants, and six at least, when absent.
+        length: Option<u8>,
+        /// Letters and digits instead of digits alone.
+        letters: bool,
+        /// Have the key want it changed before it is used, where it can.
+        force_change: bool,
+    },
+    /// Change a setting.
+    Set(FidoSetting),
+    /// List the discoverable credentials.
+    Credentials,
+    /// Delete one that is no token's body.
+    DeleteCredential(Vec<u8>),
+    /// Give the account of one other names.
+    RenameCredential {
+        /// Its id.
+        id: Vec<u8>,
+        /// Account name.
+        name: String,
+        /// Name for people.
+        display_name: Option<String>,
+    },
+    /// List the fingers it knows.
+    Fingerprints,
+    /// Learn a finger.
+    EnrolFingerprint {
+        /// Its name.
+        name: Option<String>,
+    },
+    /// Name a finger.
+    RenameFingerprint {
+        /// Its id.
+        id: Vec<u8>,
+        /// Its name.
+        name: String,
+    },
+    /// Remove a finger.
+    RemoveFingerprint(Vec<u8>),
+    /// Measure the large blobs.
+    LargeBlobs,
+    /// Clear them.
+    ClearLargeBlobs,
+    /// Have the key show which one it is.
+    Wink,
+    /// Wait until somebody touches it.
+    AwaitTouch,
+    /// Wipe it.
+    Reset {
+        /// The word was said. Without it the operation tells what would be lost.
+        confirmed: bool,
+    },
+}
+
+/// A setting of a FIDO2 application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FidoSetting {
+    /// Least length of a PIN, in code points; relying parties that are told it.
+    MinPinLength {
+        /// The length.
+        length: u8,
+        /// RP IDs.
+        rp_ids: Vec<String>,
+        /// The PIN must be changed before it is used.
+        force_change: bool,
+    },
+    /// The PIN must be changed before it is used.
+    ForcePinChange,
+    /// Verification for every use.
+    AlwaysUv(bool),
+    /// Enterprise attestation; for good, until a reset.
+    EnterpriseAttestation,
+    /// A reset wants a long touch; for good, until a reset.
+    LongTouchForReset,
+}
+
+impl FidoDeed {
+    const fn verb(&self) -> Verb {
+        match self {
+            Self::Credentials | Self::Fingerprints | Self::LargeBlobs | Self::Wink | Self::AwaitTouch => Verb::Inspect,
+            Self::SetPin(_)
+            | Self::ChangePin(_)
+            | Self::RandomPin { .. }
+            | Self::Set(_)
+            | Self::RenameCredential { .. }
+            | Self::EnrolFingerprint { .. }
+            | Self::RenameFingerprint { .. } => Verb::Configure,
+            Self::DeleteCredential(_) | Self::RemoveFingerprint(_) | Self::ClearLargeBlobs | Self::Reset { .. } => {
+                Verb::Erase
+            }
+        }
+    }
 }
 
 /// A secret on its way out, and where to say what became of it.
@@ -308,6 +433,8 @@ pub struct Fido2Options {
     pub user_name: Option<String>,
     /// Discoverable credential or not; the key decides when absent.
     pub discoverable: Option<bool>,
+    /// One of the last two tries of the PIN may be used.
+    pub last_tries: bool,
     /// The key is the organisation's.
     pub organisation: bool,
 }
@@ -432,6 +559,21 @@ pub struct FobOptions {
 }
 
 impl Request {
+    /// Whether the caller said that one of the last tries of a PIN may be used.
+    #[must_use]
+    pub fn last_tries(&self) -> bool {
+        match self {
+            Self::RegisterFido2 { options, .. } => options.last_tries,
+            Self::Patient { request, .. } => request.last_tries(),
+            Self::Fido { with, .. } => with.last_tries,
+            Self::Test { at, .. }
+            | Self::TestForProvider { at, .. }
+            | Self::Revoke { at, .. }
+            | Self::Discharge { at, .. } => at.last_tries,
+            _ => false,
+        }
+    }
+
     /// What is to be done, and how long another program is waited for when the caller said so.
     #[must_use]
     pub fn patience(self) -> (Self, Option<Duration>) {
@@ -468,6 +610,7 @@ impl Request {
             Self::SetClock { .. } => Verb::SetClock,
             Self::Oath { deed, .. } => deed.verb(),
             Self::Test { .. } | Self::TestForProvider { .. } => Verb::Test,
+            Self::Fido { deed, .. } => deed.verb(),
             Self::Resync { .. } | Self::UndoResync(_) => Verb::Resync,
             Self::Suspend(_) => Verb::Suspend,
             Self::Lost(_) => Verb::Lost,

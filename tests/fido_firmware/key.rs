@@ -6,9 +6,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::card::{self, Field, Reader};
 use claviger::device::DeviceError;
 use claviger::device::fido::Entropy;
-use claviger::link::{HidLink, LinkError, REPORT_LEN};
+use claviger::link::{CardLink, HidLink, LinkError, REPORT_LEN};
 use ctaphid_dispatch::{Channel, DEFAULT_MESSAGE_SIZE, Dispatch};
 use fido_authenticator::{Authenticator, Config, Conforming};
 use sha2::{Digest, Sha256};
@@ -57,6 +58,7 @@ pub struct Key {
     wire: Arc<Wire>,
     finger: Arc<AtomicU8>,
     uptime: UptimeOffset,
+    reader: Mutex<Option<Reader>>,
 }
 
 impl Key {
@@ -68,6 +70,17 @@ impl Key {
             wire: self.wire.clone(),
             reader: state.readers.len() - 1,
         })
+    }
+
+    /// The reader it lies on, for the one who opens it first.
+    pub fn card(&self) -> Box<dyn CardLink> {
+        Box::new(
+            self.reader
+                .lock()
+                .unwrap()
+                .take()
+                .expect("a key on a reader, opened once"),
+        )
     }
 
     pub fn put_finger(&self, finger: Finger) {
@@ -180,11 +193,22 @@ impl UserInterface for Front {
 
 /// Plugs a fresh key in, runs `test` on it and unplugs it.
 pub fn with_key(test: impl FnOnce(&Key) + Send) {
+    run(None, test);
+}
+
+/// Lays a fresh key on a reader, runs `test` on it and takes it away.
+pub fn with_card(test: impl FnOnce(&Key) + Send) {
+    run(Some(card::reader()), test);
+}
+
+fn run(lies_on: Option<(Reader, Field)>, test: impl FnOnce(&Key) + Send) {
+    let (reader, field) = lies_on.unzip();
     virt::with_platform(StoreConfig::ram(), |mut platform| {
         let key = Key {
             wire: Arc::default(),
             finger: Arc::default(),
             uptime: platform.user_interface().uptime_offset(),
+            reader: Mutex::new(reader),
         };
         let waiting = Arc::new(AtomicBool::new(false));
         platform.user_interface().set_inner(Box::new(Front {
@@ -201,6 +225,12 @@ pub fn with_key(test: impl FnOnce(&Key) + Send) {
             let (requester, responder) = pipe.split().unwrap();
             let unplugged = AtomicBool::new(false);
             thread::scope(|scope| {
+                if let Some(field) = field {
+                    let (authenticator, unplugged) = (&mut authenticator, &unplugged);
+                    scope.spawn(move || card::serve(authenticator, &field, unplugged));
+                    let _away = Unplug(unplugged);
+                    return test(&key);
+                }
                 scope.spawn(|| {
                     let mut dispatch = Dispatch::new(responder);
                     while !unplugged.load(Ordering::SeqCst) {

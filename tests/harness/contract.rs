@@ -142,8 +142,11 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("by", "s") => "model".into(),
             ("format", "s") => "pskc".into(),
             ("code", "s") => "123456".into(),
+            ("credential", "s") => "AAECAw".into(),
+            ("fingerprint", "s") => "00ff".into(),
             (_, "s") => "someone".into(),
-            ("limit", "u") => 10_u32.into(),
+            ("limit" | "length", "u") => 10_u32.into(),
+            (_, "b") => true.into(),
             (_, "t") => 0_u64.into(),
             ("codes", "as") => vec!["123456", "654321"].into(),
             ("device", "o") => ObjectPath::try_from(format!("{DEVICES_PATH}/1"))

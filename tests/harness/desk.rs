@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use claviger::bus::{
-    self, AccountStanding, Description, DeviceEvent, DeviceView, Limits, OathCredential, Served, Status, Verbs,
-    Verified,
+    self, AccountStanding, Description, DeviceEvent, DeviceView, Limits, OathCredential, PinStatus, Served, Status,
+    Verbs, Verified,
 };
 use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::{Action, Grant, Object};
@@ -285,6 +285,11 @@ impl Verbs for FakeVerbs {
     ) -> Result<Vec<OathCredential>, Refusal> {
         self.described.fetch_add(1, Ordering::SeqCst);
         Ok(Vec::new())
+    }
+
+    async fn pin_status(&self, _: &Grant, _: DeviceId) -> Result<PinStatus, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Err(Refusal::UnknownDevice)
     }
 
     async fn verify(&self, grant: &Grant, subject: &str, _: &Secret, _: bool) -> Result<Verified, Refusal> {

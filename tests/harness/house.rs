@@ -14,7 +14,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use claviger::contract::proxy::{Device1Proxy, Manager1Proxy, Operation1Proxy, Options, Record, Tokens1Proxy};
+use claviger::contract::proxy::{
+    Device1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options, Record, Tokens1Proxy,
+};
 use claviger::contract::{BUS_NAME, DEVICES_PATH, ROOT_PATH};
 use futures_util::StreamExt;
 use hw_fixtures::entropy::Entropy;
@@ -476,6 +478,48 @@ impl House {
     /// Runs an operation to its end.
     pub async fn run(&self, call: impl AsyncFnOnce(&Tokens1Proxy<'static>) -> zbus::Result<OwnedObjectPath>) -> End {
         match self.begin(call).await {
+            Ok(running) => running.end().await,
+            Err(end) => end,
+        }
+    }
+
+    /// The FIDO2 application of a device.
+    pub async fn fido(&self, plugged: &Plugged) -> Fido1Proxy<'static> {
+        // Its object is there with the device's own.
+        self.device(plugged).await;
+        Fido1Proxy::builder(&self.client)
+            .path(path_of(plugged))
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .expect("a proxy")
+    }
+
+    /// Starts an operation on the FIDO2 application of a device.
+    pub async fn begin_fido(
+        &self,
+        plugged: &Plugged,
+        call: impl AsyncFnOnce(&Fido1Proxy<'static>) -> zbus::Result<OwnedObjectPath>,
+    ) -> Result<Running, End> {
+        let key = self.fido(plugged).await;
+        let stream = MessageStream::from(&self.client);
+        match within("the reply", call(&key)).await {
+            Ok(path) => Ok(Running {
+                client: self.client.clone(),
+                stream,
+                path,
+            }),
+            Err(error) => Err(denied(&error)),
+        }
+    }
+
+    /// Runs one to its end.
+    pub async fn run_fido(
+        &self,
+        plugged: &Plugged,
+        call: impl AsyncFnOnce(&Fido1Proxy<'static>) -> zbus::Result<OwnedObjectPath>,
+    ) -> End {
+        match self.begin_fido(plugged, call).await {
             Ok(running) => running.end().await,
             Err(end) => end,
         }

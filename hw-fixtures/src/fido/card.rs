@@ -152,6 +152,10 @@ impl FidoApplet {
     fn message(&mut self, request: Vec<u8>, apdu: &Apdu, authenticator: &mut Authenticator, now: Millis) -> Reply {
         self.pending = None;
         if request.first() == Some(&0x07) && !self.profile.reset {
+            if !authenticator.profile().transports_for_reset.is_empty() {
+                // It says where it can be reset, and so refuses in the standard's words.
+                return self.respond(vec![Status::NotAllowed as u8], apdu.extended);
+            }
             // YubiKey's word for it.
             return Reply::Response(vec![0x6f, 0x27]);
         }

@@ -4,7 +4,7 @@ use ciborium::Value;
 
 use super::cbor::{self, Params};
 use super::pinprotocol::{PinProtocol, Shared, cose_key};
-use super::{Answer, Authenticator, Halt, Status};
+use super::{Answer, Authenticator, Halt, Moment, Status};
 use crate::entropy::Entropy;
 use crate::{Millis, crypto};
 
@@ -14,6 +14,10 @@ pub(super) const MAKE: u8 = 0x01;
 pub(super) const ASSERT: u8 = 0x02;
 /// Permission to manage credentials.
 pub(super) const MANAGE: u8 = 0x04;
+/// Permission to enrol fingers.
+pub(super) const ENROL: u8 = 0x08;
+/// Permission to write large blobs.
+pub(super) const WRITE_BLOBS: u8 = 0x10;
 /// Permission to configure the authenticator.
 pub(super) const CONFIGURE: u8 = 0x20;
 
@@ -61,13 +65,18 @@ fn slot(protocol: PinProtocol) -> usize {
 }
 
 impl Authenticator {
-    pub(super) fn client_pin(&mut self, params: &Params, now: Millis) -> Answer {
+    pub(super) fn client_pin(&mut self, params: &Params, moment: Moment) -> Answer {
+        let now = moment.now;
         if self.profile.pin_protocols.is_empty() {
             return Err(Status::InvalidCommand.into());
         }
         let subcommand = params.uint(0x02)?.ok_or(Status::MissingParameter)?;
         if subcommand == 0x01 {
             return Ok(Some(self.retries()));
+        }
+        if subcommand == 0x07 && self.profile.fingerprints.is_some() {
+            let left = cbor::uint(u64::from(self.memory.uv_retries));
+            return Ok(Some(cbor::int_map([(0x05, left)])));
         }
         let protocol = self.protocol(params.uint(0x01)?, Status::MissingParameter)?;
         match subcommand {
@@ -85,31 +94,50 @@ impl Authenticator {
                 let permissions = if self.profile.is_2_1() {
                     MAKE | ASSERT
                 } else {
-                    MAKE | ASSERT | MANAGE
+                    MAKE | ASSERT | MANAGE | ENROL
                 };
                 self.issue_token(params, protocol, permissions, None, now)
             }
             0x09 if self.profile.is_2_1() => {
-                let wanted = params.uint(0x09)?.ok_or(Status::MissingParameter)?;
-                let permissions = u8::try_from(wanted).unwrap_or(0);
-                let rp_id = params.text(0x0a)?.map(str::to_owned);
-                if permissions == 0 {
-                    return Err(Status::InvalidParameter.into());
-                }
-                let offered = MAKE
-                    | ASSERT
-                    | if self.profile.credential_management { MANAGE } else { 0 }
-                    | if self.profile.config { CONFIGURE } else { 0 };
-                if permissions & !offered != 0 {
-                    return Err(Status::UnauthorizedPermission.into());
-                }
-                if permissions & (MAKE | ASSERT) != 0 && rp_id.is_none() {
-                    return Err(Status::MissingParameter.into());
-                }
+                let (permissions, rp_id) = self.permissions(params)?;
                 self.issue_token(params, protocol, permissions, rp_id, now)
+            }
+            0x06 if self.profile.is_2_1() && self.profile.fingerprints.is_some() => {
+                let (permissions, rp_id) = self.permissions(params)?;
+                let shared = self.shared(params, protocol)?;
+                self.verify_finger(moment)?;
+                self.hand_out(&shared, protocol, permissions, rp_id, now)
             }
             _ => Err(Status::InvalidSubcommand.into()),
         }
+    }
+
+    /// What a pinUvAuthToken is asked for (section 6.5.5.7.2): permissions and an RP ID where they need one.
+    fn permissions(&self, params: &Params) -> Result<(u8, Option<String>), Halt> {
+        let wanted = params.uint(0x09)?.ok_or(Status::MissingParameter)?;
+        let permissions = u8::try_from(wanted).unwrap_or(0);
+        let rp_id = params.text(0x0a)?.map(str::to_owned);
+        if permissions == 0 {
+            return Err(Status::InvalidParameter.into());
+        }
+        let profile = &self.profile;
+        let offered = MAKE
+            | ASSERT
+            | if profile.credential_management { MANAGE } else { 0 }
+            | if profile.fingerprints.is_some() { ENROL } else { 0 }
+            | if profile.large_blob_array.is_some() {
+                WRITE_BLOBS
+            } else {
+                0
+            }
+            | if profile.config { CONFIGURE } else { 0 };
+        if permissions & !offered != 0 {
+            return Err(Status::UnauthorizedPermission.into());
+        }
+        if permissions & (MAKE | ASSERT) != 0 && rp_id.is_none() {
+            return Err(Status::MissingParameter.into());
+        }
+        Ok((permissions, rp_id))
     }
 
     fn retries(&self) -> Value {
@@ -178,6 +206,18 @@ impl Authenticator {
         if self.memory.force_pin_change {
             return Err(Status::PinPolicyViolation.into());
         }
+        self.hand_out(&shared, protocol, permissions, rp_id, now)
+    }
+
+    /// Draws new tokens and hands out the one of this protocol, sealed.
+    fn hand_out(
+        &mut self,
+        shared: &Shared,
+        protocol: PinProtocol,
+        permissions: u8,
+        rp_id: Option<String>,
+        now: Millis,
+    ) -> Answer {
         for token in &mut self.session.tokens {
             *token = PinToken::fresh(&mut self.entropy);
         }
@@ -218,6 +258,7 @@ impl Authenticator {
         let given = shared.decrypt(sealed).unwrap_or_default();
         if crypto::same(&given, &stored) {
             self.memory.retries = self.profile.pin_retries;
+            self.memory.uv_retries = self.uv_tries();
             self.session.mismatches = 0;
             return Ok(stored);
         }
@@ -242,7 +283,8 @@ impl Authenticator {
         let end = padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let pin = padded.get(..end).unwrap_or_default();
         let length = std::str::from_utf8(pin).map_or(0, |text| text.chars().count());
-        if length < usize::from(self.memory.min_pin_length) || pin.len() > 63 {
+        let trivial = self.profile.pin_complexity == Some(true) && is_trivial(pin);
+        if length < usize::from(self.memory.min_pin_length) || pin.len() > 63 || trivial {
             return Err(Status::PinPolicyViolation.into());
         }
         let hash = crypto::sha256(pin);
@@ -320,4 +362,17 @@ impl Authenticator {
             *token = PinToken::fresh(&mut self.entropy);
         }
     }
+}
+
+/// What a policy of complexity refuses at least: one character over and over, or an unbroken run up or down.
+fn is_trivial(pin: &[u8]) -> bool {
+    let steps: Vec<i16> = pin
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [one, two] => Some(i16::from(*two) - i16::from(*one)),
+            _ => None,
+        })
+        .collect();
+    let same = |step: i16| steps.iter().all(|other| *other == step);
+    same(0) || same(1) || same(-1)
 }

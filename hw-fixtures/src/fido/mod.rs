@@ -6,6 +6,8 @@
 
 mod assert;
 mod attest;
+mod bio;
+mod blobs;
 pub mod card;
 pub mod cbor;
 mod clientpin;
@@ -17,6 +19,7 @@ mod info;
 mod make;
 pub mod pinprotocol;
 mod signer;
+mod statement;
 mod status;
 mod u2f;
 
@@ -71,6 +74,14 @@ struct Memory {
     min_pin_length: u8,
     force_pin_change: bool,
     always_uv: bool,
+    enterprise_attestation: bool,
+    long_touch: bool,
+    /// Relying parties that may know the least PIN length.
+    min_pin_rps: Vec<String>,
+    fingers: Vec<bio::Template>,
+    uv_retries: u8,
+    /// The serialized large-blob array.
+    blobs: Vec<u8>,
 }
 
 /// What a power cycle clears.
@@ -82,6 +93,8 @@ struct Session {
     tokens: [PinToken; 2],
     next_assertions: Option<assert::Remaining>,
     enumeration: Option<credmgmt::Enumeration>,
+    enrolment: Option<bio::Enrolment>,
+    writing: blobs::Writing,
 }
 
 /// A FIDO2 authenticator.
@@ -94,6 +107,9 @@ pub struct Authenticator {
     enterprise: Option<attest::Attestor>,
     memory: Memory,
     session: Session,
+    finger: bio::Finger,
+    /// The person lets go of the key at once.
+    short_touch: bool,
 }
 
 /// The request a command is run for.
@@ -124,6 +140,12 @@ impl Memory {
             min_pin_length: profile.min_pin_length,
             force_pin_change: false,
             always_uv: false,
+            enterprise_attestation: false,
+            long_touch: profile.long_touch == Some(true),
+            min_pin_rps: Vec::new(),
+            fingers: Vec::new(),
+            uv_retries: profile.fingerprints.as_ref().map_or(0, |sensor| sensor.uv_retries),
+            blobs: blobs::empty(),
         }
     }
 }
@@ -137,6 +159,8 @@ impl Session {
             tokens: [PinToken::fresh(entropy), PinToken::fresh(entropy)],
             next_assertions: None,
             enumeration: None,
+            enrolment: None,
+            writing: blobs::Writing::default(),
         }
     }
 }
@@ -162,6 +186,8 @@ impl Authenticator {
             enterprise,
             memory,
             session,
+            finger: bio::Finger::default(),
+            short_touch: false,
         }
     }
 
@@ -183,6 +209,42 @@ impl Authenticator {
     /// Demands a new PIN before the old one is good for anything but changing it.
     pub fn force_pin_change(&mut self) {
         self.memory.force_pin_change = true;
+    }
+
+    /// Tries left of built-in verification.
+    pub fn uv_retries(&self) -> u8 {
+        self.memory.uv_retries
+    }
+
+    /// Least length of a PIN, in code points.
+    pub fn min_pin_length(&self) -> u8 {
+        self.memory.min_pin_length
+    }
+
+    /// Relying parties that may know it.
+    pub fn min_pin_rps(&self) -> &[String] {
+        &self.memory.min_pin_rps
+    }
+
+    /// Whether the PIN is good for nothing but being changed.
+    pub fn wants_pin_change(&self) -> bool {
+        self.memory.force_pin_change
+    }
+
+    /// Whether every use wants verification.
+    pub fn is_always_uv(&self) -> bool {
+        self.memory.always_uv
+    }
+
+    /// Whether `pin` is the PIN; counts nothing.
+    pub fn has_pin(&self, pin: &str) -> bool {
+        let hash = crate::crypto::sha256(pin.as_bytes());
+        self.memory.pin.is_some_and(|(stored, _)| hash.starts_with(&stored))
+    }
+
+    /// Lets the person give short touches only.
+    pub fn set_short_touch(&mut self, short: bool) {
+        self.short_touch = short;
     }
 
     /// Discoverable credentials it holds.
@@ -227,9 +289,11 @@ impl Authenticator {
             0x01 => self.make_credential(&params, moment),
             0x02 => self.get_assertion(&params, moment),
             0x04 => Ok(Some(self.info())),
-            0x06 => self.client_pin(&params, moment.now),
+            0x06 => self.client_pin(&params, moment),
             0x07 => self.reset(moment),
             0x08 => self.next_assertion(moment.now),
+            0x09 if self.profile.is_2_1() => self.enrol(&params, moment),
+            0x40 if self.profile.is_preview() => self.enrol(&params, moment),
             0x0a if self.profile.credential_management && self.profile.is_2_1() => {
                 self.manage_credentials(&params, moment.now)
             }
@@ -237,6 +301,7 @@ impl Authenticator {
                 self.manage_credentials(&params, moment.now)
             }
             0x0b if self.profile.is_2_1() => moment.touched().map(|()| None),
+            0x0c => self.large_blobs(&params, moment),
             0x0d if self.profile.config => self.configure(&params, moment.now),
             _ => Err(Status::InvalidCommand.into()),
         }
@@ -249,6 +314,9 @@ impl Authenticator {
             return Err(Status::NotAllowed.into());
         }
         moment.touched()?;
+        if self.memory.long_touch && self.short_touch {
+            return Err(Status::OperationDenied.into());
+        }
         let powered_at = self.session.powered_at;
         self.memory = Memory::fresh(&self.profile, &mut self.entropy);
         self.session = Session::fresh(&mut self.entropy, powered_at);

@@ -4,6 +4,7 @@
 use p256::elliptic_curve::sec1::ToSec1Point;
 
 use super::Authenticator;
+use super::signer::Algorithm;
 use crate::person::Presence;
 use crate::ykoath::{Apdu, StatusWord};
 
@@ -65,7 +66,7 @@ impl Authenticator {
         if presence != Presence::Touching {
             return Answered::refused(StatusWord::ConditionsNotSatisfied);
         }
-        let handle = self.new_credential_id(false, &application);
+        let handle = self.new_credential_id(false, Algorithm::Es256, &application);
         let point = self.credential_key(&handle).public_key().to_sec1_point(false);
         let point = point.as_bytes();
         let signed = [&[0][..], &application, &challenge, &handle, point].concat();

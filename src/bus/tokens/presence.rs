@@ -26,13 +26,21 @@ pub(super) fn assign(token: &str, subject: String, options: Dict) -> Result<Call
 /// Tests a token.
 pub(super) fn test(token: &str, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
-    let mut given = Options::new(options, &[key::CODE, key::PIN, key::DEVICE, key::PASSWORD, key::WAIT_S])?;
+    let known = [
+        key::CODE,
+        key::PIN,
+        key::DEVICE,
+        key::PASSWORD,
+        key::WAIT_S,
+        key::LAST_TRIES,
+    ];
+    let mut given = Options::new(options, &known)?;
     let code = given.string(key::CODE)?.map(code).transpose()?;
-    let (device, sealed) = presence(&mut given)?;
+    let (device, sealed, last_tries) = presence(&mut given)?;
     let wait = given.wait()?;
-    let deed = Deed::on(Object::Token(token), given.case()?);
+    let deed = Deed::on(Object::Token(token), given.case()?).with(key::LAST_TRIES, last_tries);
     Ok(Call::new(deed, sealed, move |opened| {
-        let at = opened.presence(device);
+        let at = opened.presence(device, last_tries);
         Ok(Request::Test { token, code, at }.waiting(wait))
     }))
 }
@@ -47,10 +55,11 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
         key::PASSWORD,
         key::RESET,
         key::ABSENT,
+        key::LAST_TRIES,
         key::WAIT_S,
     ];
     let mut given = Options::new(options, &known)?;
-    let (device, sealed) = presence(&mut given)?;
+    let (device, sealed, last_tries) = presence(&mut given)?;
     let reset = given.flag(key::RESET)?;
     let wait = given.wait()?;
     let absent = given.flag(key::ABSENT)?;
@@ -64,7 +73,7 @@ pub(super) fn revoke(token: &str, reason: &str, options: Dict) -> Result<Call, B
         Ok(Request::Revoke {
             token,
             reason,
-            at: opened.presence(device),
+            at: opened.presence(device, last_tries),
             reset,
             absent,
         }
@@ -82,9 +91,10 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
         key::WAIT_S,
         key::COLLECTED,
         key::RESET,
+        key::LAST_TRIES,
     ];
     let mut given = Options::new(options, &known)?;
-    let (device, sealed) = presence(&mut given)?;
+    let (device, sealed, last_tries) = presence(&mut given)?;
     let wait = given.wait()?;
     let collected = given.flag(key::COLLECTED)?;
     let reset = given.flag(key::RESET)?;
@@ -94,7 +104,7 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
     Ok(Call::new(deed, sealed, move |opened| {
         Ok(Request::Discharge {
             obligation,
-            at: opened.presence(device),
+            at: opened.presence(device, last_tries),
             collected,
             reset,
         }
@@ -102,13 +112,13 @@ pub(super) fn discharge(obligation: &str, options: Dict) -> Result<Call, BusErro
     }))
 }
 
-/// The device, and what opens it.
-fn presence(given: &mut Options) -> Result<(Option<DeviceId>, Sealed), BusError> {
+/// The device, what opens it, and whether one of the last tries may be used.
+fn presence(given: &mut Options) -> Result<(Option<DeviceId>, Sealed, bool), BusError> {
     let device = given.device()?;
     let sealed = Sealed {
         pin: given.descriptor(key::PIN)?,
         password: given.descriptor(key::PASSWORD)?,
         ..Sealed::default()
     };
-    Ok((device, sealed))
+    Ok((device, sealed, given.flag(key::LAST_TRIES)?))
 }

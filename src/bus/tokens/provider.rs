@@ -65,15 +65,16 @@ pub(super) fn register(
 pub(super) fn test(token: &str, origin: String, sent: Sent, options: Dict) -> Result<Call, BusError> {
     let token = parse::<TokenId>("token", token)?;
     let origin = TextRule::ORIGIN.check("origin", origin)?;
-    let mut given = Options::new(options, &[key::PIN, key::DEVICE])?;
+    let mut given = Options::new(options, &[key::PIN, key::LAST_TRIES, key::DEVICE])?;
     let device = given.device()?;
+    let last_tries = given.flag(key::LAST_TRIES)?;
     let sealed = Sealed {
         pin: given.descriptor(key::PIN)?,
         json: Some(sent.json),
         out: Some(sent.response),
         ..Sealed::default()
     };
-    let deed = Deed::on(Object::Token(token), given.case()?);
+    let deed = Deed::on(Object::Token(token), given.case()?).with(key::LAST_TRIES, last_tries);
     Ok(Call::new(deed, sealed, move |mut opened| {
         let query = Query {
             origin,
@@ -82,7 +83,7 @@ pub(super) fn test(token: &str, origin: String, sent: Sent, options: Dict) -> Re
         };
         Ok(Request::TestForProvider {
             token,
-            at: opened.presence(device),
+            at: opened.presence(device, last_tries),
             query: Box::new(query),
         })
     }))

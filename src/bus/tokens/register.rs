@@ -23,6 +23,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         key::RP_ID,
         key::USER_NAME,
         key::DISCOVERABLE,
+        key::LAST_TRIES,
         key::ORGANISATION,
         key::WAIT_S,
     ];
@@ -33,6 +34,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         rp_id: given.text(key::RP_ID, TextRule::RP_ID)?,
         user_name: given.text(key::USER_NAME, TextRule::USER_NAME)?,
         discoverable: given.choice(key::DISCOVERABLE)?,
+        last_tries: given.flag(key::LAST_TRIES)?,
         organisation: given.flag(key::ORGANISATION)?,
     };
     let wait = given.wait()?;

@@ -53,6 +53,9 @@ pub struct PresenceArgs {
     /// Where the PIN comes from.
     #[command(flatten)]
     pub pin_from: PinArgs,
+    /// Use one of the last two tries of the PIN
+    #[arg(long)]
+    pub last_tries: bool,
     /// Where the password comes from.
     #[command(flatten)]
     pub password: PasswordArgs,

@@ -24,6 +24,12 @@ impl Permissions {
     pub const GET_ASSERTION: Self = Self(0x02);
     /// Manage credentials.
     pub const CREDENTIAL_MANAGEMENT: Self = Self(0x04);
+    /// Enrol, rename and remove fingerprints.
+    pub const BIO_ENROLLMENT: Self = Self(0x08);
+    /// Write large blobs.
+    pub const LARGE_BLOB_WRITE: Self = Self(0x10);
+    /// Configure the authenticator.
+    pub const AUTHENTICATOR_CONFIG: Self = Self(0x20);
 
     /// Whether all of `other` is in it.
     #[must_use]
@@ -69,6 +75,23 @@ impl PinRetries {
             power_cycle_needed: may(&mut map, 4, Value::as_bool, "clientPIN powerCycleState")?.unwrap_or(false),
         })
     }
+}
+
+/// Asks how many tries of built-in user verification are left.
+#[must_use]
+pub fn uv_retries_request() -> Vec<u8> {
+    let mut map = Map::new();
+    map.insert(2, 7);
+    super::request(Command::ClientPin, map)
+}
+
+/// Reads the tries left of built-in user verification, status byte included.
+///
+/// # Errors
+/// [`ResponseError`].
+pub fn parse_uv_retries(response: &[u8]) -> Result<u8, ResponseError> {
+    let count = |v: &Value| v.as_u64().and_then(|n| u8::try_from(n).ok());
+    need(&mut success_map(response)?, 5, count, "clientPIN uvRetries")
 }
 
 /// Asks for the key's key-agreement key.
@@ -162,6 +185,15 @@ pub fn token_request(
         map.insert_some(10, rp_id);
     }
     Ok(super::request(Command::ClientPin, map))
+}
+
+/// Asks for a `pinUvAuthToken` in exchange for built-in user verification (section 6.5.5.7.3): a finger, mostly.
+#[must_use]
+pub fn uv_token_request(shared: &SharedSecret, permissions: Permissions, rp_id: Option<&str>) -> Vec<u8> {
+    let mut map = header(shared, 6);
+    map.insert(9, permissions.0);
+    map.insert_some(10, rp_id);
+    super::request(Command::ClientPin, map)
 }
 
 /// Reads and decrypts a `pinUvAuthToken`.

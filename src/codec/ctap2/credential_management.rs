@@ -35,6 +35,17 @@ pub enum Subcommand<'a> {
         /// Its id.
         credential_id: &'a [u8],
     },
+    /// Gives the account of one other names.
+    UpdateUserInformation {
+        /// Its id.
+        credential_id: &'a [u8],
+        /// Its user handle, which cannot be changed.
+        user_id: &'a [u8],
+        /// Account name; none takes it away.
+        name: Option<&'a str>,
+        /// Name for people; none takes it away.
+        display_name: Option<&'a str>,
+    },
 }
 
 impl Subcommand<'_> {
@@ -46,6 +57,7 @@ impl Subcommand<'_> {
             Self::EnumerateCredentialsBegin { .. } => 4,
             Self::EnumerateCredentialsNext => 5,
             Self::DeleteCredential { .. } => 6,
+            Self::UpdateUserInformation { .. } => 7,
         }
     }
 
@@ -54,6 +66,20 @@ impl Subcommand<'_> {
             Self::EnumerateCredentialsBegin { rp_id_hash } => Some(Map::from_iter([(1, rp_id_hash.as_slice())])),
             Self::DeleteCredential { credential_id } => {
                 Some(Map::from_iter([(2, credential_descriptor(credential_id))]))
+            }
+            Self::UpdateUserInformation {
+                credential_id,
+                user_id,
+                name,
+                display_name,
+            } => {
+                let mut user = Map::from_iter([("id", *user_id)]);
+                user.insert_some("name", *name);
+                user.insert_some("displayName", *display_name);
+                Some(Map::from_iter([
+                    (2, credential_descriptor(credential_id)),
+                    (3, user.into()),
+                ]))
             }
             _ => None,
         }
@@ -153,12 +179,16 @@ pub struct StoredCredential {
     pub user_id: Vec<u8>,
     /// Account name, when the key kept it.
     pub user_name: Option<String>,
+    /// Name for people, when the key kept it.
+    pub display_name: Option<String>,
     /// Credential id.
     pub credential_id: Vec<u8>,
     /// Public key.
     pub public_key: CoseKey,
     /// How many there are, in the first answer.
     pub total: Option<u64>,
+    /// credProtect policy, 1 to 3, when the key told.
+    pub protection: Option<u64>,
 }
 
 impl StoredCredential {
@@ -183,18 +213,20 @@ impl StoredCredential {
                 .and_then(to_bytes)
                 .ok_or(ResponseError::Malformed("credentialManagement user id"))?,
             user_name: user.get("name").and_then(to_text),
+            display_name: user.get("displayName").and_then(to_text),
             credential_id,
             public_key: CoseKey::from_value(&key, cbor::encode(&key))
                 .map_err(|_| ResponseError::Malformed("credentialManagement public key"))?,
             total: super::may(m, 9, Value::as_u64, "credentialManagement credential count")?,
+            protection: m.take(10).as_ref().and_then(Value::as_u64),
         })
     }
 }
 
-/// Reads the answer to [`Subcommand::DeleteCredential`].
+/// Reads the answer to [`Subcommand::DeleteCredential`] and [`Subcommand::UpdateUserInformation`].
 ///
 /// # Errors
 /// [`ResponseError`].
-pub fn parse_deleted(response: &[u8]) -> Result<(), ResponseError> {
+pub fn parse_done(response: &[u8]) -> Result<(), ResponseError> {
     success_empty(response)
 }

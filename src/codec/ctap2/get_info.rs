@@ -1,6 +1,8 @@
 //! authenticatorGetInfo (CTAP 2.1 section 6.4; members 0x18 and above: CTAP 2.2 and 2.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value as Json, json};
 
 use super::{Command, ResponseError, may, need, success_map, to_bytes};
 use crate::codec::cbor::{Map, Value};
@@ -82,6 +84,8 @@ pub struct GetInfo {
     pub authenticator_config_commands: Option<Vec<u64>>,
     /// Everything else, as it came.
     pub unknown: Map,
+    /// Members that were told and hold nothing: an empty list is not the same as none.
+    pub empty: BTreeSet<u8>,
 }
 
 /// One entry of member 0x0A.
@@ -100,6 +104,8 @@ impl GetInfo {
     /// [`ResponseError`].
     pub fn parse(response: &[u8]) -> Result<Self, ResponseError> {
         let mut map = success_map(response)?;
+        let empty = map.iter().filter(|(_, value)| holds_nothing(value));
+        let empty = empty.filter_map(|(key, _)| u8::try_from(key.as_u64()?).ok()).collect();
         let m = &mut map;
         let mut info = Self {
             versions: need(m, 0x01, texts, "getInfo versions")?,
@@ -110,6 +116,7 @@ impl GetInfo {
             force_pin_change: may(m, 0x0C, Value::as_bool, "getInfo forcePINChange")?,
             min_pin_length: may(m, 0x0D, Value::as_u64, "getInfo minPINLength")?,
             max_pin_length: may(m, 0x1D, Value::as_u64, "getInfo maxPINLength")?,
+            empty,
             ..Self::default()
         };
         info.take_statements(m);
@@ -166,84 +173,108 @@ impl GetInfo {
 
     /// The members under the names of the standard, for people, JSON and D-Bus; unknown members under their number.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut out = serde_json::Map::new();
-        let mut put = |name: &str, value: serde_json::Value| {
-            let empty = value.is_null()
-                || value.as_array().is_some_and(Vec::is_empty)
-                || value.as_object().is_some_and(serde_json::Map::is_empty);
-            if !empty {
-                out.insert(name.to_owned(), value);
-            }
-        };
+    pub fn to_json(&self) -> Json {
+        let known = self.statements().into_iter().filter(|(number, _, value)| match value {
+            Json::Null => false,
+            Json::Array(items) => !items.is_empty() || self.empty.contains(number),
+            Json::Object(members) => !members.is_empty() || self.empty.contains(number),
+            _ => true,
+        });
+        let known = known.map(|(_, name, value)| (name.to_owned(), value));
+        let unknown = self.unknown.iter().map(|(key, value)| {
+            let name = key.as_text().map_or_else(|| key.to_json().to_string(), str::to_owned);
+            (name, value.to_json())
+        });
+        Json::Object(known.chain(unknown).collect())
+    }
+
+    /// Number, name and value of every member that has a name; null when it was not told.
+    fn statements(&self) -> [(u8, &'static str, Json); 31] {
         let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
         let url = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| hex(bytes));
-        let algorithms = self
+        let algorithms: Vec<Json> = self
             .algorithms
             .iter()
-            .map(|a| serde_json::json!({"alg": a.alg, "type": a.kind}))
+            .map(|a| json!({"alg": a.alg, "type": a.kind}))
             .collect();
-        put("versions", self.versions.clone().into());
-        put("extensions", self.extensions.clone().into());
-        put("aaguid", hex(&self.aaguid).into());
-        put("options", serde_json::json!(self.options));
-        put("maxMsgSize", self.max_msg_size.into());
-        put("pinUvAuthProtocols", self.pin_uv_auth_protocols.clone().into());
-        put("maxCredentialCountInList", self.max_credential_count_in_list.into());
-        put("maxCredentialIdLength", self.max_credential_id_length.into());
-        put("transports", self.transports.clone().into());
-        put("algorithms", serde_json::Value::Array(algorithms));
-        put(
-            "maxSerializedLargeBlobArray",
-            self.max_serialized_large_blob_array.into(),
-        );
-        put("forcePINChange", self.force_pin_change.into());
-        put("minPINLength", self.min_pin_length.into());
-        put("firmwareVersion", self.firmware_version.into());
-        put("maxCredBlobLength", self.max_cred_blob_length.into());
-        put(
-            "maxRPIDsForSetMinPINLength",
-            self.max_rpids_for_set_min_pin_length.into(),
-        );
-        put(
-            "preferredPlatformUvAttempts",
-            self.preferred_platform_uv_attempts.into(),
-        );
-        put("uvModality", self.uv_modality.into());
-        put("certifications", serde_json::json!(self.certifications));
-        put(
-            "remainingDiscoverableCredentials",
-            self.remaining_discoverable_credentials.into(),
-        );
-        put(
-            "vendorPrototypeConfigCommands",
-            self.vendor_prototype_config_commands.clone().into(),
-        );
-        put("attestationFormats", self.attestation_formats.clone().into());
-        put("uvCountSinceLastPinEntry", self.uv_count_since_last_pin_entry.into());
-        put("longTouchForReset", self.long_touch_for_reset.into());
-        put("encIdentifier", self.enc_identifier.as_deref().map(hex).into());
-        put("transportsForReset", self.transports_for_reset.clone().into());
-        put("pinComplexityPolicy", self.pin_complexity_policy.into());
-        put(
-            "pinComplexityPolicyURL",
-            self.pin_complexity_policy_url.as_deref().map(url).into(),
-        );
-        put("maxPINLength", self.max_pin_length.into());
-        put(
-            "encCredStoreState",
-            self.enc_cred_store_state.as_deref().map(hex).into(),
-        );
-        put(
-            "authenticatorConfigCommands",
-            self.authenticator_config_commands.clone().into(),
-        );
-        for (key, value) in self.unknown.iter() {
-            let name = key.as_text().map_or_else(|| key.to_json().to_string(), str::to_owned);
-            put(&name, value.to_json());
-        }
-        serde_json::Value::Object(out)
+        [
+            (0x01, "versions", json!(self.versions)),
+            (0x02, "extensions", json!(self.extensions)),
+            (0x03, "aaguid", json!(hex(&self.aaguid))),
+            (0x04, "options", json!(self.options)),
+            (0x05, "maxMsgSize", json!(self.max_msg_size)),
+            (0x06, "pinUvAuthProtocols", json!(self.pin_uv_auth_protocols)),
+            (
+                0x07,
+                "maxCredentialCountInList",
+                json!(self.max_credential_count_in_list),
+            ),
+            (0x08, "maxCredentialIdLength", json!(self.max_credential_id_length)),
+            (0x09, "transports", json!(self.transports)),
+            (0x0A, "algorithms", json!(algorithms)),
+            (
+                0x0B,
+                "maxSerializedLargeBlobArray",
+                json!(self.max_serialized_large_blob_array),
+            ),
+            (0x0C, "forcePINChange", json!(self.force_pin_change)),
+            (0x0D, "minPINLength", json!(self.min_pin_length)),
+            (0x0E, "firmwareVersion", json!(self.firmware_version)),
+            (0x0F, "maxCredBlobLength", json!(self.max_cred_blob_length)),
+            (
+                0x10,
+                "maxRPIDsForSetMinPINLength",
+                json!(self.max_rpids_for_set_min_pin_length),
+            ),
+            (
+                0x11,
+                "preferredPlatformUvAttempts",
+                json!(self.preferred_platform_uv_attempts),
+            ),
+            (0x12, "uvModality", json!(self.uv_modality)),
+            (0x13, "certifications", json!(self.certifications)),
+            (
+                0x14,
+                "remainingDiscoverableCredentials",
+                json!(self.remaining_discoverable_credentials),
+            ),
+            (
+                0x15,
+                "vendorPrototypeConfigCommands",
+                json!(self.vendor_prototype_config_commands),
+            ),
+            (0x16, "attestationFormats", json!(self.attestation_formats)),
+            (
+                0x17,
+                "uvCountSinceLastPinEntry",
+                json!(self.uv_count_since_last_pin_entry),
+            ),
+            (0x18, "longTouchForReset", json!(self.long_touch_for_reset)),
+            (0x19, "encIdentifier", json!(self.enc_identifier.as_deref().map(hex))),
+            (0x1A, "transportsForReset", json!(self.transports_for_reset)),
+            (0x1B, "pinComplexityPolicy", json!(self.pin_complexity_policy)),
+            (
+                0x1C,
+                "pinComplexityPolicyURL",
+                json!(self.pin_complexity_policy_url.as_deref().map(url)),
+            ),
+            (0x1D, "maxPINLength", json!(self.max_pin_length)),
+            (
+                0x1E,
+                "encCredStoreState",
+                json!(self.enc_cred_store_state.as_deref().map(hex)),
+            ),
+            (
+                0x1F,
+                "authenticatorConfigCommands",
+                json!(self.authenticator_config_commands),
+            ),
+        ]
     }
+}
+
+fn holds_nothing(value: &Value) -> bool {
+    value.as_array().is_some_and(<[Value]>::is_empty) || value.as_map().is_some_and(Map::is_empty)
 }
 
 /// Takes a member out when it converts; leaves it where it is when it does not.

@@ -4,11 +4,14 @@
 
 pub mod assertion;
 pub mod auth_data;
+pub mod bio_enrollment;
 pub mod client_pin;
+pub mod config;
 pub mod cose;
 pub mod credential_management;
 pub mod get_assertion;
 pub mod get_info;
+pub mod large_blobs;
 pub mod make_credential;
 pub mod pin_protocol;
 pub mod reset;
@@ -37,10 +40,18 @@ pub enum Command {
     Reset = 0x07,
     /// authenticatorGetNextAssertion.
     GetNextAssertion = 0x08,
+    /// authenticatorBioEnrollment.
+    BioEnrollment = 0x09,
     /// authenticatorCredentialManagement.
     CredentialManagement = 0x0A,
     /// authenticatorSelection.
     Selection = 0x0B,
+    /// authenticatorLargeBlobs.
+    LargeBlobs = 0x0C,
+    /// authenticatorConfig.
+    Config = 0x0D,
+    /// The vendor prototype of bio enrollment, of keys that say `FIDO_2_1_PRE`.
+    BioEnrollmentPreview = 0x40,
     /// The vendor prototype of credential management, of keys that say `FIDO_2_1_PRE`.
     CredentialManagementPreview = 0x41,
 }

@@ -1,3 +1,4 @@
+mod administration;
 mod commands;
 mod pin;
 mod recorded;

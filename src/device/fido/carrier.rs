@@ -56,6 +56,16 @@ impl Carrier {
         }
     }
 
+    /// Its name in getInfo's `transportsForReset`.
+    #[must_use]
+    pub const fn transport(self) -> &'static str {
+        match self {
+            Self::Hid => "usb",
+            Self::Nfc => "nfc",
+            Self::Ccid => "smart-card",
+        }
+    }
+
     /// Whether laying the key on the reader is the one touch that there is (CTAP 2.1 section 11.3.1).
     #[must_use]
     pub const fn is_tap(self) -> bool {
@@ -81,6 +91,14 @@ pub trait CtapTransport: Send {
         cancel: &Cancel,
         on_keepalive: &mut dyn FnMut(KeepAlive),
     ) -> Result<Vec<u8>, DeviceError>;
+
+    /// Has the key show which one it is (CTAPHID_WINK): a light blinks, mostly. False when it cannot.
+    ///
+    /// # Errors
+    /// As [`CtapTransport::exchange`].
+    fn wink(&mut self, _deadline: Instant, _cancel: &Cancel) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
 
     /// Whether the key has answered the last request, with whatever status, or never got one. After an error this tells a
     /// refusal, which leaves nothing behind, from an answer that was lost on its way.

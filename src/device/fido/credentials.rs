@@ -1,7 +1,9 @@
 //! Credentials: making, using and deleting one.
 
 use super::{FidoContext, FidoSession, Patience};
-use crate::codec::ctap2::credential_management::{self as management, Dialect, Metadata, StoredCredential, Subcommand};
+use crate::codec::ctap2::credential_management::{
+    self as management, Dialect, Metadata, RelyingParty, StoredCredential, Subcommand,
+};
 use crate::codec::ctap2::get_info::GetInfo;
 use crate::codec::ctap2::make_credential::Particulars;
 use crate::codec::ctap2::pin_protocol::PinUvAuthToken;
@@ -45,6 +47,15 @@ pub struct GetAssertion<'a> {
     pub user_presence: bool,
     /// From [`FidoSession::pin_uv_token`]; without it the person is not verified.
     pub pin_uv_auth_token: Option<&'a PinUvAuthToken>,
+}
+
+/// A discoverable credential and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// RP ID, as the key tells it: some cut it to 32 bytes.
+    pub rp_id: String,
+    /// The credential.
+    pub credential: StoredCredential,
 }
 
 impl FidoSession<'_> {
@@ -156,7 +167,7 @@ impl FidoSession<'_> {
             context,
         )?;
         self.info = None;
-        management::parse_deleted(&response).map_err(|e| self.judge(e))
+        management::parse_done(&response).map_err(|e| self.judge(e))
     }
 
     /// The discoverable credentials the key holds for a relying party, none included. `pin_uv_auth_token` needs
@@ -171,20 +182,94 @@ impl FidoSession<'_> {
         pin_uv_auth_token: &PinUvAuthToken,
         context: &mut FidoContext<'_>,
     ) -> Result<Vec<StoredCredential>, DeviceError> {
-        let rp_id_hash = sha256(rp_id.as_bytes());
-        let begin = Subcommand::EnumerateCredentialsBegin {
-            rp_id_hash: &rp_id_hash,
+        self.credentials_of(&sha256(rp_id.as_bytes()), pin_uv_auth_token, context)
+    }
+
+    /// All discoverable credentials of the key, by relying party. `pin_uv_auth_token` needs
+    /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
+    ///
+    /// # Errors
+    /// As [`FidoSession::stored_credentials`].
+    pub fn all_credentials(
+        &mut self,
+        pin_uv_auth_token: &PinUvAuthToken,
+        context: &mut FidoContext<'_>,
+    ) -> Result<Vec<Stored>, DeviceError> {
+        let mut all = Vec::new();
+        for party in self.relying_parties(pin_uv_auth_token, context)? {
+            let own = self.credentials_of(&party.id_hash, pin_uv_auth_token, context)?;
+            all.extend(own.into_iter().map(|credential| Stored {
+                rp_id: party.id.clone(),
+                credential,
+            }));
+            if all.len() as u64 > MOST_CREDENTIALS {
+                return Err(DeviceError::Protocol("more credentials announced than a key can hold"));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Gives the account of a discoverable credential other names. `pin_uv_auth_token` needs
+    /// [`CREDENTIAL_MANAGEMENT`](crate::codec::ctap2::client_pin::Permissions::CREDENTIAL_MANAGEMENT).
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] when the key cannot, [`DeviceError::NoCredential`].
+    pub fn rename_credential(
+        &mut self,
+        credential: &StoredCredential,
+        (name, display_name): (Option<&str>, Option<&str>),
+        pin_uv_auth_token: &PinUvAuthToken,
+        context: &mut FidoContext<'_>,
+    ) -> Result<(), DeviceError> {
+        let update = Subcommand::UpdateUserInformation {
+            credential_id: &credential.credential_id,
+            user_id: &credential.user_id,
+            name,
+            display_name,
         };
+        // The prototype of credential management does not know it.
+        if dialect(&self.get_info(context)?) == Some(Dialect::Preview) {
+            return Err(DeviceError::Unsupported("renaming a credential"));
+        }
+        let response = self.manage(update, pin_uv_auth_token, context)?;
+        management::parse_done(&response).map_err(|e| self.judge(e))
+    }
+
+    fn relying_parties(
+        &mut self,
+        pin_uv_auth_token: &PinUvAuthToken,
+        context: &mut FidoContext<'_>,
+    ) -> Result<Vec<RelyingParty>, DeviceError> {
+        let response = self.manage(Subcommand::EnumerateRpsBegin, pin_uv_auth_token, context)?;
+        let first = match RelyingParty::parse(&response).map_err(|e| self.judge(e)) {
+            Ok(Some(first)) => first,
+            Ok(None) | Err(DeviceError::NoCredential) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let total = believable(first.total)?;
+        let mut found = vec![first];
+        for _ in 1..total {
+            let response = self.manage(Subcommand::EnumerateRpsNext, pin_uv_auth_token, context)?;
+            let next = RelyingParty::parse(&response).map_err(|e| self.judge(e))?;
+            found.extend(next);
+        }
+        Ok(found)
+    }
+
+    fn credentials_of(
+        &mut self,
+        rp_id_hash: &[u8; 32],
+        pin_uv_auth_token: &PinUvAuthToken,
+        context: &mut FidoContext<'_>,
+    ) -> Result<Vec<StoredCredential>, DeviceError> {
+        let begin = Subcommand::EnumerateCredentialsBegin { rp_id_hash };
         let response = self.manage(begin, pin_uv_auth_token, context)?;
         let first = match StoredCredential::parse(&response).map_err(|e| self.judge(e)) {
             Ok(first) => first,
             Err(DeviceError::NoCredential) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let total = first.total.unwrap_or(1);
-        if total > MOST_CREDENTIALS {
-            return Err(DeviceError::Protocol("more credentials announced than a key can hold"));
-        }
+        let total = believable(first.total)?;
         let mut found = vec![first];
         for _ in 1..total {
             let response = self.manage(Subcommand::EnumerateCredentialsNext, pin_uv_auth_token, context)?;
@@ -202,6 +287,14 @@ impl FidoSession<'_> {
         let dialect = dialect(&self.get_info(context)?).ok_or(DeviceError::Unsupported("credential management"))?;
         let request = management::request(dialect, subcommand, pin_uv_auth_token)?;
         self.exchange(&request, Patience::Exchange, context)
+    }
+}
+
+/// A count that an enumeration announces.
+fn believable(total: Option<u64>) -> Result<u64, DeviceError> {
+    match total.unwrap_or(1) {
+        total @ 0..=MOST_CREDENTIALS => Ok(total),
+        _ => Err(DeviceError::Protocol("more credentials announced than a key can hold")),
     }
 }
 

@@ -3,17 +3,23 @@
 //! One PIN entry is one attempt: nothing here tries a PIN twice, since each try may be one of the last eight.
 
 mod carrier;
+mod config;
 mod credentials;
 mod ctap1;
 mod exclude;
+mod fingerprints;
+mod large_blobs;
 mod pin;
 mod refusal;
 
 use std::time::{Duration, Instant};
 
 pub use carrier::{Carrier, CtapTransport, open};
-pub use credentials::{GetAssertion, MakeCredential};
+pub use config::can_configure;
+pub use credentials::{GetAssertion, MakeCredential, Stored};
 pub use ctap1::Messages;
+pub use large_blobs::LargeBlobs;
+pub use pin::grants_by_uv;
 pub use refusal::from_response;
 
 use super::{Deadlines, DeviceError};
@@ -123,6 +129,15 @@ impl<'a> FidoSession<'a> {
         let response = self.exchange(&reset::request(), Patience::Touch, context)?;
         self.info = None;
         reset::parse(&response).map_err(|e| self.judge(e))
+    }
+
+    /// Has the key show which one it is, without a touch. False when it has nothing to show it by.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn wink(&mut self, context: &mut FidoContext<'_>) -> Result<bool, DeviceError> {
+        let deadline = context.deadline(context.deadlines.exchange);
+        self.transport.wink(deadline, context.cancel)
     }
 
     /// Waits for a touch, by authenticatorSelection or, on a CTAP 2.0 key, by a request that is refused once touched.

@@ -21,6 +21,45 @@ impl FidoSession<'_> {
         PinRetries::parse(&response).map_err(|e| self.judge(e))
     }
 
+    /// How many tries of built-in user verification are left.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] when the key has none.
+    pub fn uv_retries(&mut self, context: &mut FidoContext<'_>) -> Result<u8, DeviceError> {
+        let response = self.exchange(&client_pin::uv_retries_request(), Patience::Exchange, context)?;
+        client_pin::parse_uv_retries(&response).map_err(|e| self.judge(e))
+    }
+
+    /// Exchanges built-in user verification, a finger mostly, for a `pinUvAuthToken`. One call is one try at most.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] when the key cannot grant these permissions so; [`DeviceError::UvInvalid`],
+    /// [`DeviceError::UvBlocked`] and the others.
+    pub fn uv_token(
+        &mut self,
+        permissions: Permissions,
+        rp_id: Option<&str>,
+        context: &mut FidoContext<'_>,
+    ) -> Result<PinUvAuthToken, DeviceError> {
+        let info = self.get_info(context)?;
+        if !grants_by_uv(&info, permissions) {
+            return Err(DeviceError::Unsupported("built-in user verification for this"));
+        }
+        let shared = self.agree(&info, context)?;
+        let request = client_pin::uv_token_request(&shared, permissions, rp_id);
+        let response = self.exchange(&request, Patience::Touch, context)?;
+        match client_pin::parse_token(&response, &shared) {
+            Ok(token) => Ok(token),
+            Err(error) => {
+                let mut error = self.judge(error);
+                if let DeviceError::UvInvalid { tries_left } = &mut error {
+                    *tries_left = self.uv_retries(context).ok();
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Sets the first PIN. The client has normalised it to Unicode NFC (CTAP 2.1 section 6.5.1 makes that the platform's
     /// duty, and only the side that reads the keyboard can do it).
     ///
@@ -144,6 +183,18 @@ fn require_pin(info: &GetInfo) -> Result<(), DeviceError> {
         Some(false) => Err(DeviceError::PinNotSet),
         None => Err(DeviceError::Unsupported("a PIN")),
     }
+}
+
+/// Whether the key hands out a token of these permissions for built-in verification that is set up (CTAP 2.1 section 6.4:
+/// `uv`, `uvBioEnroll`, `uvAcfg`).
+#[must_use]
+pub fn grants_by_uv(info: &GetInfo, permissions: Permissions) -> bool {
+    let needs =
+        |permission: Permissions, option: &str| permissions.0 & permission.0 == 0 || info.option(option) == Some(true);
+    info.option("uv") == Some(true)
+        && info.option("pinUvAuthToken") == Some(true)
+        && needs(Permissions::BIO_ENROLLMENT, "uvBioEnroll")
+        && needs(Permissions::AUTHENTICATOR_CONFIG, "uvAcfg")
 }
 
 /// A new PIN is UTF-8, at most 63 bytes, does not end in a zero byte (padding would swallow it), and has at least as many

@@ -32,6 +32,7 @@ fn from_status(status: Status, info: Option<&GetInfo>) -> DeviceError {
         Status::PIN_AUTH_BLOCKED => DeviceError::SoftBlocked { tries_left: None },
         Status::PIN_BLOCKED => DeviceError::PinBlocked,
         Status::UV_BLOCKED => DeviceError::UvBlocked,
+        Status::UV_INVALID => DeviceError::UvInvalid { tries_left: None },
         Status::PIN_NOT_SET => DeviceError::PinNotSet,
         Status::PUAT_REQUIRED => DeviceError::PinRequired,
         Status::PIN_POLICY_VIOLATION => DeviceError::PinPolicy {
@@ -42,7 +43,7 @@ fn from_status(status: Status, info: Option<&GetInfo>) -> DeviceError {
         Status::NOT_ALLOWED => DeviceError::NotAllowed,
         Status::CREDENTIAL_EXCLUDED => DeviceError::CredentialExcluded,
         Status::NO_CREDENTIALS | Status::INVALID_CREDENTIAL => DeviceError::NoCredential,
-        Status::KEY_STORE_FULL => DeviceError::StorageFull,
+        Status::KEY_STORE_FULL | Status::FP_DATABASE_FULL => DeviceError::StorageFull,
         Status::KEEPALIVE_CANCEL => DeviceError::Cancelled,
         Status::TIMEOUT => DeviceError::Deadline,
         Status::CHANNEL_BUSY => DeviceError::Busy(None),

@@ -135,6 +135,7 @@ fn every_status_lands_in_its_error() {
         (0x01, DeviceError::Unsupported("this command")),
         (0x05, DeviceError::Deadline),
         (0x06, DeviceError::Busy(None)),
+        (0x17, DeviceError::StorageFull),
         (0x19, DeviceError::CredentialExcluded),
         (0x22, DeviceError::NoCredential),
         (0x26, DeviceError::Unsupported("ES256 credentials")),
@@ -155,6 +156,7 @@ fn every_status_lands_in_its_error() {
         (0x3A, DeviceError::TouchTimeout),
         (0x3C, DeviceError::UvBlocked),
         (0x3E, DeviceError::Unsupported("this command")),
+        (0x3F, DeviceError::UvInvalid { tries_left: None }),
     ];
     for code in 1..=255u8 {
         let expected = named

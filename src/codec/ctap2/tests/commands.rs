@@ -9,7 +9,7 @@ use super::super::credential_management::{self as management, Dialect, Metadata,
 use super::super::get_info::{self, GetInfo};
 use super::super::pin_protocol::{AuthParam, PinProtocol, PinUvAuthToken, SharedSecret};
 use super::super::status::Status;
-use super::super::{ResponseError, get_assertion, make_credential, reset, selection};
+use super::super::{ResponseError, bio_enrollment, get_assertion, large_blobs, make_credential, reset, selection};
 use super::{hex, unhex};
 use crate::codec::cbor::{self, CborError, Map, Value};
 use crate::types::Secret;
@@ -216,6 +216,12 @@ fn feed_all(bytes: &[u8]) {
     let _ = PinRetries::parse(bytes);
     let _ = Metadata::parse(bytes);
     let _ = management::RelyingParty::parse(bytes);
+    let _ = client_pin::parse_uv_retries(bytes);
+    let _ = bio_enrollment::Sample::parse(bytes);
+    let _ = bio_enrollment::SensorInfo::parse(bytes);
+    let _ = bio_enrollment::parse_templates(bytes);
+    let _ = large_blobs::parse_fragment(bytes).map(|fragment| large_blobs::entries(&fragment));
+    let _ = large_blobs::entries(bytes);
     let _ = management::StoredCredential::parse(bytes);
     let _ = AuthData::parse(bytes);
     let _ = CoseKey::parse(bytes);

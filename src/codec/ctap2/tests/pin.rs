@@ -25,7 +25,7 @@ fn peer() -> Map {
     ])
 }
 
-fn agree(protocol: PinProtocol) -> SharedSecret {
+pub(super) fn agree(protocol: PinProtocol) -> SharedSecret {
     SharedSecret::agree(protocol, &unhex(EPHEMERAL).try_into().unwrap(), &peer()).unwrap()
 }
 

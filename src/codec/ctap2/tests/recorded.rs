@@ -174,11 +174,6 @@ fn statements_of_real_models_survive_a_round_trip() {
         let info = GetInfo::parse(&[vec![0], cbor::encode(&map.into())].concat())
             .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert!(info.unknown.is_empty(), "{}: {:?}", path.display(), info.unknown);
-        // Empty lists and maps are not rendered.
-        stated
-            .as_object_mut()
-            .unwrap()
-            .retain(|_, v| *v != serde_json::json!([]) && *v != serde_json::json!({}));
         assert_eq!(info.to_json(), stated, "{}", path.display());
         count += 1;
     }
