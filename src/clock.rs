@@ -1,5 +1,8 @@
 //! The host's clock, and whether it may be measured against.
 
+use nix::time::{ClockId, clock_gettime};
+
+use crate::types::stamp::Reading;
 use crate::types::{Clock, UnixMillis};
 
 /// The clock of this host.
@@ -18,6 +21,29 @@ impl Clock for HostClock {
     fn synchronised(&self) -> bool {
         self.trusted || kernel_says_synchronised()
     }
+}
+
+/// What the host's clocks say, for authority's time. Where one cannot be read (which no Linux we know of does) it stands still, and
+/// the other counts.
+#[must_use]
+pub fn reading() -> Reading {
+    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from);
+    let boot_ms = boot.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    Reading {
+        wall: UnixMillis::now(),
+        boot_ms,
+        boot: boot_id(),
+    }
+}
+
+/// Which boot this is (random(4)). Read once: it does not change while we run.
+fn boot_id() -> u128 {
+    static ID: std::sync::OnceLock<u128> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        u128::from_str_radix(&digits, 16).unwrap_or(0)
+    })
 }
 
 /// Most error that the kernel may estimate, in microseconds: one second, as drift is told in seconds.

@@ -94,9 +94,13 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Authority {
-    /// The policy's file; `off`: there is none. Left out: `/etc/claviger/policy.toml` in system mode, and where that is absent the policy
-    /// that ships with Claviger; `off` in session mode, where there is one person only.
+    /// The policy's file; `off`: no case is demanded. Left out: `/etc/claviger/policy.toml` in system mode, and where that is absent
+    /// the policy that ships with Claviger; `off` in session mode, where there is one person only.
     pub policy: Option<String>,
+    /// Role in the policy of subjects that are not named in `roles`; left out: the policy speaks of no others.
+    pub role: Option<String>,
+    /// Roles in the policy, by subject.
+    pub roles: BTreeMap<String, String>,
 }
 
 /// Default path of the policy. It may be absent; a file named in the configuration may not.
@@ -106,7 +110,7 @@ pub const POLICY_PATH: &str = "/etc/claviger/policy.toml";
 const OFF: &str = "off";
 
 impl Authority {
-    /// The policy's file, and whether it may be absent; `None`: there is no policy.
+    /// The policy's file, and whether it may be absent; `None`: no case is demanded.
     #[must_use]
     pub fn policy_file(&self, mode: Mode) -> Option<(PathBuf, bool)> {
         match (self.policy.as_deref(), mode) {

@@ -6,6 +6,7 @@
 //! told.
 
 mod organisation;
+mod people;
 mod trust;
 mod verbs;
 
@@ -24,13 +25,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 use zbus::Connection;
 
 use crate::bus::{self, NameError};
-use crate::clock::HostClock;
+use crate::clock::{self, HostClock};
 use crate::config::{Config, ConfigError, LogTarget};
 use crate::device::registry::{self, DeviceConfig, Registry};
+use crate::directory::local::{FileError, LocalDirectory};
 use crate::grant::{Action, Object, Tier};
+use crate::guard::cases::Cases;
+use crate::guard::law::{Law, PolicyError, PolicySource};
+use crate::guard::time::Timepiece;
 use crate::guard::{Guard, ModeError, PolkitDeadlines, standing};
 use crate::ledger::{KeySource, Ledger, LedgerError, OpenOptions, SqliteLedger};
-use crate::lifecycle::organisation::Organisation;
 use crate::lifecycle::{Lifecycle, Refusal, Settings};
 use crate::link::LinkError;
 use crate::link::trace::{Trace, Traced};
@@ -82,6 +86,9 @@ pub enum StartError {
     /// Ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Bus.
     #[error("cannot reach the {mode} bus: {source}")]
     Bus {
@@ -102,9 +109,9 @@ pub enum StartError {
     /// Recorder.
     #[error("cannot record: {0}")]
     Trace(String),
-    /// Policy, people, hooks.
+    /// The file of subjects.
     #[error(transparent)]
-    Organisation(#[from] organisation::OrganisationError),
+    Subjects(#[from] FileError),
     /// Recovery.
     #[error("cannot bring to an end what the last run left open: {0}")]
     Recovery(Refusal),
@@ -125,10 +132,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("clavigerd: {error}");
             // sysexits(3) EX_CONFIG: systemd need not try again.
-            ExitCode::from(match error {
-                StartError::Config(_) | StartError::Metadata(_) | StartError::Organisation(_) => 78,
-                _ => 1,
-            })
+            let wrong = matches!(
+                error,
+                StartError::Config(_) | StartError::Metadata(_) | StartError::Policy(_) | StartError::Subjects(_)
+            );
+            ExitCode::from(if wrong { 78 } else { 1 })
         }
     }
 }
@@ -137,7 +145,8 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
     let config = Config::load(arguments.config.as_deref(), arguments.mode)?;
     let rules = trust::rules(&config)?;
     // Read before anything is opened: a wrong one is a wrong configuration.
-    let organisation = organisation::organisation(&config)?;
+    let law = Law::read(policy_source(&config))?;
+    let directory = organisation::directory(&config, law.policy().as_deref())?;
     if arguments.check {
         if let Metadata::Unusable(why) = &rules.metadata {
             return Err(StartError::Metadata(why.clone()));
@@ -160,7 +169,7 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
         path: arguments.config,
         mode: arguments.mode,
     };
-    let served = runtime.block_on(serve(config, organisation, rules, source));
+    let served = runtime.block_on(serve(config, law, directory, (rules, source)));
     // A lane that is stuck in the kernel must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
@@ -189,25 +198,34 @@ fn start_log(config: &Config) -> Result<(), StartError> {
 
 async fn serve(
     config: Config,
-    organisation: Organisation,
-    rules: Rules,
-    source: trust::Source,
+    law: Law,
+    directory: Option<Arc<LocalDirectory>>,
+    (rules, source): (Rules, trust::Source),
 ) -> Result<(), StartError> {
     // Signals first: one that comes while we start is an orderly end too.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-    let hangups = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+    // Each of the two that read something anew hears every one.
+    let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+    let trust_hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
 
     let ledger = open_ledger(&config).await?;
+    let time = Timepiece::new(Box::new(clock::reading), ledger.kept_time().await?);
+    let people = Box::new(people::Accounts {
+        roles: config.authority.roles.clone(),
+        role: config.authority.role.clone(),
+        directory: directory.clone(),
+    });
+    let cases = Arc::new(Cases::new(Arc::clone(&ledger), law, time, people));
     let connection = connect(config.mode).await?;
     let guard = Arc::new(match config.mode {
-        Mode::System => Guard::system(&connection, PolkitDeadlines::default())
+        Mode::System => Guard::system(&connection, PolkitDeadlines::default(), Arc::clone(&cases))
             .await
             .map_err(|source| StartError::Bus {
                 mode: config.mode.as_str(),
                 source,
             })?,
-        Mode::Session => Guard::session(&connection).await?,
+        Mode::Session => Guard::session(&connection, Arc::clone(&cases)).await?,
     });
     let devices = watch_devices(&config)?;
     let lifecycle = Lifecycle::new(
@@ -220,8 +238,8 @@ async fn serve(
     );
     trust::tell(&rules);
     lifecycle.go_by(rules);
-    let reloads = tokio::spawn(trust::reload(hangups, source, Arc::clone(&lifecycle)));
-    lifecycle.belongs_to(organisation);
+    let trust_reloads = tokio::spawn(trust::reload(trust_hangup, source, Arc::clone(&lifecycle)));
+    lifecycle.belongs_to(organisation::organisation(&config, directory.clone(), &cases));
     let lost = |source| StartError::Bus {
         mode: config.mode.as_str(),
         source,
@@ -237,13 +255,14 @@ async fn serve(
         "started"
     );
 
+    let kept = tokio::spawn(keep_time(Arc::clone(&cases)));
+    let reloads = tokio::spawn(reload_on(hangup, Arc::clone(&cases), directory));
     let ended = tokio::select! {
         ended = run(&config, &connection, &lifecycle, &devices, &served) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
 
-    reloads.abort();
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     // Whether the bus still hears it does not matter now.
@@ -257,6 +276,9 @@ async fn serve(
             "stopping without having told the end of every operation"
         );
     }
+    kept.abort();
+    reloads.abort();
+    trust_reloads.abort();
     devices.shutdown(grace).await;
     if let Ok((seq, mac)) = ledger.head() {
         tracing::info!(seq, mac, "journal head");
@@ -282,6 +304,7 @@ async fn run(
 
     let recovering = standing(Action::Revoke, Object::Whole, Tier::Revoke, "the daemon was restarted");
     lifecycle.recover(&recovering).await.map_err(StartError::Recovery)?;
+    lifecycle.recall().await.map_err(StartError::Recovery)?;
     devices.settled().await;
     served.devices_shown().await;
     served.set_ready(true).await.map_err(lost)?;
@@ -310,6 +333,45 @@ async fn run(
         alive.abort();
     }
     Err(end)
+}
+
+fn policy_source(config: &Config) -> PolicySource {
+    match config.authority.policy_file(config.mode) {
+        Some((path, optional)) => PolicySource::File { path, optional },
+        None => PolicySource::Off,
+    }
+}
+
+/// How often the clocks are read while nothing else reads them: a clock that was set back and a reboot, both between two readings,
+/// cannot be told.
+const READ_CLOCKS: Duration = Duration::from_secs(60);
+
+/// Reads the clocks now and then.
+async fn keep_time(cases: Arc<Cases>) {
+    let mut ticks = tokio::time::interval(READ_CLOCKS);
+    loop {
+        ticks.tick().await;
+        cases.time().now();
+    }
+}
+
+/// Reads the policy anew when somebody says so. One that is refused leaves the one before it in force.
+async fn reload_on(mut hangup: tokio::signal::unix::Signal, cases: Arc<Cases>, directory: Option<Arc<LocalDirectory>>) {
+    while hangup.recv().await.is_some() {
+        match cases.law().reload() {
+            Ok(()) => tracing::info!("the policy was read anew"),
+            Err(error) => tracing::error!(%error, "the policy was not taken; the one before it stays in force"),
+        }
+        let (Some(directory), Some(policy)) = (&directory, cases.law().policy()) else {
+            continue;
+        };
+        match directory.reload(&policy) {
+            Ok(()) => tracing::info!("the file of subjects was read anew"),
+            Err(error) => {
+                tracing::error!(%error, "the file of subjects was not taken; what it said before stays in force")
+            }
+        }
+    }
 }
 
 async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, StartError> {

@@ -2,6 +2,7 @@
 //! (`tests/rooms.rs` looks for `Grant::mint` anywhere else).
 
 pub use crate::types::cases::Tier;
+use crate::types::stamp::Moment;
 use crate::types::{CaseId, DeviceId, ObligationId, OperationId, TokenId};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,8 @@ pub enum Object {
     Obligation(ObligationId),
     /// A person, as the organisation names people; there need not be one.
     Subject(String),
+    /// One case.
+    Case(CaseId),
 }
 
 /// Who asked, as the bus tells it.
@@ -124,6 +127,7 @@ pub struct Grant {
     subject: Option<String>,
     tier: Tier,
     case: Option<CaseId>,
+    moment: Option<Moment>,
 }
 
 impl Grant {
@@ -143,7 +147,14 @@ impl Grant {
             subject,
             tier,
             case,
+            moment: None,
         }
+    }
+
+    /// For `guard` alone: when the case was drawn on, by authority's time.
+    pub(crate) const fn drawn(mut self, at: Moment) -> Self {
+        self.moment = Some(at);
+        self
     }
 
     /// Checks that the grant covers this action on this object. Every mutation calls it where it consumes the grant.
@@ -201,6 +212,12 @@ impl Grant {
     #[must_use]
     pub fn case(&self) -> Option<CaseId> {
         self.case
+    }
+
+    /// When the case was drawn on, by authority's time: what the daemon itself saw pass becomes evidence of that moment.
+    #[must_use]
+    pub const fn moment(&self) -> Option<Moment> {
+        self.moment
     }
 }
 

@@ -4,12 +4,14 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{BUS_NAME, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
+use claviger::contract::{
+    BUS_NAME, CASES_PATH, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH,
+};
 use claviger::guard::action::{self, Rule};
 use claviger::lifecycle::operation::{Details, Outcome};
 use futures_util::StreamExt;
 use harness::bus::{refused, within};
-use harness::contract::{Interface, Method, NOBODYS_TOKEN, arguments, contract, parse};
+use harness::contract::{Interface, Method, NOBODYS_TOKEN, OPEN_CASE, arguments, contract, parse};
 use harness::desk::{SERIAL, World, device, introspect};
 use harness::polkit::Temper;
 use zbus::message::Type;
@@ -67,6 +69,11 @@ fn places(operation: &str) -> BTreeMap<&'static str, String> {
         ("org.claviger.Subjects1", SUBJECTS_PATH.to_owned()),
         ("org.claviger.Device1", format!("{DEVICES_PATH}/1")),
         ("org.claviger.Fido1", format!("{DEVICES_PATH}/1")),
+        ("org.claviger.Cases1", CASES_PATH.to_owned()),
+        (
+            "org.claviger.Case1",
+            format!("{CASES_PATH}/{}", OPEN_CASE.replace('-', "")),
+        ),
         ("org.claviger.Operation1", operation.to_owned()),
     ])
 }
@@ -129,7 +136,7 @@ async fn whoever_is_denied_reaches_nothing() {
                 denied += 1;
             }
         }
-        assert_eq!(denied, 48, "methods called");
+        assert_eq!(denied, 60, "methods called");
     }
     assert_eq!(world.verbs.reached(), before, "something behind the guard was reached");
 }
@@ -156,7 +163,7 @@ async fn unknown_options_are_named() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 46, "methods with a dictionary");
+    assert_eq!(tried, 58, "methods with a dictionary");
     assert_eq!(world.verbs.reached(), before);
     let polkit = world.polkit.as_ref().expect("polkit");
     assert_eq!(

@@ -302,13 +302,13 @@ fn a_registered_key_is_not_registered_again() {
 fn counts_wrong_pins(_: &Key, host: &mut Host<'_>) {
     host.run(|s, c| s.set_pin(&secret(PIN), c)).unwrap();
     let wrong = |host: &mut Host<'_>| host.token("wrong PIN", Permissions::GET_ASSERTION).err();
-    assert_eq!(wrong(&mut host), Some(DeviceError::PinInvalid { tries_left: Some(7) }));
+    assert_eq!(wrong(host), Some(DeviceError::PinInvalid { tries_left: Some(7) }));
     host.token(PIN, Permissions::GET_ASSERTION)
         .expect("the right PIN in between");
     assert_eq!(host.run(|s, c| s.pin_retries(c)).unwrap().left, 8);
-    assert_eq!(wrong(&mut host), Some(DeviceError::PinInvalid { tries_left: Some(7) }));
-    assert_eq!(wrong(&mut host), Some(DeviceError::PinInvalid { tries_left: Some(6) }));
-    assert_eq!(wrong(&mut host), Some(DeviceError::SoftBlocked { tries_left: Some(5) }));
+    assert_eq!(wrong(host), Some(DeviceError::PinInvalid { tries_left: Some(7) }));
+    assert_eq!(wrong(host), Some(DeviceError::PinInvalid { tries_left: Some(6) }));
+    assert_eq!(wrong(host), Some(DeviceError::SoftBlocked { tries_left: Some(5) }));
     let right = host.token(PIN, Permissions::GET_ASSERTION).err();
     assert_eq!(
         right,
@@ -497,6 +497,7 @@ fn lists_and_renames(_: &Key, host: &mut Host<'_>) {
             client_data_hash: &sha256(b"register"),
             pin_uv_auth_token: Some(&token),
             exclude: &[],
+            particulars: make_credential::Particulars::default(),
         };
         host.run(|s, c| s.make_credential(&wanted, c)).expect("made");
     }

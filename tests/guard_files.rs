@@ -92,7 +92,7 @@ fn the_example_gives_the_help_desk_no_final_act() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("case \"")?.strip_suffix("\":"))
         .collect();
-    let wanted = ["inspect", "test", "verify", "resync", "suspend"].map(|name| format!("org.claviger.{name}"));
+    let wanted = ["inspect", "test", "verify", "resync", "suspend", "case"].map(|name| format!("org.claviger.{name}"));
     assert_eq!(given, wanted.iter().map(String::as_str).collect());
     // What the rule compares the detail with must be methods of that action.
     for verb in ["Suspend", "ReportLost"] {

@@ -11,7 +11,7 @@ use claviger::contract::error::ACCESS_DENIED;
 use claviger::contract::{BUS_NAME, ROOT_PATH};
 use claviger::guard::{Guard, ModeError};
 use harness::bus::{PrivateBus, refused};
-use harness::desk::World;
+use harness::desk::{World, no_policy};
 use zbus::OwnedVariant;
 
 const ADDRESS: &str = "CLAVIGER_TEST_BUS";
@@ -98,5 +98,8 @@ async fn part_of_a_daemon_on_the_system_bus() {
         .build()
         .await
         .expect("a connection");
-    assert_eq!(Guard::session(&connection).await.err(), Some(ModeError::SystemBus));
+    assert_eq!(
+        Guard::session(&connection, no_policy()).await.err(),
+        Some(ModeError::SystemBus)
+    );
 }

@@ -47,7 +47,8 @@ fn rows_find_their_object_where_the_contract_has_it() {
                     }
                     Scope::NewFob => matches!(row.member, "RegisterFob" | "RegisterApp" | "RegisterRecoveryCodes"),
                     Scope::Subject => first == Some("subject"),
-                    Scope::Whole => !matches!(first, Some("token" | "obligation" | "device" | "subject")),
+                    Scope::Case => first == Some("case") || row.interface == "org.claviger.Case1",
+                    Scope::Whole => !matches!(first, Some("token" | "obligation" | "device" | "subject" | "case")),
                 };
                 assert!(
                     sound,

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
+use claviger::contract::{CASES_PATH, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use claviger::grant::Action;
 use claviger::guard::action::{self, Rule};
 use contract::{Method, NOBODYS_TOKEN};
@@ -79,6 +79,12 @@ impl Arguments<'_> {
             let value: Variant<'static> = match (name.as_str(), signature.as_str()) {
                 ("token" | "obligation", "s") => self.token.to_owned().into(),
                 ("reason", "s") => "lost".into(),
+                ("kind", "s") => "bench".into(),
+                ("channel", "s") => "desk".into(),
+                ("method", "s") => "call-back".into(),
+                ("outcome", "s") => "withdrawn".into(),
+                ("case", "s") => NOBODYS_TOKEN.into(),
+                ("checks", "as") => Vec::<&str>::new().into(),
                 ("format", "s") => "entra".into(),
                 ("by", "s") => "model".into(),
                 ("cursor", "s") => "".into(),
@@ -86,6 +92,7 @@ impl Arguments<'_> {
                 ("fingerprint", "s") => "00ff".into(),
                 (_, "s") => "someone".into(),
                 ("limit" | "length", "u") => 10_u32.into(),
+                ("operator", "u") => 61_839_u32.into(),
                 (_, "b") => true.into(),
                 (_, "t") => 0_u64.into(),
                 ("codes", "as") => vec!["123456", "654321"].into(),
@@ -101,7 +108,7 @@ impl Arguments<'_> {
 }
 
 /// Every method of the contract with the object to call it on.
-fn methods(device: &str, operation: &str) -> Vec<(String, String, Method)> {
+fn methods(device: &str, operation: &str, case: &str) -> Vec<(String, String, Method)> {
     let place = |interface: &str| match interface {
         "org.claviger.Manager1" => ROOT_PATH.to_owned(),
         "org.claviger.Tokens1" => TOKENS_PATH.to_owned(),
@@ -110,6 +117,8 @@ fn methods(device: &str, operation: &str) -> Vec<(String, String, Method)> {
         "org.claviger.Subjects1" => SUBJECTS_PATH.to_owned(),
         "org.claviger.Device1" | "org.claviger.Fido1" => device.to_owned(),
         "org.claviger.Operation1" => operation.to_owned(),
+        "org.claviger.Cases1" => CASES_PATH.to_owned(),
+        "org.claviger.Case1" => format!("{CASES_PATH}/{}", case.replace('-', "")),
         other => panic!("where are objects with {other}?"),
     };
     let contract = contract::contract();
@@ -120,7 +129,10 @@ fn methods(device: &str, operation: &str) -> Vec<(String, String, Method)> {
             .iter()
             .map(move |method| (at.clone(), interface.name.clone(), method.clone()))
     });
-    methods.collect()
+    let mut methods: Vec<_> = methods.collect();
+    // What closes the case comes last.
+    methods.sort_by_key(|(_, _, method)| method.name == "Close");
+    methods
 }
 
 async fn invoke(
@@ -152,6 +164,12 @@ fn registered(host: &Host) -> (String, String) {
         .claviger(Person::Allowed, &["register", "fido2", SUBJECT, "--pin-stdin"], PIN)
         .done();
     (done.text("token").to_owned(), key)
+}
+
+/// A case that is open.
+fn open_case(host: &Host) -> String {
+    let opened = host.claviger(Person::Allowed, &["case", "open", "bench"], "").done();
+    opened.text("case").to_owned()
 }
 
 /// An operation that root has started and that is over.
@@ -219,6 +237,7 @@ async fn whoever_is_not_authorised_changes_nothing_by_any_method() {
     let world = tokens(&host);
     let (token, device) = registered(&host);
     let operation = operation(&host, &token, "Suspend").await;
+    let case = open_case(&host);
     let before = (standing(&host).await, daemon.ledger_bytes(), frames(&world));
     assert!(
         before.2 > 0
@@ -227,7 +246,7 @@ async fn whoever_is_not_authorised_changes_nothing_by_any_method() {
                 .iter()
                 .any(|(name, bytes)| name == "ledger.db" && !bytes.is_empty())
     );
-    let methods = methods(&device, &operation);
+    let methods = methods(&device, &operation, &case);
     let mut denied = 0;
     for who in [Person::Stranger, Person::Barred] {
         let caller = host.connect(who).await;
@@ -275,8 +294,9 @@ async fn a_yes_rule_lets_every_method_through() {
     let _world = tokens(&host);
     let (token, device) = registered(&host);
     let operation = operation(&host, &token, "Suspend").await;
+    let case = open_case(&host);
     let caller = host.connect(Person::Allowed).await;
-    for at in methods(&device, &operation) {
+    for at in methods(&device, &operation, &case) {
         let (interface, method) = (&at.1, &at.2.name);
         let answer = invoke(&caller.connection, &at, NOBODYS, false).await;
         if interface == "org.claviger.Operation1" {
@@ -298,9 +318,10 @@ async fn the_help_desk_gets_its_verbs_and_no_more() {
     let _daemon = daemon(&host);
     let _world = tokens(&host);
     let (_, device) = registered(&host);
+    let case = open_case(&host);
     let caller = host.connect(Person::HelpDesk).await;
     let mut given = BTreeSet::new();
-    for at in methods(&device, "/org/claviger/Claviger1/operations/none") {
+    for at in methods(&device, "/org/claviger/Claviger1/operations/none", &case) {
         let (interface, method) = (&at.1, &at.2.name);
         let Some(Rule::Guarded { action, .. }) = action::rule(interface, method) else {
             continue;
@@ -345,6 +366,11 @@ async fn the_help_desk_gets_its_verbs_and_no_more() {
         "SetClock",
         "Suspend",
         "ReportLost",
+        "Open",
+        "Needs",
+        "AddEvidence",
+        "Attach",
+        "Close",
     ];
     assert_eq!(given, expected.map(str::to_owned).into());
 }

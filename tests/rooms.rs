@@ -43,6 +43,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "bus",
         &[
+            // What a case lacks, which it tells as data.
+            "authority::decide",
             // What a code and a seed may be is said there alone.
             "codec::oath",
             "codec::seed",
@@ -58,7 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     // It explains, without a daemon, the rules that the daemon would go by.
-    ("client", &["config::Config", "contract", "trust"]),
+    ("client", &["authority", "config::Config", "contract", "trust"]),
     (
         "config",
         &["device::Deadlines", "trust::Rules", "trust::Section", "trust::section"],

@@ -5,12 +5,17 @@ use zbus::message::Header;
 use zbus::names::ErrorName as WireName;
 use zbus::{DBusError, Message};
 
+use super::cases::told;
 use super::values::{Dict, Put};
+use crate::authority::decide::Need;
 use crate::codec::seed_file::Remedy;
 use crate::contract::advice::{self, Entry};
 use crate::contract::error::{ACCESS_DENIED, ErrorName};
 use crate::device::DeviceError;
 use crate::guard::Denied;
+use crate::guard::cases::CaseError;
+use crate::guard::law::PolicyError;
+use crate::guard::sessions::AttachError;
 use crate::ledger::LedgerError;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::advice::Advice;
@@ -26,6 +31,8 @@ pub struct BusError {
     /// Seconds after which the next try is looked at: a second argument of the reply, so that a program need not read the
     /// sentence.
     wait_s: Option<u32>,
+    /// What a case lacks: there too.
+    needs: Vec<Need>,
     /// What to do about it, and what to tell the person: also in the second argument.
     entry: &'static Entry,
 }
@@ -37,6 +44,7 @@ impl BusError {
             name: name.as_str(),
             message: message.into(),
             wait_s: None,
+            needs: Vec::new(),
             entry: advice::of_error(name),
         }
     }
@@ -59,6 +67,9 @@ impl DBusError for BusError {
         let mut details = Dict::new();
         tell(self.entry, &mut details);
         details.put_some("wait-s", self.wait_s);
+        if !self.needs.is_empty() {
+            details.put("needs", self.needs.iter().map(told::need).collect::<Vec<Dict>>());
+        }
         reply.build(&(self.message.as_str(), details))
     }
 
@@ -73,26 +84,82 @@ impl DBusError for BusError {
 
 impl From<Denied> for BusError {
     fn from(denied: Denied) -> Self {
-        let entry = advice::row(match denied {
-            Denied::Unmapped => "NotInTable",
-            Denied::NoSender | Denied::CallerGone | Denied::Bus(_) => "CallerUnknown",
-            Denied::NotAuthorized(_) => "NotAuthorized",
-            Denied::NeedsInteraction(_) => "AuthenticationNeeded",
-            Denied::NoAgent(_) => "NoAuthenticationAgent",
-            Denied::Dismissed(_) => "AuthenticationDismissed",
-            Denied::PolkitUnreachable(_) | Denied::PolkitTimeout(_) => "PolkitUnavailable",
-            Denied::NotOurUser { .. } => "NotOurUser",
-            Denied::NotOwner => "NotOwner",
-            Denied::TooManyPending => "TooManyPending",
-            Denied::UnknownCase(_) => "UnknownCase",
-        });
+        let message = denied.to_string();
+        let entry = match &denied {
+            Denied::Unmapped => advice::row("NotInTable"),
+            Denied::NoSender | Denied::CallerGone | Denied::Bus(_) => advice::row("CallerUnknown"),
+            Denied::NotAuthorized(_) => advice::row("NotAuthorized"),
+            Denied::NeedsInteraction(_) => advice::row("AuthenticationNeeded"),
+            Denied::NoAgent(_) => advice::row("NoAuthenticationAgent"),
+            Denied::Dismissed(_) => advice::row("AuthenticationDismissed"),
+            Denied::PolkitUnreachable(_) | Denied::PolkitTimeout(_) => advice::row("PolkitUnavailable"),
+            Denied::NotOurUser { .. } => advice::row("NotOurUser"),
+            Denied::NotOwner => advice::row("NotOwner"),
+            Denied::TooManyPending => advice::row("TooManyPending"),
+            Denied::SameHuman => advice::row("SameHuman"),
+            Denied::Frozen => advice::of_error(ErrorName::Frozen),
+            Denied::NotHuman(_) => advice::of_error(ErrorName::NotHuman),
+            Denied::UnknownCase(_) => advice::of_error(ErrorName::UnknownCase),
+            Denied::CaseRequired(_) => advice::of_error(ErrorName::CaseRequired),
+            Denied::NotAttached(_) => advice::of_error(ErrorName::NotAttached),
+            Denied::OutOfScope { .. } => advice::of_error(ErrorName::CaseMismatch),
+            Denied::Missing { needs, .. } => advice::of_error(lacking(needs)),
+            Denied::Ledger(error) => return ledger(error).into(),
+        };
+        let needs = match denied {
+            Denied::Missing { needs, .. } => needs,
+            _ => Vec::new(),
+        };
         Self {
+            needs,
             // A refusal that nobody can name is a denial all the same.
             name: entry.wire.as_str().unwrap_or(ACCESS_DENIED),
-            message: denied.to_string(),
+            message,
             wait_s: None,
             entry,
         }
+    }
+}
+
+/// The name of what a case lacks, by what has to be mended first.
+fn lacking(needs: &[Need]) -> ErrorName {
+    use ErrorName as E;
+    needs.first().map_or(E::PolicyDenies, |need| match need {
+        Need::OpenCase => E::CaseClosed,
+        Need::AnotherCase => E::CaseDenied,
+        Need::Thaw => E::OperatorFrozen,
+        Need::Rule { .. } | Need::Never { .. } | Need::YearlyCap { .. } | Need::Review => E::PolicyDenies,
+        Need::Weight { .. } | Need::Classes { .. } | Need::OneOf { .. } | Need::BeyondDevice { .. } => {
+            E::EvidenceMissing
+        }
+        Need::Approval { .. } | Need::ApprovalBy { .. } => E::ApprovalMissing,
+        Need::Wait { .. } => E::MustWait,
+    })
+}
+
+impl From<CaseError> for BusError {
+    fn from(error: CaseError) -> Self {
+        use ErrorName as E;
+        let name = match error {
+            CaseError::Denied(denied) => return denied.into(),
+            CaseError::Ledger(error) => return error.into(),
+            CaseError::Grant(mismatch) => return Refusal::from(mismatch).into(),
+            CaseError::Unknown(_) => E::UnknownCase,
+            CaseError::Closed => E::CaseClosed,
+            CaseError::Invalid(_) | CaseError::NotCounted(_) => E::InvalidArgument,
+            CaseError::NotByWord(_) => E::NotByWord,
+            CaseError::OwnWord | CaseError::Conduct(_) | CaseError::NoPolicy => E::NotSecondPerson,
+            CaseError::Unchecked(_) => E::ChecklistOpen,
+            CaseError::Attach(AttachError::TooMany) => E::TooManyOperations,
+            CaseError::Attach(AttachError::NoPipe(_)) => E::Internal,
+        };
+        Self::new(name, error.to_string())
+    }
+}
+
+impl From<PolicyError> for BusError {
+    fn from(error: PolicyError) -> Self {
+        Self::new(ErrorName::PolicyRefused, error.to_string())
     }
 }
 

@@ -8,6 +8,7 @@
 //!   up after, so that those who may not look learn nothing.
 
 mod call;
+mod cases;
 mod device;
 mod drift;
 mod error;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use zbus::Connection;
 use zbus::fdo::{ObjectManager, RequestNameFlags, RequestNameReply};
 
+use self::cases::Cases;
 use self::device::Devices;
 use self::drift::Clocks;
 pub use self::error::{BusError, Failure};
@@ -44,10 +46,11 @@ use self::subjects::Subjects;
 use self::tokens::Tokens;
 use self::verify::Verify;
 use crate::contract::error::ErrorName;
-use crate::contract::{BUS_NAME, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
+use crate::contract::{BUS_NAME, CASES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
-use crate::ledger::{Ledger, TokenRecord};
+use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::lifecycle::alarms::{Consequence, Raised};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::subjects::{Coverage, SubjectStatus};
@@ -130,6 +133,30 @@ pub trait Verbs: Send + Sync + 'static {
     /// # Errors
     /// The device's, or [`Refusal::UnknownDevice`].
     async fn pin_status(&self, grant: &Grant, device: DeviceId) -> Result<PinStatus, Refusal>;
+    /// Alarms before an entry of the journal, the newest first.
+    ///
+    /// # Errors
+    /// Storage.
+    async fn alarms_before(&self, grant: &Grant, before: u64, limit: u32) -> Result<Vec<Raised>, Refusal>;
+
+    /// Operators whose authority is frozen.
+    ///
+    /// # Errors
+    /// Storage.
+    async fn frozen(&self, grant: &Grant) -> Result<Vec<Frozen>, Refusal>;
+
+    /// Gives an operator their authority back.
+    ///
+    /// # Errors
+    /// As `Lifecycle::thaw`.
+    async fn thaw(&self, grant: &Grant, operator: u32) -> Result<(), Refusal>;
+
+    /// A second person said no in a case that this operator opened.
+    async fn was_denied(&self, operator: u32, subject: Option<String>);
+
+    /// Alarms, as they are raised.
+    fn alarms_raised(&self) -> broadcast::Receiver<Consequence>;
+
     /// Letters about a token that could not be delivered so far.
     fn untold_of(&self, token: TokenId) -> u32;
 
@@ -302,6 +329,8 @@ pub async fn serve(
     server.at(VERIFY_PATH, Verify::new(Arc::clone(&desk))).await?;
     server.at(SUBJECTS_PATH, Subjects::new(Arc::clone(&desk))).await?;
     server.at(DRIFT_PATH, Clocks::new(Arc::clone(&desk))).await?;
+    server.at(CASES_PATH, Cases::new(Arc::clone(&desk))).await?;
+    cases::show_open(connection, &desk).await?;
     let devices = Devices::new(connection, Arc::clone(&desk));
     let exported = devices.exported();
     let events = verbs.device_events();
@@ -309,6 +338,12 @@ pub async fn serve(
     let tasks = vec![
         tokio::spawn(devices.follow(events)),
         tokio::spawn(manager::tell_obligations(connection.clone(), obligations)),
+        tokio::spawn(manager::tell_alarms(
+            connection.clone(),
+            Arc::clone(&desk),
+            desk.verbs.alarms_raised(),
+        )),
+        tokio::spawn(cases::tell_overdue(connection.clone(), Arc::clone(&desk))),
         tokio::spawn(manager::tell_revoked(connection.clone(), verbs.revoked_keys_seen())),
     ];
     Ok(Served {

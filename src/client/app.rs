@@ -16,7 +16,7 @@ use crate::client::render::clean;
 use crate::client::session::Session;
 use crate::client::{follow, secret};
 use crate::contract::options;
-use crate::contract::proxy::{Options, Tokens1Proxy};
+use crate::contract::proxy::Tokens1Proxy;
 use crate::types::secret_buffer::SecretBuffer;
 
 /// Most bytes that the daemon hands out.
@@ -27,7 +27,7 @@ const FIRST_CODES: u32 = 3;
 
 /// Registers an app: shows the QR code and asks for the first code.
 pub async fn app(session: &Session, args: &RegisterApp) -> Result<u8, Failure> {
-    let mut options = oath_options(&args.oath);
+    let mut options = oath_options(session, &args.oath);
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::ISSUER, args.issuer.as_deref());
     insert_text(&mut options, options::ACCOUNT, args.account.as_deref());
@@ -101,14 +101,14 @@ async fn first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -
 async fn try_first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<(), Failure> {
     let asked = secret::ask_line_unless_interrupted("Type the code the app shows now: ", "--no-code");
     let code = compact(&asked.await?);
-    let mut options = Options::new();
+    let mut options = session.options();
     options.insert(options::CODE, Variant::from(code.as_str()));
     follow::run(session, tokens.test(token, &options)).await.map(|_| ())
 }
 
 /// Makes a sheet of recovery codes and writes it to the terminal or to a file.
 pub async fn recovery_codes(session: &Session, args: &RegisterRecoveryCodes) -> Result<u8, Failure> {
-    let mut options = Options::new();
+    let mut options = session.options();
     if let Some(count) = args.count {
         options.insert(options::COUNT, Variant::U32(count));
     }

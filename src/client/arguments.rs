@@ -1,6 +1,7 @@
 //! The command line: one definition for parsing, `--help`, the man page and shell completions. Here are the verbs and what holds
 //! for all of them; the arguments of each are in a file a group of verbs.
 
+mod cases;
 mod codes;
 mod drift;
 mod fido;
@@ -15,6 +16,7 @@ mod trust;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::cases::{CaseOnly, CaseVerb, CloseArgs, OpenArgs, PolicyVerb};
 pub use self::codes::{ClockArgs, ResyncArgs, TestArgs, VerifyArgs};
 pub use self::drift::DriftArgs;
 pub use self::fido::{BlobsVerb, FidoVerb, FingerVerb, OpenedDevice, PinVerb, UnlockArgs};
@@ -27,7 +29,7 @@ pub use self::register::{
 pub use self::revoke::{DischargeArgs, RevokeArgs};
 pub use self::secrets::{PassphraseArgs, PasswordArgs, PinArgs, PresenceArgs};
 pub use self::seed_files::{AssignArgs, ExportArgs, ImportArgs};
-pub use self::tokens::{MarkArgs, Owner, SubjectOnly, TokenOnly, TokensArgs};
+pub use self::tokens::{LeaverArgs, MarkArgs, Owner, SubjectOnly, ThawArgs, TokenOnly, TokensArgs};
 pub use self::trust::TrustVerb;
 
 /// Exit codes. They are part of the interface and documented in `--help` and the man page.
@@ -46,7 +48,7 @@ pub mod exit {
     pub const CANCELLED: u8 = 5;
     /// Done as far as it can be now; an obligation remains.
     pub const OBLIGED: u8 = 6;
-    /// `doctor` or `audit verify` found something.
+    /// `doctor`, `audit verify` or `policy check` found something.
     pub const FINDINGS: u8 = 7;
 }
 
@@ -59,7 +61,7 @@ Exit codes:
   4  clavigerd cannot be reached
   5  cancelled
   6  done, but an obligation remains (see “claviger obligations”)
-  7  “doctor” or “audit verify” found something
+  7  “doctor”, “audit verify” or “policy check” found something
 
 DEVICE is the number that “claviger devices” shows, or an object path. TOKEN is the id that “claviger tokens” shows, or \
 its beginning or end, at least 6 hexadecimal digits, as long as only one token is meant.
@@ -94,6 +96,9 @@ pub struct Global {
     /// Give up after so many seconds; a running operation is cancelled
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: Option<u64>,
+    /// Do it in this case: its id, or the beginning or end of it
+    #[arg(long, global = true, value_name = "CASE")]
+    pub case: Option<String>,
 }
 
 /// The verbs.
@@ -163,10 +168,24 @@ pub enum Verb {
     Lost(TokenOnly),
     /// Revoke a token, for good
     Revoke(RevokeArgs),
+    /// Revoke all that somebody has who leaves, and name who still trusts something of theirs
+    Leaver(LeaverArgs),
     /// Settle an obligation on the device that is plugged in now
     Discharge(DischargeArgs),
     /// List what is still owed to devices of revoked tokens
     Obligations,
+    /// Open a case, say who somebody is, ask what is missing, agree, close it
+    Case {
+        /// What to do.
+        #[command(subcommand)]
+        what: CaseVerb,
+    },
+    /// Explain or reload the policy
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        what: PolicyVerb,
+    },
     /// Tell when devices come and go, until interrupted
     Watch,
     /// Read or verify the journal
@@ -175,6 +194,10 @@ pub enum Verb {
         #[command(subcommand)]
         what: AuditVerb,
     },
+    /// Show what was out of the ordinary, and whose authority is frozen
+    Alarms,
+    /// Give a frozen operator their authority back; another person must
+    Thaw(ThawArgs),
     /// Tell what to do about a refusal, and what to tell the person
     Advice {
         /// Its name (“SoftBlocked”, “org.claviger.Error.SoftBlocked”) or a key's status (“0x34”, “CTAP2_ERR_PIN_AUTH_BLOCKED”);

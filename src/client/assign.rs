@@ -2,14 +2,14 @@
 
 use crate::client::arguments::AssignArgs;
 use crate::client::failure::Failure;
-use crate::client::session::{Session, no_options};
+use crate::client::session::Session;
 use crate::client::{follow, lookup};
 
 /// Gives a token of the inventory to a person.
 pub async fn run(session: &Session, args: &AssignArgs) -> Result<u8, Failure> {
     let id = lookup::token(session, &args.token).await?;
     let tokens = session.tokens().await?;
-    let ended = follow::run(session, tokens.assign(&id, &args.subject, &no_options())).await?;
+    let ended = follow::run(session, tokens.assign(&id, &args.subject, &session.options())).await?;
     let sentence = format!(
         "Token {id} is for {} and pending. Its first two codes activate it: claviger resync {id}",
         args.subject

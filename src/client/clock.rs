@@ -8,12 +8,11 @@ use crate::client::register::in_words;
 use crate::client::session::Session;
 use crate::client::{follow, lookup};
 use crate::contract::options;
-use crate::contract::proxy::Options;
 
 /// Sets the clock of a fob over NFC.
 pub async fn run(session: &Session, args: &ClockArgs) -> Result<u8, Failure> {
     let id = lookup::token(session, &args.token).await?;
-    let mut options = Options::new();
+    let mut options = session.options();
     if args.reseed {
         options.insert(options::RESEED, Variant::Bool(true));
     }

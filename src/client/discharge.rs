@@ -8,7 +8,6 @@ use crate::client::presence::Presence;
 use crate::client::session::Session;
 use crate::client::{follow, lookup};
 use crate::contract::options;
-use crate::contract::proxy::Options;
 
 /// Settles an obligation on the device that is plugged in now.
 pub async fn run(session: &Session, args: &DischargeArgs) -> Result<u8, Failure> {
@@ -16,7 +15,7 @@ pub async fn run(session: &Session, args: &DischargeArgs) -> Result<u8, Failure>
     let tokens = session.tokens().await?;
     let mut presence = Presence::gather(&args.at)?;
     let ended = loop {
-        let mut options = Options::new();
+        let mut options = session.options();
         if args.collected {
             options.insert(options::COLLECTED, Variant::Bool(true));
         }

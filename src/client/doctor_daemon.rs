@@ -119,6 +119,25 @@ fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
             "remove [virtual] from /etc/claviger/clavigerd.toml where people work",
         ));
     }
+    let policy = cell(status, "policy");
+    if policy == "off" && !own_bus {
+        let finding = "no policy is in force: tokens are changed without a case";
+        checks.push(Check::warn(
+            "policy",
+            finding,
+            "remove policy = \"off\" from [authority] in /etc/claviger/clavigerd.toml where people work",
+        ));
+    }
+    let refused = cell(status, "policy-refused");
+    if !refused.is_empty() {
+        let finding =
+            format!("the policy was not taken when it was last read anew; the one before it is in force: {refused}");
+        checks.push(Check::fail(
+            "policy",
+            finding,
+            "claviger policy check /etc/claviger/policy.toml",
+        ));
+    }
     let ledger = cell(status, "ledger");
     if !ledger.is_empty() {
         checks.push(Check::ok("ledger", ledger));

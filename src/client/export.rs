@@ -14,6 +14,7 @@ use crate::types::ExportFormat;
 /// Writes the seeds that the filters find into a file, which is there whole or not at all, and for its owner alone.
 pub async fn run(session: &Session, args: &ExportArgs) -> Result<u8, Failure> {
     let mut options = tokens::filter(&args.filter);
+    options.extend(session.options());
     if args.format == ExportFormat::Pskc.as_str() {
         let passphrase = secret::new_passphrase(args.passphrase)?;
         options.insert(options::PASSPHRASE, Variant::Fd(Fd::from(secret::sealed(&passphrase)?)));

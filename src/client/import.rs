@@ -19,7 +19,7 @@ pub async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Failure> {
     let shown = args.file.display();
     let file = File::open(&args.file).map_err(|why| Failure::local(format!("cannot open {shown}: {why}")))?;
     let left = args.left.as_deref().map(NewFile::begin).transpose()?;
-    let mut given = options(args)?;
+    let mut given = options(session, args)?;
     if let Some(left) = &left {
         given.insert(options::LEFT, Variant::Fd(left.descriptor()?));
     }
@@ -35,8 +35,8 @@ pub async fn run(session: &Session, args: &ImportArgs) -> Result<u8, Failure> {
     ended.report(session, "import", &sentence(&ended, args, rejected))
 }
 
-fn options(args: &ImportArgs) -> Result<Options<'static>, Failure> {
-    let mut given = Options::new();
+fn options(session: &Session, args: &ImportArgs) -> Result<Options<'static>, Failure> {
+    let mut given = session.options();
     let texts = [
         (options::FORMAT, args.format.as_ref()),
         (options::MAP, args.map.as_ref()),

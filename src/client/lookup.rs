@@ -6,7 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::session::{Session, no_options};
 use crate::contract::DEVICES_PATH;
 use crate::contract::proxy::{Options, Record};
-use crate::types::{ObligationId, TokenId};
+use crate::types::{CaseId, ObligationId, TokenId};
 
 /// Fewer digits than this are more likely a slip than a choice.
 const MIN_DIGITS: usize = 6;
@@ -185,6 +185,42 @@ pub async fn obligation(session: &Session, given: &str) -> Result<String, Failur
     }
     let piece = Piece::parse(given, "obligation")?;
     piece.choose(&obligations(session).await?, "claviger obligations")
+}
+
+/// Every case, or those that are open.
+///
+/// # Errors
+/// As the daemon says.
+pub async fn cases(session: &Session, open: bool, subject: Option<&str>) -> Result<Vec<Record>, Failure> {
+    let cases = session.cases().await?;
+    let mut filter = Options::new();
+    filter.insert("open", Variant::Bool(open));
+    if let Some(subject) = subject {
+        filter.insert("subject", Variant::from(subject));
+    }
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..MAX_PAGES {
+        let (mut page, next) = cases.find(&filter, &cursor, PAGE).await?;
+        found.append(&mut page);
+        if next.is_empty() || next == cursor {
+            break;
+        }
+        cursor = next;
+    }
+    Ok(found)
+}
+
+/// The id of a case given in full or by its beginning or end.
+///
+/// # Errors
+/// [`Failure::Usage`] when none or more than one is meant.
+pub async fn case(session: &Session, given: &str) -> Result<String, Failure> {
+    if let Ok(id) = given.parse::<CaseId>() {
+        return Ok(id.to_string());
+    }
+    let piece = Piece::parse(given, "case")?;
+    piece.choose(&cases(session, false, None).await?, "claviger case list")
 }
 
 /// A piece of an id: ids begin with the time they were made, so tokens of one morning differ at the end rather.

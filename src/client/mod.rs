@@ -17,9 +17,11 @@ pub mod secret;
 pub mod session;
 
 mod advice;
+mod alarms;
 mod app;
 mod assign;
 mod audit;
+mod case;
 mod clock;
 mod devices;
 mod discharge;
@@ -33,10 +35,12 @@ mod export;
 mod fido;
 mod generate;
 mod import;
+mod leaver;
 mod mark;
 mod new_file;
 mod oath;
 mod obligations;
+mod policy;
 mod provider;
 mod qr;
 mod register;
@@ -55,7 +59,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Cli, Verb};
+use arguments::{CaseVerb, Cli, PolicyVerb, Verb};
 use failure::Failure;
 use render::Output;
 use session::Session;
@@ -71,6 +75,9 @@ pub fn run(more_pages: impl FnOnce() -> Vec<clap::Command>) -> ExitCode {
     };
     let done = match cli.verb {
         // These need neither bus nor runtime.
+        Verb::Policy {
+            what: PolicyVerb::Check { file },
+        } => policy::check(output, file.as_deref()),
         Verb::Advice { what } => advice::run(&output, what.as_deref()),
         Verb::Generate { what } => generate::run(&what, more_pages()),
         Verb::SecondOpinion(args) => second_opinion::run(&args),
@@ -92,9 +99,40 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         // The doctor works without a daemon: it is asked when there is none.
         return doctor::run(&cli.global, args).await;
     }
-    let session = Session::open(&cli.global).await?;
-    let session = &session;
-    match cli.verb {
+    let mut session = Session::open(&cli.global).await?;
+    if let Verb::Case {
+        what: CaseVerb::Shell(of),
+    } = &cli.verb
+    {
+        return case::shell(&mut session, of, async |session, verb| one(session, verb).await).await;
+    }
+    // Who agrees to a case, or looks, has no part in it.
+    if let (Some(case), true) = (&cli.global.case, acts(&cli.verb)) {
+        session.attach(case).await?;
+    }
+    one(&session, cli.verb).await
+}
+
+/// Whether a verb can draw on a case.
+const fn acts(verb: &Verb) -> bool {
+    !matches!(
+        verb,
+        Verb::Devices
+            | Verb::Tokens(_)
+            | Verb::Show { .. }
+            | Verb::Standing(_)
+            | Verb::Drift(_)
+            | Verb::Obligations
+            | Verb::Watch
+            | Verb::Audit { .. }
+            | Verb::Case { .. }
+            | Verb::Policy { .. }
+    )
+}
+
+/// One verb that needs the daemon.
+async fn one(session: &Session, verb: Verb) -> Result<u8, Failure> {
+    match verb {
         Verb::Devices => devices::run(session).await,
         Verb::Tokens(args) => tokens::run(session, &args).await,
         Verb::Show { what } => show::run(session, &what).await,
@@ -103,6 +141,8 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Verify(args) => verify::verify(session, &args).await,
         Verb::Standing(args) => verify::standing(session, &args).await,
         Verb::Unlock(args) => verify::unlock(session, &args).await,
+        Verb::Alarms => alarms::run(session).await,
+        Verb::Thaw(args) => alarms::thaw(session, &args).await,
         Verb::Subjects(args) => subjects::show(session, &args).await,
         Verb::Coverage => subjects::coverage(session).await,
         Verb::Defer(args) => subjects::defer(session, &args).await,
@@ -118,11 +158,17 @@ async fn verb(cli: Cli) -> Result<u8, Failure> {
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,
         Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,
         Verb::Revoke(args) => revoke::run(session, &args).await,
+        Verb::Leaver(args) => leaver::run(session, &args).await,
         Verb::Discharge(args) => discharge::run(session, &args).await,
         Verb::Drift(args) => drift::run(session, &args).await,
         Verb::Obligations => obligations::run(session).await,
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,
+        Verb::Case { what } => case::run(session, &what).await,
+        Verb::Policy { what } => match what {
+            PolicyVerb::Check { file } => policy::check(session.output, file.as_deref()),
+            PolicyVerb::Reload => policy::reload(session).await,
+        },
         Verb::Advice { .. } | Verb::Doctor(_) | Verb::Generate { .. } | Verb::SecondOpinion(_) | Verb::Trust { .. } => {
             Ok(arguments::exit::DONE)
         }

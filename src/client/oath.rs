@@ -25,7 +25,7 @@ pub async fn run(session: &Session, verb: &OathVerb) -> Result<u8, Failure> {
             new_fd,
             password,
         } => {
-            let options = with_password(*password)?;
+            let options = with_password(session, *password)?;
             let device = find(session, device).await?;
             let proxy = session.device(device.path).await?;
             if *remove {
@@ -43,7 +43,7 @@ pub async fn run(session: &Session, verb: &OathVerb) -> Result<u8, Failure> {
             to,
             password,
         } => {
-            let options = with_password(*password)?;
+            let options = with_password(session, *password)?;
             let device = find(session, device).await?;
             let proxy = session.device(device.path).await?;
             let ended = follow::run(session, proxy.rename_oath_credential(from, to, &options)).await?;
@@ -56,7 +56,7 @@ pub async fn run(session: &Session, verb: &OathVerb) -> Result<u8, Failure> {
             place,
             password,
         } => {
-            let mut options = with_password(*password)?;
+            let mut options = with_password(session, *password)?;
             at_place(&mut options, place.as_deref());
             let device = find(session, device).await?;
             let proxy = session.device(device.path).await?;
@@ -71,8 +71,8 @@ async fn find(session: &Session, device: &str) -> Result<DeviceRecord, Failure> 
     lookup::device(session, Some(device), "card").await
 }
 
-fn with_password(from: PasswordArgs) -> Result<Options<'static>, Failure> {
-    let mut options = Options::new();
+fn with_password(session: &Session, from: PasswordArgs) -> Result<Options<'static>, Failure> {
+    let mut options = session.options();
     if let Some(password) = secret::password(from)? {
         options.insert(options::PASSWORD, Variant::Fd(Fd::from(secret::sealed(&password)?)));
     }
@@ -86,7 +86,7 @@ fn at_place<'p>(options: &mut Options<'p>, place: Option<&'p str>) {
 }
 
 async fn list(session: &Session, device: &str, password: PasswordArgs) -> Result<u8, Failure> {
-    let options = with_password(password)?;
+    let options = with_password(session, password)?;
     let device = find(session, device).await?;
     let listed = session
         .device(device.path)
@@ -118,7 +118,7 @@ async fn list(session: &Session, device: &str, password: PasswordArgs) -> Result
 async fn reset(session: &Session, device: &str, place: Option<&str>, yes: bool) -> Result<u8, Failure> {
     let device = find(session, device).await?;
     let proxy = session.device(device.path).await?;
-    let mut unsaid = Options::new();
+    let mut unsaid = session.options();
     at_place(&mut unsaid, place);
     if !yes {
         let lost = match follow::run(session, proxy.reset_oath(&unsaid)).await {

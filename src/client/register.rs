@@ -41,7 +41,7 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
         PinState::Set => secret::pin(args.pin, &format!("PIN of {key}: "))?,
         PinState::Unknown => Secret::new(NOT_USED.to_vec()),
     };
-    let mut options = Options::new();
+    let mut options = session.options();
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::SERIAL, args.serial.as_deref());
     if let Some(exchange) = Exchange::begin(&args.exchange, args.provider.as_deref())? {
@@ -92,7 +92,7 @@ pub fn registered_key(ended: &follow::Ended, subject: &str) -> String {
 
 async fn oath_card(session: &Session, args: &RegisterOathCard) -> Result<u8, Failure> {
     let device = lookup::device(session, args.device.as_deref(), "card").await?;
-    let mut options = oath_options(&args.oath);
+    let mut options = oath_options(session, &args.oath);
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::SERIAL, args.serial.as_deref());
     for (key, wanted) in [
@@ -124,7 +124,7 @@ async fn oath_card(session: &Session, args: &RegisterOathCard) -> Result<u8, Fai
 
 async fn nfc_fob(session: &Session, args: &RegisterNfcFob) -> Result<u8, Failure> {
     let device = lookup::device(session, args.device.as_deref(), "card").await?;
-    let mut options = Options::new();
+    let mut options = session.options();
     if let Some(path) = &args.seed_file {
         let seed = secret::seed(&SeedSource::File(path))?;
         options.insert(options::SEED, Variant::Fd(Fd::from(secret::sealed(&seed)?)));
@@ -160,7 +160,7 @@ async fn fob(session: &Session, args: &RegisterFob) -> Result<u8, Failure> {
     let seed = secret::seed(&source)?;
     let codes = if args.no_codes { Vec::new() } else { codes(&args.codes)? };
     let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
-    let mut options = oath_options(&args.oath);
+    let mut options = oath_options(session, &args.oath);
     options.insert(options::ENCODING, Variant::from(args.encoding.as_str()));
     if args.event {
         options.insert(options::FACTOR, Variant::from(FactorKind::Event.as_str()));
@@ -221,8 +221,8 @@ pub fn in_words(offset_s: i64) -> String {
 }
 
 /// The credential as options.
-pub fn oath_options(args: &OathArgs) -> Options<'static> {
-    let mut options = Options::new();
+pub fn oath_options(session: &Session, args: &OathArgs) -> Options<'static> {
+    let mut options = session.options();
     if let Some(algorithm) = &args.algorithm {
         options.insert(options::ALGORITHM, Variant::from(algorithm.to_ascii_uppercase()));
     }

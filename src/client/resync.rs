@@ -6,7 +6,7 @@ use crate::client::arguments::ResyncArgs;
 use crate::client::failure::Failure;
 use crate::client::follow::{self, Ended};
 use crate::client::register::{codes, compact, in_words};
-use crate::client::session::{Session, no_options};
+use crate::client::session::Session;
 use crate::client::{lookup, render, secret};
 use crate::contract::error::ErrorName;
 use crate::contract::options;
@@ -42,7 +42,7 @@ pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
         given
     };
     let tokens = session.tokens().await?;
-    let options = options_of(args);
+    let options = options_of(session, args);
     let ended = follow::run(session, tokens.resync(&id, &borrowed(&codes), &options)).await?;
     let sentence = match (ended.number("shift-s"), ended.number("skipped")) {
         (Some(shift), _) => format!("Resynced token {id} by {shift:+} s.{}", clock(&ended)),
@@ -54,7 +54,7 @@ pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
 
 /// Without a code: the fob tells its clock over NFC.
 async fn read_clock(session: &Session, id: &str, args: &ResyncArgs) -> Result<u8, Failure> {
-    let mut options = options_of(args);
+    let mut options = options_of(session, args);
     if let Some(device) = &args.device {
         let device = lookup::device(session, Some(device), "card").await?;
         options.insert(options::DEVICE, Variant::ObjectPath(device.path.clone()));
@@ -68,7 +68,7 @@ async fn read_clock(session: &Session, id: &str, args: &ResyncArgs) -> Result<u8
 
 async fn undo(session: &Session, id: &str) -> Result<u8, Failure> {
     let tokens = session.tokens().await?;
-    let options = no_options();
+    let options = session.options();
     let ended = follow::run(session, tokens.undo_resync(id, &options)).await?;
     let sentence = format!(
         "Took back the last resync of token {id}.{} Used codes stay used.",
@@ -114,7 +114,7 @@ fn confirm() -> Result<(), Failure> {
 
 async fn preview(session: &Session, id: &str, codes: &[String], args: &ResyncArgs) -> Result<Ended, Failure> {
     let tokens = session.tokens().await?;
-    let options = options_of(args);
+    let options = options_of(session, args);
     follow::run(session, tokens.preview_resync(id, &borrowed(codes), &options)).await
 }
 
@@ -145,8 +145,8 @@ fn borrowed(codes: &[String]) -> Vec<&str> {
     codes.iter().map(String::as_str).collect()
 }
 
-fn options_of(args: &ResyncArgs) -> Options<'static> {
-    let mut options = Options::new();
+fn options_of(session: &Session, args: &ResyncArgs) -> Options<'static> {
+    let mut options = session.options();
     if args.beyond_bound {
         options.insert(options::BEYOND_BOUND, Variant::Bool(true));
     }

@@ -9,7 +9,7 @@ use crate::client::render::{cell, clean};
 use crate::client::session::{Session, no_options};
 use crate::client::{follow, lookup, secret};
 use crate::contract::options;
-use crate::contract::proxy::{Options, Record};
+use crate::contract::proxy::Record;
 use crate::types::{TokenKind, TokenState};
 
 /// The word to type before a key is reset.
@@ -33,7 +33,7 @@ pub async fn run(session: &Session, args: &RevokeArgs) -> Result<u8, Failure> {
     if wants_pin(&presence, args, &kind, &token) && any_key_here(session).await? {
         offer_pin(&mut presence)?;
     }
-    let mut options = Options::new();
+    let mut options = session.options();
     if args.reset {
         options.insert(options::RESET, Variant::Bool(true));
     }

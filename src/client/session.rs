@@ -8,17 +8,19 @@ use futures_util::StreamExt as _;
 use zbus::fdo::{DBusProxy, ManagedObjects, ObjectManagerProxy};
 use zbus::names::{BusName, OwnedUniqueName, WellKnownName};
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, ObjectPath, OwnedObjectPath, conn};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant, conn};
 
 use crate::client::agent::Agent;
 use crate::client::arguments::Global;
 use crate::client::failure::Failure;
+use crate::client::lookup;
 use crate::client::render::Output;
 use crate::contract::proxy::{
-    Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options, Subjects1Proxy, Tokens1Proxy,
-    Verify1Proxy,
+    Case1Proxy, Cases1Proxy, Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options,
+    Subjects1Proxy, Tokens1Proxy, Verify1Proxy,
 };
-use crate::contract::{BUS_NAME, ROOT_PATH};
+use crate::contract::{BUS_NAME, CASES_PATH, ROOT_PATH, options};
+use crate::types::CaseId;
 
 /// How long a call may take when `--timeout` does not say: polkit may be asking a person for a password meanwhile.
 const CALL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -71,6 +73,22 @@ impl Bus {
     }
 }
 
+/// A session in a case, held by its descriptor.
+struct Attached {
+    id: String,
+    _session: zbus::OwnedFd,
+}
+
+/// How long a session in a case lasts.
+pub struct Terms {
+    /// Id of the case.
+    pub case: String,
+    /// It ends after so many seconds without a call.
+    pub idle_s: u64,
+    /// It ends after so many seconds in any case.
+    pub absolute_s: u64,
+}
+
 /// A connection to the daemon and how results are shown.
 pub struct Session {
     /// The bus connection.
@@ -81,6 +99,8 @@ pub struct Session {
     pub output: Output,
     /// `--timeout`.
     pub timeout: Option<Duration>,
+    /// The case that the verbs are done in, and the session in it.
+    case: Option<Attached>,
     /// The text agent that asks for a password while it lives.
     _agent: Option<Agent>,
 }
@@ -99,6 +119,7 @@ impl Session {
         let session = Self {
             connection,
             daemon,
+            case: None,
             output: Output {
                 json: global.json,
                 quiet: global.quiet,
@@ -108,6 +129,38 @@ impl Session {
         };
         session.await_ready().await?;
         Ok(session)
+    }
+
+    /// Attaches to a case: from then on, every verb is done in it. The session ends with this connection.
+    ///
+    /// # Errors
+    /// As the daemon says.
+    pub async fn attach(&mut self, given: &str) -> Result<Terms, Failure> {
+        let id = lookup::case(self, given).await?;
+        let (session, terms) = self.case(&id).await?.attach(&no_options()).await?;
+        let seconds = |key: &str| {
+            terms
+                .get(key)
+                .and_then(|value| value.downcast_ref::<u32>().ok())
+                .unwrap_or(0)
+        };
+        let terms = Terms {
+            case: id.clone(),
+            idle_s: seconds("idle-s").into(),
+            absolute_s: seconds("absolute-s").into(),
+        };
+        self.case = Some(Attached { id, _session: session });
+        Ok(terms)
+    }
+
+    /// The options of a call: the case, where the verbs are done in one.
+    #[must_use]
+    pub fn options(&self) -> Options<'static> {
+        let mut given = no_options();
+        if let Some(case) = &self.case {
+            given.insert(options::CASE, Variant::from(case.id.clone()));
+        }
+        given
     }
 
     /// A daemon that the bus has just started is still looking at the devices. Waits a little for the end of that; one that
@@ -150,6 +203,27 @@ impl Session {
     /// As the bus says.
     pub async fn tokens(&self) -> Result<Tokens1Proxy<'static>, Failure> {
         let builder = Tokens1Proxy::builder(&self.connection).destination(self.destination());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// Where cases are opened and found.
+    ///
+    /// # Errors
+    /// As the bus says.
+    pub async fn cases(&self) -> Result<Cases1Proxy<'static>, Failure> {
+        let builder = Cases1Proxy::builder(&self.connection).destination(self.destination());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// One open case.
+    ///
+    /// # Errors
+    /// As the bus says; [`Failure::Usage`] for what is no id.
+    pub async fn case(&self, id: &str) -> Result<Case1Proxy<'static>, Failure> {
+        let id: CaseId = id.parse().map_err(|_| Failure::usage(format!("“{id}” is no case")))?;
+        let builder = Case1Proxy::builder(&self.connection)
+            .destination(self.destination())
+            .path(format!("{CASES_PATH}/{}", id.simple()));
         Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }
 

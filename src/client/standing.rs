@@ -2,7 +2,7 @@
 
 use crate::client::arguments::TokenOnly;
 use crate::client::failure::Failure;
-use crate::client::session::{Session, no_options};
+use crate::client::session::Session;
 use crate::client::{follow, lookup};
 
 /// Which change.
@@ -20,7 +20,7 @@ pub enum Change {
 pub async fn run(session: &Session, change: Change, args: &TokenOnly) -> Result<u8, Failure> {
     let id = lookup::token(session, &args.token).await?;
     let tokens = session.tokens().await?;
-    let none = no_options();
+    let none = session.options();
     let (verb, ended, sentence) = match change {
         Change::Suspend => (
             "suspend",

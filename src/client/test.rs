@@ -11,7 +11,6 @@ use crate::client::render::cell;
 use crate::client::session::{Session, no_options};
 use crate::client::{follow, lookup, secret};
 use crate::contract::options;
-use crate::contract::proxy::Options;
 use crate::types::TokenKind;
 
 /// Tests a token: a fob by the code it shows, the others by asking the device.
@@ -35,7 +34,7 @@ pub async fn run(session: &Session, args: &TestArgs) -> Result<u8, Failure> {
     };
     let mut presence = Presence::gather(&args.at)?;
     let ended = loop {
-        let mut options = Options::new();
+        let mut options = session.options();
         if let Some(code) = &code {
             options.insert(options::CODE, Variant::from(code.as_str()));
         }

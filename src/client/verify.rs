@@ -6,7 +6,6 @@ use crate::client::render::{self, cell, clean};
 use crate::client::secret;
 use crate::client::session::{Session, no_options};
 use crate::contract::options;
-use crate::contract::proxy::Options;
 
 /// Checks a code: asked for at the terminal, or read from standard input. Never an argument, where others could read it.
 pub async fn verify(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
@@ -15,7 +14,7 @@ pub async fn verify(session: &Session, args: &VerifyArgs) -> Result<u8, Failure>
     } else {
         secret::ask_line("Type the code: ", "--stdin")?
     };
-    let mut options = Options::new();
+    let mut options = session.options();
     if args.virtual_too {
         options.insert(options::REAL_ONLY, zbus::Variant::Bool(false));
     }
@@ -50,7 +49,11 @@ pub async fn standing(session: &Session, args: &SubjectOnly) -> Result<u8, Failu
 
 /// Lifts locks.
 pub async fn unlock(session: &Session, args: &SubjectOnly) -> Result<u8, Failure> {
-    session.verifier().await?.unlock(&args.subject, &no_options()).await?;
+    session
+        .verifier()
+        .await?
+        .unlock(&args.subject, &session.options())
+        .await?;
     session.output.say(&format!("Unlocked {}.", clean(&args.subject)))?;
     Ok(exit::DONE)
 }

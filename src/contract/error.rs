@@ -54,12 +54,42 @@ error_names!(
     NotActivated,
     /// The authority of the one who asks is frozen until somebody else lifts it.
     Frozen,
+    /// Nobody can say which human calls; the message says why.
+    NotHuman,
     /// Who people are could not be looked up.
     DirectoryUnavailable,
     /// No case with this id.
     UnknownCase,
     /// No open obligation with this id.
     UnknownObligation,
+    /// A change wants a case, and none was named.
+    CaseRequired,
+    /// The caller is not attached to the case, or the session has ended.
+    NotAttached,
+    /// The case is about another person or another thing.
+    CaseMismatch,
+    /// The case is closed.
+    CaseClosed,
+    /// An approver said no in this case, and that stands.
+    CaseDenied,
+    /// The evidence does not suffice yet (needs).
+    EvidenceMissing,
+    /// Another person must agree first (needs).
+    ApprovalMissing,
+    /// It must wait (needs).
+    MustWait,
+    /// The caller's authority is frozen.
+    OperatorFrozen,
+    /// The policy never allows it, or does not speak of it (needs).
+    PolicyDenies,
+    /// The policy file is refused; the one before it is in force.
+    PolicyRefused,
+    /// What the daemon sees for itself is not taken on anybody's word.
+    NotByWord,
+    /// The caller cannot be the second person here.
+    NotSecondPerson,
+    /// Something of the checklist was not answered.
+    ChecklistOpen,
     /// The token is not in a state that allows this.
     WrongState,
     /// The verb does not go with this kind of token.

@@ -17,6 +17,8 @@ pub const VERIFY_PATH: &str = "/org/claviger/Claviger1/verify";
 pub const SUBJECTS_PATH: &str = "/org/claviger/Claviger1/subjects";
 /// The one object with Drift1.
 pub const DRIFT_PATH: &str = "/org/claviger/Claviger1/drift";
+/// The one object with Cases1, and the parent of open cases.
+pub const CASES_PATH: &str = "/org/claviger/Claviger1/cases";
 /// Parent of devices.
 pub const DEVICES_PATH: &str = "/org/claviger/Claviger1/devices";
 /// Parent of operations.

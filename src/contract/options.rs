@@ -110,3 +110,13 @@ pub const RP_IDS: &str = "rp-ids";
 pub const DISPLAY_NAME: &str = "display-name";
 /// Name of a finger (s).
 pub const NAME: &str = "name";
+/// Whom a case is about (s).
+pub const SUBJECT: &str = "subject";
+/// The help desk's own number (s).
+pub const TICKET: &str = "ticket";
+/// What the matter is (s).
+pub const REASON: &str = "reason";
+/// How far something reaches (s).
+pub const TIER: &str = "tier";
+/// What the second person says to it (s).
+pub const REMARK: &str = "remark";

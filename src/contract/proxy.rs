@@ -41,6 +41,21 @@ pub trait Manager1 {
     /// Journal entries after `after`.
     #[zbus(allow_interactive_auth)]
     fn read_journal(&self, after: u64, limit: u32, options: &Options<'_>) -> zbus::Result<Vec<Record>>;
+    /// Reads the policy anew.
+    #[zbus(allow_interactive_auth)]
+    fn reload(&self, options: &Options<'_>) -> zbus::Result<()>;
+    /// What was out of the ordinary, the newest first.
+    #[zbus(allow_interactive_auth)]
+    fn alarms(&self, before: u64, limit: u32, options: &Options<'_>) -> zbus::Result<Vec<Record>>;
+    /// Operators whose authority is frozen.
+    #[zbus(allow_interactive_auth)]
+    fn frozen(&self, options: &Options<'_>) -> zbus::Result<Vec<Record>>;
+    /// Gives a frozen operator their authority back.
+    #[zbus(allow_interactive_auth)]
+    fn thaw(&self, operator: u32, options: &Options<'_>) -> zbus::Result<()>;
+    /// Something out of the ordinary happened.
+    #[zbus(signal)]
+    fn alarm_raised(&self) -> zbus::Result<()>;
     /// A device that may owe something was plugged in.
     #[zbus(signal)]
     fn obligation_seen(&self, device: ObjectPath<'_>, obligation: &str) -> zbus::Result<()>;
@@ -377,6 +392,59 @@ pub trait Subjects1 {
     /// How everybody has come along.
     #[zbus(allow_interactive_auth)]
     fn coverage(&self, options: &Options<'_>) -> zbus::Result<Record>;
+}
+
+/// `org.claviger.Cases1`: cases are opened and found.
+#[zbus::proxy(
+    interface = "org.claviger.Cases1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/cases"
+)]
+pub trait Cases1 {
+    /// Opens a case.
+    #[zbus(allow_interactive_auth)]
+    fn open(&self, kind: &str, channel: &str, options: &Options<'_>) -> zbus::Result<(String, OwnedObjectPath)>;
+    /// Cases by filter, a page at a time.
+    #[zbus(allow_interactive_auth)]
+    fn find(&self, filter: &Options<'_>, cursor: &str, limit: u32) -> zbus::Result<(Vec<Record>, String)>;
+    /// One case, open or closed.
+    #[zbus(allow_interactive_auth)]
+    fn get(&self, case: &str, options: &Options<'_>) -> zbus::Result<Record>;
+}
+
+/// `org.claviger.Case1`: one open case.
+#[zbus::proxy(interface = "org.claviger.Case1", default_service = "org.claviger.Claviger1")]
+pub trait Case1 {
+    /// What it is about.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn kind(&self) -> zbus::Result<String>;
+    /// What it waits for.
+    #[zbus(property)]
+    fn step(&self) -> zbus::Result<String>;
+    /// Whether it has waited for too long.
+    #[zbus(property)]
+    fn overdue(&self) -> zbus::Result<bool>;
+    /// The whole case.
+    #[zbus(allow_interactive_auth)]
+    fn describe(&self, options: &Options<'_>) -> zbus::Result<Record>;
+    /// What is still missing before a tier.
+    #[zbus(allow_interactive_auth)]
+    fn needs(&self, options: &Options<'_>) -> zbus::Result<(bool, Record)>;
+    /// Begins a session.
+    #[zbus(allow_interactive_auth)]
+    fn attach(&self, options: &Options<'_>) -> zbus::Result<(zbus::OwnedFd, Record)>;
+    /// Adds evidence that the caller vouches for.
+    #[zbus(allow_interactive_auth)]
+    fn add_evidence(&self, method: &str, reference: &str, options: &Options<'_>) -> zbus::Result<()>;
+    /// Yes, as the second person.
+    #[zbus(allow_interactive_auth)]
+    fn approve(&self, options: &Options<'_>) -> zbus::Result<()>;
+    /// No, as the second person.
+    #[zbus(allow_interactive_auth)]
+    fn deny(&self, options: &Options<'_>) -> zbus::Result<()>;
+    /// Closes the case for good.
+    #[zbus(allow_interactive_auth)]
+    fn close(&self, outcome: &str, checks: &[&str], options: &Options<'_>) -> zbus::Result<()>;
 }
 
 /// `org.claviger.Operation1`: one run of one verb.

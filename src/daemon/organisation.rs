@@ -1,80 +1,60 @@
-//! The organisation, from the configuration: its policy, its people, and the program that tells them.
+//! The organisation, from the configuration: its people, the program that tells them, and who watches.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authority::{Fault, Policy, load};
+use crate::authority::Policy;
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::directory::local::{self, FileError, LocalDirectory};
+use crate::grant::{Action, Object, Tier};
+use crate::guard::cases::Cases;
+use crate::guard::standing;
 use crate::hook::Hook;
-use crate::lifecycle::organisation::Organisation;
+use crate::lifecycle::organisation::{Organisation, Watchman};
 use crate::types::Mode;
 
-/// Why the organisation is not known.
-#[derive(Debug, thiserror::Error)]
-pub enum OrganisationError {
-    /// The policy could not be read.
-    #[error("cannot read the policy {path}: {source}")]
-    Policy {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The policy says something wrong, by line.
-    #[error("the policy {path} is refused:\n{}", faults.iter().map(|fault| format!("{}:{fault}", path.display())).collect::<Vec<_>>().join("\n"))]
-    Refused {
-        /// Which.
-        path: PathBuf,
-        /// All of it.
-        faults: Vec<Fault>,
-    },
-    /// The file of subjects.
-    #[error(transparent)]
-    Subjects(#[from] FileError),
-}
-
-/// What the configuration says of the organisation. In session mode only what it names is looked at: the host's own files are about
-/// other people.
+/// Reads the file of subjects. In session mode only one that the configuration names: the host's own is about other people. Without a
+/// policy there are no roles that it could name.
 ///
 /// # Errors
-/// [`OrganisationError`]: a policy that is wrong is not taken for none.
-pub fn organisation(config: &Config) -> Result<Organisation, OrganisationError> {
-    let policy = match config.authority.policy_file(config.mode) {
-        Some((path, optional)) => Some(read(&path, !optional)?),
-        None => None,
-    };
-    let policy = policy.map(Arc::new);
+/// [`FileError`].
+pub fn directory(config: &Config, policy: Option<&Policy>) -> Result<Option<Arc<LocalDirectory>>, FileError> {
     let subjects = match (&config.subjects.file, config.mode) {
         (Some(path), _) => Some(path.as_path()),
         (None, Mode::System) => Some(Path::new(local::DEFAULT_PATH)),
         (None, Mode::Session) => None,
     };
-    let mut organisation = Organisation::default();
-    if let (Some(path), Some(policy)) = (subjects, &policy) {
-        organisation.directory = Arc::new(LocalDirectory::open(path, policy)?);
+    match (subjects, policy) {
+        (Some(path), Some(policy)) => Ok(Some(Arc::new(LocalDirectory::open(path, policy)?))),
+        _ => Ok(None),
     }
-    organisation.policy = Arc::new(move || policy.clone());
+}
+
+/// What the house knows of the organisation. Where there is one user only, nobody watches: there is no second person who could lift
+/// what an alarm froze.
+pub fn organisation(config: &Config, directory: Option<Arc<LocalDirectory>>, cases: &Arc<Cases>) -> Organisation {
+    let mut organisation = Organisation::default();
+    if let Some(directory) = directory {
+        organisation.directory = directory as Arc<dyn Directory>;
+    }
+    let law = Arc::clone(cases);
+    organisation.policy = Arc::new(move || law.law().policy());
     let hooks = &config.hooks;
     organisation.hook = hooks
         .subject
         .as_ref()
         .map(|program| Hook::new(program, Duration::from_millis(hooks.timeout)));
-    Ok(organisation)
-}
-
-fn read(path: &Path, required: bool) -> Result<Policy, OrganisationError> {
-    let refused = |faults| OrganisationError::Refused {
-        path: path.to_owned(),
-        faults,
-    };
-    match std::fs::read_to_string(path) {
-        Ok(text) => load::load(&text).map_err(refused),
-        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => load::shipped().map_err(refused),
-        Err(source) => Err(OrganisationError::Policy {
-            path: path.to_owned(),
-            source,
-        }),
-    }
+    let time = Arc::clone(cases);
+    organisation.watchman = (config.mode == Mode::System).then(|| Watchman {
+        time: Arc::new(move || time.time().now()),
+        grant: standing(
+            Action::Audit,
+            Object::Whole,
+            Tier::Look,
+            "something was out of the ordinary",
+        ),
+    });
+    organisation
 }

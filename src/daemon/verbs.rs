@@ -8,7 +8,8 @@ use tokio::sync::broadcast;
 use crate::bus::{DeviceView, OathCredential, PinStatus, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
-use crate::ledger::{Ledger, TokenRecord};
+use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::lifecycle::alarms::{Consequence, Raised};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 use crate::lifecycle::subjects::{Coverage, SubjectStatus};
@@ -79,6 +80,26 @@ impl Verbs for House {
 
     async fn pin_status(&self, grant: &Grant, device: DeviceId) -> Result<PinStatus, Refusal> {
         self.lifecycle.pin_status(grant, device).await
+    }
+
+    async fn alarms_before(&self, grant: &Grant, before: u64, limit: u32) -> Result<Vec<Raised>, Refusal> {
+        self.lifecycle.alarms_before(grant, before, limit).await
+    }
+
+    async fn frozen(&self, grant: &Grant) -> Result<Vec<Frozen>, Refusal> {
+        self.lifecycle.frozen(grant).await
+    }
+
+    async fn thaw(&self, grant: &Grant, operator: u32) -> Result<(), Refusal> {
+        self.lifecycle.thaw(grant, operator).await
+    }
+
+    async fn was_denied(&self, operator: u32, subject: Option<String>) {
+        self.lifecycle.denied(operator, subject).await;
+    }
+
+    fn alarms_raised(&self) -> broadcast::Receiver<Consequence> {
+        self.lifecycle.alarms().subscribe()
     }
 
     fn untold_of(&self, token: TokenId) -> u32 {

@@ -19,6 +19,8 @@ pub enum Scope {
     Obligation,
     /// A person: the argument `subject`.
     Subject,
+    /// A case: the object path called, or the argument `case`.
+    Case,
 }
 
 impl Scope {
@@ -33,6 +35,7 @@ impl Scope {
                 | (Self::NewFob, Object::NewFob)
                 | (Self::Obligation, Object::Obligation(_))
                 | (Self::Subject, Object::Subject(_))
+                | (Self::Case, Object::Case(_))
         )
     }
 }
@@ -74,6 +77,8 @@ const TOKENS: &str = "org.claviger.Tokens1";
 const VERIFY: &str = "org.claviger.Verify1";
 const SUBJECTS: &str = "org.claviger.Subjects1";
 const DRIFT: &str = "org.claviger.Drift1";
+const CASES: &str = "org.claviger.Cases1";
+const CASE: &str = "org.claviger.Case1";
 const OPERATION: &str = "org.claviger.Operation1";
 
 const fn guarded(interface: &'static str, member: &'static str, action: Action, tier: Tier, scope: Scope) -> Row {
@@ -105,6 +110,22 @@ pub const TABLE: &[Row] = &[
     guarded(MANAGER, "Status", Action::Inspect, Tier::Look, Scope::Whole),
     guarded(MANAGER, "VerifyJournal", Action::Audit, Tier::Look, Scope::Whole),
     guarded(MANAGER, "ReadJournal", Action::Audit, Tier::Look, Scope::Whole),
+    guarded(MANAGER, "Reload", Action::Configure, Tier::Look, Scope::Whole),
+    // What is done to a case draws on none: it is how authority comes about.
+    guarded(CASES, "Open", Action::Case, Tier::Look, Scope::Whole),
+    guarded(CASES, "Find", Action::Inspect, Tier::Look, Scope::Whole),
+    guarded(CASES, "Get", Action::Inspect, Tier::Look, Scope::Case),
+    guarded(CASE, "Describe", Action::Inspect, Tier::Look, Scope::Case),
+    guarded(CASE, "Needs", Action::Inspect, Tier::Look, Scope::Case),
+    guarded(CASE, "Attach", Action::Case, Tier::Look, Scope::Case),
+    guarded(CASE, "AddEvidence", Action::Case, Tier::Look, Scope::Case),
+    guarded(CASE, "Approve", Action::Approve, Tier::Look, Scope::Case),
+    guarded(CASE, "Deny", Action::Approve, Tier::Look, Scope::Case),
+    guarded(CASE, "Close", Action::Case, Tier::Look, Scope::Case),
+    guarded(MANAGER, "Alarms", Action::Audit, Tier::Look, Scope::Whole),
+    guarded(MANAGER, "Frozen", Action::Audit, Tier::Look, Scope::Whole),
+    // Draws on no case: it is how authority comes back. Whoever is frozen is refused by the verb.
+    guarded(MANAGER, "Thaw", Action::Approve, Tier::Look, Scope::Whole),
     guarded(DEVICE, "Describe", Action::Inspect, Tier::Look, Scope::Device),
     guarded(
         DEVICE,
@@ -235,7 +256,9 @@ pub const TABLE: &[Row] = &[
         Tier::Register,
         Scope::NewFob,
     ),
-    guarded(VERIFY, "Verify", Action::Verify, Tier::Test, Scope::Subject),
+    // What it changes is chosen by the code and not by who asks, and every door asks it: no case is demanded. In a case, a recovery
+    // code that passes is evidence.
+    guarded(VERIFY, "Verify", Action::Verify, Tier::Look, Scope::Subject),
     guarded(VERIFY, "Standing", Action::Inspect, Tier::Look, Scope::Subject),
     // Lifting a lock hands tries out again, as resuming a token hands authority out.
     guarded(VERIFY, "Unlock", Action::Suspend, Tier::Register, Scope::Subject),

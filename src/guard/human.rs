@@ -18,7 +18,7 @@ use zbus::names::{BusName, UniqueName};
 
 use self::logind::LogindError;
 use self::process::{Pinned, ProcessError};
-use super::{BUS_DEADLINE, Door, Guard};
+use super::{BUS_DEADLINE, Denied, Door, Guard};
 use crate::authority::conduct;
 use crate::authority::decide::Person;
 
@@ -249,6 +249,23 @@ impl Guard {
             .sender()
             .ok_or_else(|| Unidentified::Bus("the message has no sender".to_owned()))?;
         of_sender(&self.connection, sender).await
+    }
+}
+
+impl Guard {
+    /// Checks that another human than an operator sent a message.
+    ///
+    /// # Errors
+    /// [`Denied::NotHuman`] when nobody can say who; [`Denied::SameHuman`].
+    pub async fn another_human(&self, header: &Header<'_>, operator: u32) -> Result<Human, Denied> {
+        let human = self.human(header).await.map_err(Denied::NotHuman)?;
+        let other = Person {
+            uid: operator,
+            account: account(operator).await,
+        };
+        let one = human.uid == operator
+            || (self.cases.law().policy()).is_some_and(|policy| policy.same_person(&human.caller().person, &other));
+        if one { Err(Denied::SameHuman) } else { Ok(human) }
     }
 }
 

@@ -7,11 +7,16 @@
 
 pub mod action;
 mod caller;
+pub mod cases;
 pub mod human;
+pub mod law;
+pub mod people;
 mod polkit;
+pub mod sessions;
+pub mod time;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use zbus::Connection;
@@ -22,9 +27,13 @@ use zbus::proxy::CacheProperties;
 
 use self::action::Rule;
 pub use self::caller::CallerWatch;
+use self::cases::{Attached, CaseError, Cases};
 use self::polkit::Polkit;
 pub use self::polkit::PolkitDeadlines;
+use crate::authority::conduct;
+use crate::authority::decide::Need;
 use crate::grant::{Action, Caller, Grant, Object, Origin, Tier};
+use crate::ledger::LedgerError;
 use crate::types::{CaseId, Mode};
 
 /// Checks that one uid may have open at once: each may be a dialog on somebody's screen. Counted by uid, so that opening
@@ -34,7 +43,8 @@ const PENDING_PER_UID: u32 = 32;
 /// How long the bus itself may take to tell who a caller is.
 const BUS_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why somebody was not admitted. Each is a sentence; each is the same D-Bus error, so that only the sentence tells.
+/// Why somebody was not admitted. Each is a sentence. What polkit and the bus say is one D-Bus error, so that only the sentence
+/// tells; what a case lacks has names of its own, since the help desk can mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The method has no row in the table, or was asked for on an object its row does not cover.
@@ -81,12 +91,55 @@ pub enum Denied {
     /// A case was named, and there is none of that id.
     #[error("there is no case {0}: authority cannot be drawn from it")]
     UnknownCase(CaseId),
+    /// A change wants a case, and none was named.
+    #[error(
+        "“{0}” wants a case: open one (“claviger case open”), say who it is for and why, and name it with --case (options[\"case\"])"
+    )]
+    CaseRequired(Tier),
+    /// The caller has no session in the case that is alive.
+    #[error("you are not attached to case {0}, or the session has ended: attach to it again (Case1.Attach)")]
+    NotAttached(CaseId),
+    /// The case is about something else.
+    #[error("case {case} does not cover this: {what}")]
+    OutOfScope {
+        /// Which.
+        case: CaseId,
+        /// Why not.
+        what: &'static str,
+    },
+    /// Something is missing in the case.
+    #[error("case {case} does not reach “{tier}” yet: {}", sentences(.needs))]
+    Missing {
+        /// Which.
+        case: CaseId,
+        /// How far it would have to reach.
+        tier: Tier,
+        /// What is missing; never empty.
+        needs: Vec<Need>,
+    },
+    /// The ledger could not be read, so nobody knows what the case says.
+    #[error("the case could not be looked at: {0}")]
+    Ledger(LedgerError),
+    /// The caller's authority is frozen.
+    #[error("your authority is frozen after an alarm: somebody else, who is not frozen, lifts it (“claviger thaw”)")]
+    Frozen,
+    /// Another human is wanted, and nobody can say which one calls.
+    #[error("nobody can say which human calls: {0}")]
+    NotHuman(human::Unidentified),
+    /// Another human is wanted, and it is the same.
+    #[error("another person must do this")]
+    SameHuman,
     /// Too many checks are open.
     #[error("too many calls are waiting for authorisation; answer or end those first")]
     TooManyPending,
     /// The bus did not tell who the caller is.
     #[error("the bus could not be asked who the caller is: {0}")]
     Bus(String),
+}
+
+fn sentences(needs: &[Need]) -> String {
+    let told: Vec<String> = needs.iter().map(ToString::to_string).collect();
+    told.join(" ")
 }
 
 /// Why session mode does not start.
@@ -125,6 +178,8 @@ pub fn standing(action: Action, object: Object, tier: Tier, why: &str) -> Grant 
 pub struct Deed {
     object: Object,
     case: Option<CaseId>,
+    /// Whose the object becomes, where it is nobody's yet.
+    subject: Option<String>,
     words: Vec<&'static str>,
 }
 
@@ -135,8 +190,16 @@ impl Deed {
         Self {
             object,
             case,
+            subject: None,
             words: Vec::new(),
         }
+    }
+
+    /// For a person: what is registered or assigned becomes theirs.
+    #[must_use]
+    pub fn for_subject(mut self, subject: &str) -> Self {
+        self.subject = Some(subject.to_owned());
+        self
     }
 
     /// With a word that makes it weightier (`reset`, `beyond-bound`), if it was said. polkit rules see it as a detail of that
@@ -156,6 +219,7 @@ pub struct Guard {
     bus: DBusProxy<'static>,
     door: Door,
     pending: Mutex<HashMap<u32, u32>>,
+    cases: Arc<Cases>,
 }
 
 impl Guard {
@@ -163,19 +227,21 @@ impl Guard {
     ///
     /// # Errors
     /// The bus is gone.
-    pub async fn system(connection: &Connection, deadlines: PolkitDeadlines) -> zbus::Result<Self> {
+    pub async fn system(connection: &Connection, deadlines: PolkitDeadlines, cases: Arc<Cases>) -> zbus::Result<Self> {
         let polkit = Polkit::new(connection, deadlines).await?;
-        Self::new(connection, Door::System(Box::new(polkit))).await
+        Self::new(connection, Door::System(Box::new(polkit)), cases).await
     }
 
     /// Session mode: only the uid that runs the daemon. Looks first whether this is a bus on which that is right.
     ///
     /// # Errors
     /// [`ModeError::SystemBus`], [`ModeError::ForeignBus`]; [`ModeError::Bus`] when the bus does not answer.
-    pub async fn session(connection: &Connection) -> Result<Self, ModeError> {
+    pub async fn session(connection: &Connection, cases: Arc<Cases>) -> Result<Self, ModeError> {
         let failed = |error: zbus::Error| ModeError::Bus(error.to_string());
         let uid = nix::unistd::Uid::effective().as_raw();
-        let guard = Self::new(connection, Door::Session { uid }).await.map_err(failed)?;
+        let guard = Self::new(connection, Door::Session { uid }, cases)
+            .await
+            .map_err(failed)?;
         let id = guard.bus.get_id().await.map_err(|e| failed(e.into()))?;
         if system_bus_id().await.is_some_and(|system| system == id.to_string()) {
             return Err(ModeError::SystemBus);
@@ -193,7 +259,7 @@ impl Guard {
         }
     }
 
-    async fn new(connection: &Connection, door: Door) -> zbus::Result<Self> {
+    async fn new(connection: &Connection, door: Door, cases: Arc<Cases>) -> zbus::Result<Self> {
         let bus = DBusProxy::builder(connection)
             .cache_properties(CacheProperties::No)
             .build()
@@ -203,7 +269,14 @@ impl Guard {
             bus,
             door,
             pending: Mutex::new(HashMap::new()),
+            cases,
         })
+    }
+
+    /// Cases: the policy in force, sessions, and what is done in them.
+    #[must_use]
+    pub fn cases(&self) -> &Cases {
+        &self.cases
     }
 
     /// Which door it stands at.
@@ -231,7 +304,6 @@ impl Guard {
     /// # Errors
     /// [`Denied`]; nothing was done.
     pub async fn admit(&self, header: &Header<'_>, deed: Deed) -> Result<Grant, Denied> {
-        let Deed { object, case, words } = deed;
         let (interface, member) = match (header.interface(), header.member()) {
             (Some(interface), Some(member)) => (interface.as_str(), member.as_str()),
             _ => return Err(Denied::Unmapped),
@@ -239,20 +311,17 @@ impl Guard {
         let Some(Rule::Guarded { action, tier, scope }) = action::rule(interface, member) else {
             return Err(Denied::Unmapped);
         };
-        if !scope.covers(&object) {
+        if !scope.covers(&deed.object) {
             return Err(Denied::Unmapped);
         }
-        // Until there are cases, none can be named: a journal entry that names one must mean one.
-        if let Some(case) = case {
-            return Err(Denied::UnknownCase(case));
-        }
+        self.cases.demanded(tier, &deed)?;
         let sender = header.sender().ok_or(Denied::NoSender)?;
         // Watch first, then ask who it is: a caller that leaves in between is seen by one of the two.
         let mut watch = self.watch(sender).await?;
         let caller = self.credentials(sender).await?;
         let _pending = Pending::enter(&self.pending, caller.uid)?;
         let origin = match &self.door {
-            Door::Session { uid } if *uid == caller.uid => Origin::Session(caller),
+            Door::Session { uid } if *uid == caller.uid => Origin::Session(caller.clone()),
             Door::Session { uid } => {
                 return Err(Denied::NotOurUser {
                     daemon: *uid,
@@ -260,18 +329,49 @@ impl Guard {
                 });
             }
             Door::System(polkit) => {
-                let token = token_of(&object);
+                let token = token_of(&deed.object);
                 let mut details = HashMap::from([("verb", member)]);
                 if let Some(token) = &token {
                     details.insert("token", token);
                 }
-                details.extend(words.iter().map(|word| (*word, "true")));
+                details.extend(deed.words.iter().map(|word| (*word, "true")));
                 polkit.check(header, action, &details, watch.gone()).await?;
-                Origin::Polkit(caller)
+                Origin::Polkit(caller.clone())
             }
         };
+        if tier > Tier::Look && self.cases.is_frozen(caller.uid).await? {
+            return Err(Denied::Frozen);
+        }
+        // After polkit: a person may have typed a password meanwhile, and what the case gives is judged as of now.
+        let drawn = self.cases.draw(&caller, tier, &deed).await?;
         tracing::debug!(%sender, member, action = action.polkit_id(), "admitted");
-        Ok(Grant::mint(origin, action, object, None, tier, case))
+        let own = cases::case_of(&deed.object);
+        Ok(match drawn {
+            Some(drawn) => {
+                Grant::mint(origin, action, deed.object, drawn.subject, tier, Some(drawn.case)).drawn(drawn.moment)
+            }
+            None => Grant::mint(origin, action, deed.object, None, tier, own),
+        })
+    }
+
+    /// Begins a session in the case that a grant is for, bound to the sender of a message.
+    ///
+    /// # Errors
+    /// As [`Cases::attach`].
+    pub async fn attach(&self, header: &Header<'_>, grant: &Grant) -> Result<Attached, CaseError> {
+        let sender = header.sender().ok_or(Denied::NoSender)?;
+        let watch = self.attend(sender).await?;
+        let caller = grant.caller().ok_or(Denied::NoSender)?;
+        self.cases.attach(grant, caller, watch).await
+    }
+
+    /// Which human sent a message: for a second person's answer.
+    ///
+    /// # Errors
+    /// [`Denied::NotHuman`]: nobody can say.
+    pub async fn second_person(&self, header: &Header<'_>) -> Result<conduct::Caller, CaseError> {
+        let human = self.human(header).await.map_err(Denied::NotHuman)?;
+        Ok(human.caller())
     }
 
     /// Checks that the sender of a message is the owner of the operation it calls. Unique names are never given twice, so the
@@ -334,7 +434,12 @@ async fn bounded<T>(asked: impl Future<Output = zbus::Result<T>>) -> Result<T, D
 fn token_of(object: &Object) -> Option<String> {
     match object {
         Object::Token(id) => Some(id.to_string()),
-        Object::Whole | Object::Device(_) | Object::NewFob | Object::Obligation(_) | Object::Subject(_) => None,
+        Object::Whole
+        | Object::Device(_)
+        | Object::NewFob
+        | Object::Obligation(_)
+        | Object::Subject(_)
+        | Object::Case(_) => None,
     }
 }
 

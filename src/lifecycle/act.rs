@@ -35,6 +35,12 @@ pub struct Act {
 }
 
 impl Act {
+    /// The grant it is done under.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// An act under a grant.
     #[must_use]
     pub fn new(grant: Grant, step: Step, house: Arc<Lifecycle>, patience: Option<Duration>, last_tries: bool) -> Self {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::authority::Policy;
-use crate::authority::anomaly::{Alarm, Deed, Happening, Raised, Watch};
+pub use crate::authority::anomaly::Raised;
+use crate::authority::anomaly::{Alarm, Deed, Happening, Watch};
 use crate::authority::policy::AnomalyRule;
 use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Event, Filter, Frozen, JournalEntry, LedgerError, Mutation, TokenRecord};

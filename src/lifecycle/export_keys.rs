@@ -1,5 +1,5 @@
 //! Exporting what login modules know FIDO2 keys by. The file is a function of the ledger: written anew after a revocation it no longer
-//! has the key ([ADR 10](../../../docs/adr/0010-login-files-are-exports.md)).
+//! has the key ([ADR 12](../../../docs/adr/0012-login-files-are-exports.md)).
 
 use serde_json::json;
 

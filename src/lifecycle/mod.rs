@@ -17,6 +17,7 @@ mod card;
 pub mod code;
 mod describe;
 pub mod drift;
+mod evidence;
 mod export;
 mod export_keys;
 mod fido;

@@ -18,7 +18,7 @@ use crate::hook::{Hook, HookError};
 use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::act::facts;
-use crate::types::{OperationId, TokenId, TokenState};
+use crate::types::{OperationId, RevokeReason, TokenId, TokenState};
 
 /// The verb of an intent that is a letter. Recovery leaves it alone: it is no act on hardware.
 pub const VERB: &str = "tell";
@@ -32,20 +32,38 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 const GIVEN_UP_MS: i64 = 7 * 86_400_000;
 
 /// What an entry of the journal is news of, if the person wants to know: the word in the hook's JSON.
-#[must_use]
-pub fn news(event: &str) -> Option<&'static str> {
-    Some(match event {
+fn news(event: &Event) -> Option<&'static str> {
+    Some(match event.name {
         "token.registered" | "fob.registered" | "token.assigned" => "bound",
         "token.revoked" => "revoked",
         "token.suspended" => "suspended",
         "token.lost" => "lost",
         "token.resumed" => "resumed",
-        "pin.set" | "pin.changed" | "pin.reset" => "pin-reset",
-        "bypass.issued" => "bypass",
-        "bypass.used" => "bypass-used",
-        "bypass.ended" => "bypass-ended",
+        "fido.done" => {
+            let what = event.detail.get("what").and_then(Value::as_str)?;
+            what.starts_with("pin").then_some("pin-reset")?
+        }
         _ => return None,
     })
+}
+
+/// What a commit is news of, and of which token. One that takes several tokens with it (a device's reset) is news of each.
+fn affected(event: &Event, changes: &[Mutation]) -> Vec<(&'static str, TokenId)> {
+    let mut affected: Vec<_> = news(event).zip(event.token).into_iter().collect();
+    for change in changes {
+        if let Mutation::Transition {
+            token,
+            to: TokenState::Revoked,
+            reason,
+            ..
+        } = change
+            && *reason != Some(RevokeReason::Abandoned)
+            && affected.iter().all(|(_, told)| told != token)
+        {
+            affected.push(("revoked", *token));
+        }
+    }
+    affected
 }
 
 /// How telling goes, for `Manager1.Status`.
@@ -161,28 +179,26 @@ fn pause(tries: u32) -> Duration {
 
 impl Lifecycle {
     /// The letters that go with a commit: one for each person it is news to. None where nobody is told.
-    pub(super) async fn letters(&self, event: &Event, changes: &[Mutation]) -> Result<Vec<Intent>, LedgerError> {
-        let (Some(what), Some(token)) = (news(event.name), event.token) else {
-            return Ok(Vec::new());
-        };
+    async fn letters(&self, event: &Event, changes: &[Mutation]) -> Result<Vec<Intent>, LedgerError> {
+        let mut letters = Vec::new();
         if self.organisation().hook.is_none() {
-            return Ok(Vec::new());
+            return Ok(letters);
         }
-        let record = match inserted(changes, token) {
-            Some(record) => Some(record.clone()),
-            None => self.ledger().token(token).await?,
-        };
-        let assigned = changes.iter().find_map(|change| match change {
-            Mutation::Assign { subject, .. } => Some(subject.clone()),
-            _ => None,
-        });
-        let Some(record) = record.filter(|record| record.state != TokenState::Inventory || assigned.is_some()) else {
-            return Ok(Vec::new());
-        };
-        let Some(subject) = assigned.or_else(|| record.personal.subject.clone()) else {
-            return Ok(Vec::new());
-        };
-        Ok(vec![self.letter(what, &subject, Some(&record), &event.authority)])
+        for (what, token) in affected(event, changes) {
+            let record = match inserted(changes, token) {
+                Some(record) => Some(record.clone()),
+                None => self.ledger().token(token).await?,
+            };
+            let assigned = changes.iter().find_map(|change| match change {
+                Mutation::Assign { subject, .. } => Some(subject.clone()),
+                _ => None,
+            });
+            let Some(record) = record else { continue };
+            if let Some(subject) = assigned.or_else(|| record.personal.subject.clone()) {
+                letters.push(self.letter(what, &subject, &record, &event.authority));
+            }
+        }
+        Ok(letters)
     }
 
     /// Writes a commit of a verb, with the letters that it is cause for, and holds it against the policy's anomalies.
@@ -201,32 +217,25 @@ impl Lifecycle {
     }
 
     /// A letter, to be begun in the commit of what it tells.
-    pub(super) fn letter(
-        &self,
-        what: &str,
-        subject: &str,
-        token: Option<&TokenRecord>,
-        authority: &Authority,
-    ) -> Intent {
+    fn letter(&self, what: &str, subject: &str, token: &TokenRecord, authority: &Authority) -> Intent {
         let now = self.clock().now();
-        let mut detail = json!({"form": FORM, "what": what, "subject": subject, "at-ms": now.0});
-        if let Some(members) = detail.as_object_mut() {
-            if let Some(token) = token {
-                members.insert("token".to_owned(), json!(token.id.to_string()));
-                members.insert("kind".to_owned(), json!(token.kind.as_str()));
-                members.insert("reality".to_owned(), json!(token.reality.as_str()));
-                if !token.model.is_empty() {
-                    members.insert("model".to_owned(), json!(token.model));
-                }
-            }
-            if let Some(case) = authority.case() {
-                members.insert("case".to_owned(), json!(case.to_string()));
-            }
+        let mut detail = json!({
+            "form": FORM,
+            "what": what,
+            "subject": subject,
+            "at-ms": now.0,
+            "token": token.id.to_string(),
+            "kind": token.kind.as_str(),
+            "reality": token.reality.as_str(),
+            "model": token.model,
+        });
+        if let (Some(members), Some(case)) = (detail.as_object_mut(), authority.case()) {
+            members.insert("case".to_owned(), json!(case.to_string()));
         }
         Intent {
             operation: OperationId::generate(),
             verb: VERB.to_owned(),
-            token: token.map(|token| token.id),
+            token: Some(token.id),
             phase: "0".to_owned(),
             detail,
             started: now,

@@ -9,11 +9,13 @@ use crate::ledger::{LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::{Act, Facts, facts};
 use crate::lifecycle::card::{CardBody, found_again, lasting_proofs, prove, prove_event, with_applet};
 use crate::lifecycle::code::{Judgement, judge, parameters_of};
+use crate::lifecycle::evidence::evidence;
 use crate::lifecycle::key::{Credential, with_key};
 use crate::lifecycle::operation::{Details, Outcome, Phase};
 use crate::lifecycle::register::fob::parse_code;
 use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Presence, Refusal, locate, validity};
+use crate::types::cases::Method;
 use crate::types::{DeviceId, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 const ACTIVE: &[TokenState] = &[TokenState::Active];
@@ -271,6 +273,11 @@ async fn passed(
 ) -> Result<(), Refusal> {
     let mut changes = vec![Mutation::Require { token, states }];
     changes.extend(proven);
+    // A token that this very code activates was no factor of the person's before.
+    if act.grant().case().is_some() && states == ACTIVE {
+        let reality = act.token(token).await?.reality;
+        changes.extend(evidence(act.grant(), Method::TokenTest, token, reality));
+    }
     Ok(act.commit("test.passed", Some(token), detail, changes).await?)
 }
 

@@ -11,9 +11,11 @@ use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Account, Binding, Event, Filter, LedgerError, Mutation, Standing, TokenRecord};
 use crate::lifecycle::act::{Facts, facts};
 use crate::lifecycle::code::{Judgement, Pass, judge};
+use crate::lifecycle::evidence::evidence;
 use crate::lifecycle::register::fresh;
 use crate::lifecycle::tries::{Admission, Admitted, admission, in_hand};
 use crate::lifecycle::{Lifecycle, Refusal, validity};
+use crate::types::cases::Method;
 use crate::types::{OathAlgorithm, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
 /// Most tokens of one person whose codes are compared: each is another chance for a guess.
@@ -255,6 +257,11 @@ async fn pass(
         changes.push(hit.change);
     }
     changes.push(admitted.passed());
+    let method = match kind {
+        TokenKind::RecoveryCodes => Method::RecoveryCode,
+        _ => Method::TokenTest,
+    };
+    changes.extend(evidence(grant, method, token, reality));
     let detail = facts([("kind", json!(kind)), ("reality", json!(reality))]);
     commit(house, grant, "verify.passed", Some(token), detail, changes).await
 }

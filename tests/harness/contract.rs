@@ -11,6 +11,9 @@ use zbus::{Fd, ObjectPath, Structure, Variant};
 /// A token id that nobody has.
 pub const NOBODYS_TOKEN: &str = "019a0000-0000-7000-8000-000000000001";
 
+/// The one case that is open in the world of `desk`.
+pub const OPEN_CASE: &str = "019a0000-0000-7000-8000-0000000000ca";
+
 /// One argument: name and type.
 pub type Arg = (String, String);
 
@@ -144,8 +147,15 @@ pub fn arguments(method: &Method, extra: HashMap<String, Variant<'static>>) -> O
             ("code", "s") => "123456".into(),
             ("credential", "s") => "AAECAw".into(),
             ("fingerprint", "s") => "00ff".into(),
+            ("kind", "s") => "support".into(),
+            ("channel", "s") => "phone".into(),
+            ("method", "s") => "call-back".into(),
+            ("outcome", "s") => "withdrawn".into(),
+            ("checks", "as") => vec!["told"].into(),
+            ("case", "s") => OPEN_CASE.into(),
             (_, "s") => "someone".into(),
             ("limit" | "length", "u") => 10_u32.into(),
+            ("operator", "u") => 61_839_u32.into(),
             (_, "b") => true.into(),
             (_, "t") => 0_u64.into(),
             ("codes", "as") => vec!["123456", "654321"].into(),

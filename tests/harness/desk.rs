@@ -10,24 +10,80 @@ use claviger::bus::{
 };
 use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::{Action, Grant, Object};
+use claviger::guard::cases::Cases;
+use claviger::guard::law::{Law, PolicySource};
+use claviger::guard::people::{Known, People};
+use claviger::guard::time::Timepiece;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
-    Account, CaseFilter, CaseHistory, CaseNote, CaseRecord, Event, Filter, Frozen, Intent, JournalEntry, Ledger,
-    LedgerError, Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
+    Account, CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, Event, Filter, Frozen, Intent, JournalEntry,
+    Ledger, LedgerError, Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
 };
+use claviger::lifecycle::alarms::{Consequence, Raised};
 use claviger::lifecycle::operation::{Operation, Step};
 use claviger::lifecycle::subjects::{Coverage, SubjectStatus};
 use claviger::lifecycle::{Refusal, Request};
+use claviger::types::cases::{self, CaseKind, Channel};
 use claviger::types::stamp::{Reading, Stamp};
 use claviger::types::{CaseId, DeviceId, ObligationId, Reality, Secret, TokenId, UnixMillis};
 use tokio::sync::broadcast;
 use zbus::Connection;
 
 use super::bus::{PrivateBus, within};
+use super::contract::OPEN_CASE;
 use super::polkit::{FakePolkit, Temper};
 
 /// A serial that must be shown to nobody who was not admitted.
 pub const SERIAL: &str = "0031415926";
+
+/// The one case that is open.
+fn open_case() -> CaseRecord {
+    CaseRecord {
+        id: OPEN_CASE.parse().expect("an id"),
+        kind: CaseKind::Support,
+        channel: Channel::Phone,
+        opener: 4_200_001,
+        opened_at: UnixMillis(1),
+        opened: Stamp::default(),
+        step: cases::Step::Identity,
+        since: Stamp::default(),
+        within_ms: 1,
+        escalated: false,
+        outcome: None,
+        closed_at: None,
+        personal: CasePersonal {
+            subject: Some("someone".to_owned()),
+            ticket: Some(SERIAL.to_owned()),
+            reason: None,
+        },
+    }
+}
+
+/// Nobody.
+struct Nobody;
+
+impl People for Nobody {
+    fn subject(&self, _: &str) -> Option<Known> {
+        None
+    }
+
+    fn account(&self, _: u32) -> Option<String> {
+        None
+    }
+}
+
+/// Cases where no policy is in force: what is tested is something else.
+pub fn no_policy() -> Arc<Cases> {
+    let law = Law::read(PolicySource::Off).expect("no policy");
+    let reading = || Reading {
+        wall: UnixMillis::now(),
+        boot_ms: 1,
+        boot: 1,
+    };
+    let time = Timepiece::new(Box::new(reading), None);
+    let ledger: Arc<dyn Ledger> = Arc::new(EmptyLedger::default());
+    Arc::new(Cases::new(ledger, law, time, Box::new(Nobody)))
+}
 
 /// Remembers nothing.
 #[derive(Default)]
@@ -108,20 +164,20 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(0)
     }
-    async fn case(&self, _: CaseId) -> Result<Option<CaseRecord>, LedgerError> {
-        self.touch();
-        Ok(None)
+    // The guard reads these itself: they are not behind it.
+    async fn case(&self, id: CaseId) -> Result<Option<CaseRecord>, LedgerError> {
+        Ok(Some(open_case()).filter(|case| case.id == id))
     }
     async fn case_notes(&self, _: CaseId) -> Result<Vec<CaseNote>, LedgerError> {
-        self.touch();
         Ok(Vec::new())
     }
-    async fn cases(&self, _: &CaseFilter, _: Option<&str>, _: u32) -> Result<Page<CaseRecord>, LedgerError> {
-        self.touch();
-        Ok(Page {
-            items: Vec::new(),
-            next: None,
-        })
+    async fn cases(&self, filter: &CaseFilter, _: Option<&str>, _: u32) -> Result<Page<CaseRecord>, LedgerError> {
+        let items = if filter.overdue_at.is_none() {
+            vec![open_case()]
+        } else {
+            Vec::new()
+        };
+        Ok(Page { items, next: None })
     }
     async fn case_history(&self, _: &str, _: u64) -> Result<CaseHistory, LedgerError> {
         self.touch();
@@ -342,6 +398,29 @@ impl Verbs for FakeVerbs {
         Ok(Coverage::default())
     }
 
+    async fn alarms_before(&self, grant: &Grant, _: u64, _: u32) -> Result<Vec<Raised>, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Audit, &Object::Whole)?;
+        Ok(Vec::new())
+    }
+
+    async fn frozen(&self, grant: &Grant) -> Result<Vec<Frozen>, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Audit, &Object::Whole)?;
+        Ok(Vec::new())
+    }
+
+    async fn thaw(&self, grant: &Grant, _: u32) -> Result<(), Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        Ok(grant.require(Action::Approve, &Object::Whole)?)
+    }
+
+    async fn was_denied(&self, _: u32, _: Option<String>) {}
+
+    fn alarms_raised(&self) -> broadcast::Receiver<Consequence> {
+        broadcast::channel(1).1
+    }
+
     fn untold_of(&self, _: TokenId) -> u32 {
         0
     }
@@ -418,7 +497,7 @@ impl World {
             None => None,
         };
         let daemon = bus.connect_to_serve().await;
-        let guard = Guard::system(&daemon, deadlines).await.expect("a guard");
+        let guard = Guard::system(&daemon, deadlines, no_policy()).await.expect("a guard");
         Self::serve(bus, polkit, daemon, guard, limits).await
     }
 
@@ -426,14 +505,14 @@ impl World {
     pub async fn session() -> Self {
         let bus = PrivateBus::start();
         let daemon = bus.connect_to_serve().await;
-        let guard = Guard::session(&daemon).await.expect("a guard");
+        let guard = Guard::session(&daemon, no_policy()).await.expect("a guard");
         Self::serve(bus, None, daemon, guard, Limits::default()).await
     }
 
     /// System mode on a bus that has a polkit of its own.
     pub async fn on(bus: PrivateBus) -> Self {
         let daemon = bus.connect_to_serve().await;
-        let guard = Guard::system(&daemon, PolkitDeadlines::default())
+        let guard = Guard::system(&daemon, PolkitDeadlines::default(), no_policy())
             .await
             .expect("a guard");
         Self::serve(bus, None, daemon, guard, Limits::default()).await

@@ -29,6 +29,8 @@ pub const CONFIGURATION: &str = r#"
 socket = "/run/claviger/virtual.sock"
 [clock]
 kept-from-outside = true
+[authority]
+policy = "off"
 "#;
 
 pub const HELP_DESK: &str = "helga";

@@ -20,7 +20,10 @@ pub(super) fn alone(token: &str, options: Dict, request: impl FnOnce(TokenId) ->
 /// Gives a token to a person.
 pub(super) fn assign(token: &str, subject: String, options: Dict) -> Result<Call, BusError> {
     let subject = TextRule::SUBJECT.check("subject", subject)?;
-    alone(token, options, |token| Request::Assign { token, subject })
+    let token = parse::<TokenId>("token", token)?;
+    let case = Options::new(options, &[])?.case()?;
+    let deed = Deed::on(Object::Token(token), case).for_subject(&subject);
+    Ok(Call::plain(deed, Request::Assign { token, subject }))
 }
 
 /// Tests a token.

@@ -38,7 +38,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         organisation: given.flag(key::ORGANISATION)?,
     };
     let wait = given.wait()?;
-    let deed = Deed::on(Object::Device(device), given.case()?);
+    let deed = Deed::on(Object::Device(device), given.case()?).for_subject(&subject);
     let sealed = Sealed {
         pin: Some(pin),
         ..Sealed::default()
@@ -81,7 +81,7 @@ pub(super) fn oath_card(device: &ObjectPath<'_>, subject: String, options: Dict)
         event: given.flag(key::EVENT)?,
         password: None,
     };
-    let deed = Deed::on(Object::Device(device), given.case()?);
+    let deed = Deed::on(Object::Device(device), given.case()?).for_subject(&subject);
     let sealed = Sealed {
         password: given.descriptor(key::PASSWORD)?,
         ..Sealed::default()
@@ -130,7 +130,7 @@ pub(super) fn fob(
         factor: given.name(key::FACTOR)?,
         counter: given.counter()?,
     };
-    let deed = Deed::on(Object::NewFob, given.case()?);
+    let deed = Deed::on(Object::NewFob, given.case()?).for_subject(&subject);
     let sealed = Sealed {
         seed: Some((seed, encoding)),
         ..Sealed::default()
@@ -166,7 +166,9 @@ pub(super) fn nfc_fob(device: &ObjectPath<'_>, subject: String, options: Dict) -
         period_s: given.period()?,
         unsynchronised: given.flag(key::UNSYNCHRONISED)?,
     };
-    let deed = Deed::on(Object::Device(device), given.case()?).with(key::UNSYNCHRONISED, options.unsynchronised);
+    let deed = Deed::on(Object::Device(device), given.case()?)
+        .for_subject(&subject)
+        .with(key::UNSYNCHRONISED, options.unsynchronised);
     let sealed = Sealed {
         seed: given.descriptor(key::SEED)?.map(|fd| (fd, encoding)),
         ..Sealed::default()
@@ -201,7 +203,7 @@ pub(super) fn app(subject: String, pairing: OwnedFd, options: Dict) -> Result<Ca
         digits: given.digits()?,
         period_s: given.period()?,
     };
-    let deed = Deed::on(Object::NewFob, given.case()?);
+    let deed = Deed::on(Object::NewFob, given.case()?).for_subject(&subject);
     let sealed = Sealed {
         out: Some(pairing),
         ..Sealed::default()
@@ -221,7 +223,7 @@ pub(super) fn recovery_codes(subject: String, codes: OwnedFd, options: Dict) -> 
     let mut given = Options::new(options, &[key::COUNT])?;
     let count = given.number(key::COUNT, 1..=32)?;
     let count = count.and_then(|count| u16::try_from(count).ok());
-    let deed = Deed::on(Object::NewFob, given.case()?);
+    let deed = Deed::on(Object::NewFob, given.case()?).for_subject(&subject);
     let sealed = Sealed {
         out: Some(codes),
         ..Sealed::default()

@@ -45,6 +45,24 @@ pub struct SubjectOnly {
     pub subject: String,
 }
 
+/// `claviger thaw`
+#[derive(Debug, Args)]
+pub struct ThawArgs {
+    /// The operator's uid, as “claviger alarms” shows it
+    #[arg(value_name = "UID")]
+    pub uid: u32,
+}
+
+/// `claviger leaver`
+#[derive(Debug, Args)]
+pub struct LeaverArgs {
+    /// Who leaves
+    pub subject: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
 /// `mark`.
 #[derive(Debug, Args)]
 pub struct MarkArgs {

@@ -151,6 +151,7 @@ fn requests_of_ctap2_say_what_is_wanted_or_that_it_cannot_be() {
         exclude: &[b"old".to_vec()],
         resident: false,
         auth: None,
+        particulars: make_credential::Particulars::default(),
     };
     assert_eq!(
         ctap2::read(&request.encode()),

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::mpsc;
 
 use super::people::Caller;
-use super::{Host, Process, polkit, put};
+use super::{Answer, Host, Person, Process, polkit, put};
 
 const LOGIND: &str = "/usr/lib/systemd/systemd-logind";
 const NAME: &str = "org.freedesktop.login1";
@@ -109,12 +110,7 @@ pub struct Placed(PathBuf);
 
 impl Placed {
     pub fn new(pid: u32, uid: u32, below: &str) -> Self {
-        let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
-            .into_iter()
-            .map(Path::new)
-            .find(|root| root.join("cgroup.procs").exists())
-            .expect("control groups, version 2");
-        let group = root.join(format!("user.slice/user-{uid}.slice/{below}"));
+        let group = cgroup_root().join(format!("user.slice/user-{uid}.slice/{below}"));
         fs::create_dir_all(&group).expect("a control group");
         fs::write(group.join("cgroup.procs"), pid.to_string()).expect("a process in its control group");
         Self(group)
@@ -129,4 +125,93 @@ impl Drop for Placed {
             at = group.parent();
         }
     }
+}
+
+/// Somebody who has logged in: a log-in of their own, and processes that descend from it, in the session that it began.
+///
+/// A login uid belongs to a thread and is inherited by what the thread starts, so each chair is a thread; the first thing it starts
+/// leads the session.
+pub struct Chair {
+    who: Person,
+    session: &'static str,
+    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    leader: Process,
+}
+
+impl Chair {
+    /// Logs somebody in; the session is known once [`Logind`] was started with [`Chair::session`].
+    pub fn take(host: &Host, who: Person, session: &'static str) -> Self {
+        let (jobs, work) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        std::thread::spawn(move || {
+            fs::write("/proc/thread-self/loginuid", who.uid().to_string()).expect("a login uid");
+            for job in work {
+                job();
+            }
+        });
+        let mut command = host.command_as(who.user(), &[], "cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let (tell, told) = mpsc::channel();
+        let start = Box::new(move || tell.send(Process::start("a log-in", &mut command)).expect("the test"));
+        jobs.send(start).expect("the chair");
+        let leader = told.recv().expect("a log-in");
+        Self {
+            who,
+            session,
+            jobs,
+            leader,
+        }
+    }
+
+    /// What logind has to know of it.
+    pub fn session(&self) -> Session {
+        Session {
+            id: self.session,
+            user: (self.who.user(), self.who.uid()),
+            class: "user",
+            leader: Some(self.leader.pid()),
+            display: false,
+        }
+    }
+
+    /// The command-line client, from this log-in.
+    pub fn claviger(&self, host: &Host, arguments: &[&str]) -> Answer {
+        let group = cgroup_root().join(format!(
+            "user.slice/user-{}.slice/session-{}.scope",
+            self.who.uid(),
+            self.session
+        ));
+        fs::create_dir_all(&group).expect("a control group");
+        let plain = host.command_as(self.who.user(), &[], host.dir().join("bin/claviger"));
+        let mut command = std::process::Command::new("sh");
+        command
+            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(&group)
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .args(["--json", "--timeout", "60"])
+            .args(arguments)
+            .current_dir("/")
+            .stdin(Stdio::null());
+        let (tell, told) = mpsc::channel();
+        let run = Box::new(move || tell.send(command.output().expect("the client")).expect("the test"));
+        self.jobs.send(run).expect("the chair");
+        let answer = Answer::of(told.recv().expect("an answer"));
+        println!(
+            "{}, logged in: claviger {} -> {} {}",
+            self.who.user(),
+            arguments.join(" "),
+            answer.code,
+            answer.said
+        );
+        answer
+    }
+}
+
+/// Where control groups of version 2 are.
+fn cgroup_root() -> &'static Path {
+    ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .map(Path::new)
+        .find(|root| root.join("cgroup.procs").exists())
+        .expect("control groups, version 2")
 }

@@ -1,0 +1,156 @@
+//! A case as the policy looks at it.
+
+use super::{Cases, WholeCase};
+use crate::authority::Policy;
+use crate::authority::conduct::Participants;
+use crate::authority::decide::{Approved, BypassHistory, Evidence, Facts};
+use crate::authority::policy::{Marks, Situation, Words};
+use crate::ledger::{Account, LedgerError, Said};
+use crate::types::UnixMillis;
+use crate::types::cases::{CaseKind, Mark, Privilege};
+use crate::types::stamp::Stamp;
+
+/// Minutes of a day.
+const DAY: u16 = 24 * 60;
+
+impl Cases {
+    /// What bears on a decision: who asks, about whom, what was shown, who agreed.
+    pub(super) async fn facts(
+        &self,
+        policy: &Policy,
+        case: &WholeCase,
+        about: Option<&str>,
+        actor: u32,
+        words: Words,
+        now: Stamp,
+    ) -> Result<Facts, LedgerError> {
+        let record = &case.record;
+        let known = about.and_then(|subject| self.people.subject(subject));
+        let role = known.as_ref().and_then(|known| policy.role(&known.role));
+        let privilege = role
+            .and_then(|role| policy.roles.get(role))
+            .map_or(Privilege::Ordinary, |role| role.privilege)
+            .max(
+                known
+                    .as_ref()
+                    .and_then(|known| known.privilege)
+                    .unwrap_or(Privilege::Ordinary),
+            );
+        let marks = match about {
+            // At the bench nobody is spoken for, and nobody's history is looked at.
+            Some(subject) if record.kind != CaseKind::Bench => self.marks(policy, case, subject, now).await?,
+            _ => Marks::default(),
+        };
+        Ok(Facts {
+            situation: Situation {
+                role,
+                privilege,
+                kind: record.kind,
+                channel: record.channel,
+                hours: policy.hours(minute_of_week(UnixMillis::now())),
+                marks,
+                words,
+            },
+            actor: self.people.caller(actor),
+            opener: self.people.caller(record.opener),
+            subject: known.and_then(|known| known.account),
+            opened: record.opened,
+            evidence: evidence(case),
+            approvals: self.approvals(policy, case),
+            denied: case.notes.iter().any(|note| note.said == Said::Denied),
+            closed: record.outcome.is_some(),
+            frozen: self
+                .ledger
+                .freezes()
+                .await?
+                .iter()
+                .any(|frozen| frozen.operator == actor),
+            bypass: BypassHistory::default(),
+        })
+    }
+
+    /// What in the person's recent past makes one look twice. This very case is no past.
+    async fn marks(&self, policy: &Policy, case: &WholeCase, subject: &str, now: Stamp) -> Result<Marks, LedgerError> {
+        let within = u64::try_from(policy.history.within.as_millis()).unwrap_or(u64::MAX);
+        // By the count of time that has passed at least: a host that was down, or a clock that was set, forgets nothing early.
+        let since = now.least_ms.saturating_sub(within);
+        let past = self.ledger.case_history(subject, since).await?;
+        let own_denial = u32::from(case.notes.iter().any(|note| note.said == Said::Denied));
+        let failures = self
+            .ledger
+            .standing(&Account::Subject(subject.to_owned()), 0)
+            .await?
+            .run();
+        let mut marks = Vec::new();
+        if past.cases.saturating_sub(1) >= policy.history.cases {
+            marks.push(Mark::Cases);
+        }
+        if failures >= policy.history.failures {
+            marks.push(Mark::Failures);
+        }
+        if past.denied > own_denial {
+            marks.push(Mark::Denied);
+        }
+        Ok(Marks::of(&marks))
+    }
+
+    fn approvals(&self, policy: &Policy, case: &WholeCase) -> Vec<Approved> {
+        case.notes
+            .iter()
+            .filter_map(|note| match (&note.said, note.by) {
+                (Said::Approved { tier, role }, Some(by)) => Some(Approved {
+                    by: self.people.caller(by),
+                    role: role.as_deref().and_then(|role| policy.role(role)),
+                    at: note.stamp,
+                    tier: *tier,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Who had a part in a case.
+    pub(super) fn participants(&self, case: &WholeCase) -> Participants {
+        let worked = case
+            .notes
+            .iter()
+            .filter(|note| matches!(note.said, Said::Worked | Said::Evidence { .. }))
+            .filter_map(|note| note.by)
+            .map(|uid| self.people.caller(uid))
+            .collect();
+        let subject = case.record.personal.subject.as_deref();
+        Participants {
+            opener: self.people.caller(case.record.opener),
+            worked,
+            subject: subject
+                .and_then(|subject| self.people.subject(subject))
+                .and_then(|known| known.account),
+        }
+    }
+}
+
+fn evidence(case: &WholeCase) -> Vec<Evidence> {
+    case.notes
+        .iter()
+        .filter_map(|note| match note.said {
+            Said::Evidence { method, reality, .. } => Some(Evidence {
+                method,
+                at: note.stamp,
+                reality,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Minutes since Monday 00:00, by the host's zone.
+fn minute_of_week(now: UnixMillis) -> u16 {
+    let Ok(instant) = jiff::Timestamp::from_millisecond(now.0) else {
+        return 0;
+    };
+    let local = instant.to_zoned(jiff::tz::TimeZone::system());
+    let day = u16::try_from(local.weekday().to_monday_zero_offset()).unwrap_or(0);
+    let hour = u16::try_from(local.hour()).unwrap_or(0);
+    let minute = u16::try_from(local.minute()).unwrap_or(0);
+    day * DAY + hour * 60 + minute
+}
