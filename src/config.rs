@@ -91,16 +91,30 @@ pub struct Config {
 }
 
 /// `[authority]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Authority {
     /// The policy's file; `off`: no case is demanded. Left out: `/etc/claviger/policy.toml` in system mode, and where that is absent
     /// the policy that ships with Claviger; `off` in session mode, where there is one person only.
     pub policy: Option<String>,
+    /// Whether a change wants a case that reaches it. `false`, for a time of introduction: the policy says who needs a second factor and
+    /// when, and whoever names a case is held to it.
+    pub demand_cases: bool,
     /// Role in the policy of subjects that are not named in `roles`; left out: the policy speaks of no others.
     pub role: Option<String>,
     /// Roles in the policy, by subject.
     pub roles: BTreeMap<String, String>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self {
+            policy: None,
+            demand_cases: true,
+            role: None,
+            roles: BTreeMap::new(),
+        }
+    }
 }
 
 /// Default path of the policy. It may be absent; a file named in the configuration may not.

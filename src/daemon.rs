@@ -145,7 +145,7 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
     let config = Config::load(arguments.config.as_deref(), arguments.mode)?;
     let rules = trust::rules(&config)?;
     // Read before anything is opened: a wrong one is a wrong configuration.
-    let law = Law::read(policy_source(&config))?;
+    let law = Law::read(policy_source(&config), config.authority.demand_cases)?;
     let directory = organisation::directory(&config, law.policy().as_deref())?;
     if arguments.check {
         if let Metadata::Unusable(why) = &rules.metadata {

@@ -201,7 +201,9 @@ async fn perform(house: &House, (face, verb): Subject, on: &Prepared) -> End {
         }
         Verb::Reset => {
             let device = house.device(&on.plugged).await;
-            let word = Options::from([("reset", Variant::Bool(true))]);
+            // The bench has a healthy card of the same make beside it, so which is meant has to be said.
+            let place = device.place().await.expect("a place");
+            let word = Options::from([("reset", Variant::Bool(true)), ("place", Variant::from(place))]);
             house.run(async |_| device.reset_oath(&word).await).await
         }
     }

@@ -2,7 +2,6 @@
 #[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
-#[allow(dead_code, missing_docs)]
 #[path = "harness/house.rs"]
 mod house;
 

@@ -64,7 +64,11 @@ async fn the_serial_printed_on_a_key_is_read_and_recorded() {
         assert_eq!(text(&record, "serial"), "12345678");
         assert_eq!(text(&record, "confidence"), "serial");
         assert_eq!(text(&record, "fingerprint"), who["fingerprint"].as_str().expect("text"));
-        assert_eq!(text(&record, "attestation").len(), 16, "its certificate is named");
+        assert_eq!(
+            text(&record, "attestation-certificate").len(),
+            16,
+            "its certificate is named"
+        );
         assert_eq!(
             text(&describe(&house, &plugged).await, "token"),
             id,

@@ -56,7 +56,7 @@ async fn house(policy: &str, subjects: &str, hook: Option<&Path>) -> (House, tem
         format!("[hooks]\nsubject = {:?}\ntimeout = 2000\n", hook.display())
     });
     let more = format!(
-        "[authority]\npolicy = {:?}\n[subjects]\nfile = {:?}\n{hook}",
+        "[authority]\npolicy = {:?}\ndemand-cases = false\n[subjects]\nfile = {:?}\n{hook}",
         dir.path().join("policy.toml").display(),
         dir.path().join("subjects.toml").display(),
     );

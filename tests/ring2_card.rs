@@ -83,8 +83,11 @@ impl Desk {
         within("a card appearing", async {
             loop {
                 let signal = self.added.next().await.expect("the bus");
-                let path = signal.args().expect("arguments").object_path.to_string();
-                if path.contains("/devices/") {
+                let args = signal.args().expect("arguments");
+                let path = args.object_path.to_string();
+                // A key is told of once for each of its interfaces.
+                let itself = args.interfaces_and_properties.contains_key("org.claviger.Device1");
+                if itself && path.contains("/devices/") {
                     return path;
                 }
             }
@@ -96,8 +99,14 @@ impl Desk {
         within("a card disappearing", async {
             loop {
                 let signal = self.removed.next().await.expect("the bus");
-                let path = signal.args().expect("arguments").object_path.to_string();
-                if path.contains("/devices/") {
+                let args = signal.args().expect("arguments");
+                let path = args.object_path.to_string();
+                // A key is told of once for each of its interfaces.
+                let itself = args
+                    .interfaces
+                    .iter()
+                    .any(|name| name.as_str() == "org.claviger.Device1");
+                if itself && path.contains("/devices/") {
                     return path;
                 }
             }

@@ -5,7 +5,6 @@
 mod bus;
 #[path = "harness/host/mod.rs"]
 mod host;
-#[allow(dead_code)]
 #[path = "harness/house.rs"]
 mod house;
 #[path = "harness/shim.rs"]

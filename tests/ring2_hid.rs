@@ -113,8 +113,11 @@ async fn appeared(added: &mut InterfacesAddedStream) -> String {
     within("a device appearing", async {
         loop {
             let signal = added.next().await.expect("the bus");
-            let path = signal.args().expect("arguments").object_path.to_string();
-            if path.contains("/devices/") {
+            let args = signal.args().expect("arguments");
+            let path = args.object_path.to_string();
+            // A key is told of once for each of its interfaces.
+            let itself = args.interfaces_and_properties.contains_key("org.claviger.Device1");
+            if itself && path.contains("/devices/") {
                 return path;
             }
         }
@@ -126,8 +129,14 @@ async fn disappeared(removed: &mut InterfacesRemovedStream) -> String {
     within("a device disappearing", async {
         loop {
             let signal = removed.next().await.expect("the bus");
-            let path = signal.args().expect("arguments").object_path.to_string();
-            if path.contains("/devices/") {
+            let args = signal.args().expect("arguments");
+            let path = args.object_path.to_string();
+            // A key is told of once for each of its interfaces.
+            let itself = args
+                .interfaces
+                .iter()
+                .any(|name| name.as_str() == "org.claviger.Device1");
+            if itself && path.contains("/devices/") {
                 return path;
             }
         }

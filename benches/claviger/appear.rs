@@ -81,7 +81,17 @@ async fn times(
             let begun = Instant::now();
             (begun, plug(&token))
         });
-        within("InterfacesAdded", added.next()).await.expect("the bus");
+        within("InterfacesAdded", async {
+            // A key is told of once for each of its interfaces.
+            while let Some(signal) = added.next().await {
+                let args = signal.args().expect("arguments");
+                if args.interfaces_and_properties.contains_key("org.claviger.Device1") {
+                    return;
+                }
+            }
+            panic!("the bus is gone");
+        })
+        .await;
         let heard = Instant::now();
         let (begun, plugged) = plugging.await.expect("joined");
         times.push((heard - begun).as_secs_f64() * 1000.0);
@@ -89,7 +99,20 @@ async fn times(
         tokio::task::spawn_blocking(move || plugged.unplug())
             .await
             .expect("joined");
-        within("InterfacesRemoved", removed.next()).await.expect("the bus");
+        within("InterfacesRemoved", async {
+            while let Some(signal) = removed.next().await {
+                let args = signal.args().expect("arguments");
+                if args
+                    .interfaces
+                    .iter()
+                    .any(|name| name.as_str() == "org.claviger.Device1")
+                {
+                    return;
+                }
+            }
+            panic!("the bus is gone");
+        })
+        .await;
         // Nothing of the last round may run into the next.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

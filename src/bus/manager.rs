@@ -117,7 +117,8 @@ impl Manager {
     /// status: card-service (b), clock-synchronised (b), devices (u), unresponsive (u), virtual-link (b), ledger (s),
     /// journal-head (s), open-operations (u), open-obligations (u), untold (u: letters to people that wait), hook-failing (u: of
     /// these, such that failed), hook-failure (s: why the last one did), polkit (b), policy (s: “off”, “shipped”, or the file),
-    /// policy-refused (s: why the file was not taken when it was last read anew; the policy before it is in force), sessions (u).
+    /// policy-refused (s: why the file was not taken when it was last read anew; the policy before it is in force),
+    /// cases-demanded (b), sessions (u).
     #[zbus(out_args("status"))]
     async fn status(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         let case = Options::new(options, &[])?.case()?;
@@ -139,6 +140,7 @@ impl Manager {
         status.put("polkit", self.desk.guard.polkit_answers().await);
         let policy = self.desk.guard.cases().law().state();
         status.put("policy", policy.origin);
+        status.put("cases-demanded", self.desk.guard.cases().law().demands_cases());
         status.put_some("policy-refused", policy.refused);
         let sessions = self.desk.guard.cases().sessions().count();
         status.put("sessions", u32::try_from(sessions).unwrap_or(u32::MAX));

@@ -480,7 +480,7 @@ impl Tokens {
 
     /// Revokes a token, for good. The binding dies first and durably; then, if the device is here, our credential is deleted
     /// from it; else that becomes an obligation. [revoke]
-    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), password (h),
+    /// reason: lost, damaged, compromised, replaced, leaver, abandoned, other. options: device (o), pin (h), last-tries (b), password (h),
     /// reset (b: authenticatorReset instead, which takes every other passkey on the key with it), absent (b: do not look for the
     /// device), wait-s (u: how long another program that has it is waited for, 0 to 600), case (s).
     /// Details: token (s), obligation (s, when something is left to do), trusted-by (as: relying parties that still accept the key, when

@@ -128,6 +128,14 @@ fn status_checks(status: &Record, own_bus: bool) -> Vec<Check> {
             "remove policy = \"off\" from [authority] in /etc/claviger/clavigerd.toml where people work",
         ));
     }
+    if policy != "off" && flag("cases-demanded") == Some(false) {
+        let finding = "a policy is in force, but no case is demanded: tokens are changed without one";
+        checks.push(Check::warn(
+            "policy",
+            finding,
+            "remove demand-cases = false from [authority] in /etc/claviger/clavigerd.toml once cases are in use",
+        ));
+    }
     let refused = cell(status, "policy-refused");
     if !refused.is_empty() {
         let finding =

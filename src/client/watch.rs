@@ -60,7 +60,9 @@ pub async fn run(session: &Session) -> Result<u8, Failure> {
             }
             Some(signal) = removed.next() => {
                 let args = signal.args()?;
-                if let Some(path) = device_path(args.object_path.as_str()) {
+                // A key leaves once for each of its interfaces.
+                let itself = args.interfaces.iter().any(|name| name.as_str() == DEVICE_INTERFACE);
+                if let Some(path) = device_path(args.object_path.as_str()).filter(|_| itself) {
                     let number = path.as_str().rsplit('/').next().unwrap_or_default();
                     session.output.object(&json!({ "event": "device-removed", "path": path.as_str(), "device": number.parse::<u64>().ok() }))?;
                     session.output.text(&format!("device {number} unplugged"))?;

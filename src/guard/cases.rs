@@ -106,7 +106,7 @@ impl Cases {
 
     /// What can be said without knowing anything: asked before polkit, so that nobody types a password for nothing.
     pub(super) fn demanded(&self, tier: Tier, deed: &Deed) -> Result<(), Denied> {
-        if tier > Tier::Look && deed.case.is_none() && self.law.policy().is_some() {
+        if tier > Tier::Look && deed.case.is_none() && self.law.demands_cases() {
             return Err(Denied::CaseRequired(tier));
         }
         Ok(())

@@ -76,15 +76,16 @@ struct Now {
 /// The policy in force.
 pub struct Law {
     source: PolicySource,
+    demands: bool,
     now: RwLock<Now>,
 }
 
 impl Law {
-    /// Reads the policy for the first time.
+    /// Reads the policy for the first time. `demands`: whether a change wants a case at all.
     ///
     /// # Errors
     /// [`PolicyError`]: then there is no old one that could stay in force.
-    pub fn read(source: PolicySource) -> Result<Self, PolicyError> {
+    pub fn read(source: PolicySource, demands: bool) -> Result<Self, PolicyError> {
         let (policy, shipped) = read(&source)?;
         let now = Now {
             policy: policy.map(Arc::new),
@@ -93,6 +94,7 @@ impl Law {
         };
         Ok(Self {
             source,
+            demands,
             now: RwLock::new(now),
         })
     }
@@ -120,7 +122,13 @@ impl Law {
         }
     }
 
-    /// The policy; `None` when no case is demanded.
+    /// Whether a change wants a case.
+    #[must_use]
+    pub fn demands_cases(&self) -> bool {
+        self.demands && self.policy().is_some()
+    }
+
+    /// The policy; `None` when there is none.
     #[must_use]
     pub fn policy(&self) -> Option<Arc<Policy>> {
         self.now.read().unwrap_or_else(PoisonError::into_inner).policy.clone()

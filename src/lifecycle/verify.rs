@@ -106,7 +106,7 @@ pub async fn verify(
         match weigh(house, record, &typed, now).await? {
             Weighed::Right(change) => hits.push(Hit {
                 record: record.clone(),
-                change,
+                change: *change,
             }),
             Weighed::Wrong => {}
             Weighed::NextCode => next_code = true,
@@ -170,7 +170,7 @@ async fn candidates(
 }
 
 enum Weighed {
-    Right(Mutation),
+    Right(Box<Mutation>),
     Wrong,
     NextCode,
 }
@@ -186,7 +186,7 @@ async fn weigh(house: &Lifecycle, record: &TokenRecord, typed: &Typed, now: Unix
         };
         let slot = house.ledger().recovery_slot(token, code).await?;
         return Ok(match slot.filter(|_| possible) {
-            Some(slot) => Weighed::Right(Mutation::UseCode { token, slot, seen: now }),
+            Some(slot) => Weighed::Right(Box::new(Mutation::UseCode { token, slot, seen: now })),
             None => Weighed::Wrong,
         });
     }
@@ -211,7 +211,7 @@ async fn weigh(house: &Lifecycle, record: &TokenRecord, typed: &Typed, now: Unix
         house.waiting().keep(token, waits);
     }
     Ok(match judgement {
-        Judgement::Passed(pass) if possible => Weighed::Right(used_up(&pass, token)),
+        Judgement::Passed(pass) if possible => Weighed::Right(Box::new(used_up(&pass, token))),
         Judgement::NextCode => Weighed::NextCode,
         Judgement::Passed(_) | Judgement::Rejected => Weighed::Wrong,
     })

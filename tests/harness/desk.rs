@@ -74,7 +74,7 @@ impl People for Nobody {
 
 /// Cases where no policy is in force: what is tested is something else.
 pub fn no_policy() -> Arc<Cases> {
-    let law = Law::read(PolicySource::Off).expect("no policy");
+    let law = Law::read(PolicySource::Off, true).expect("no policy");
     let reading = || Reading {
         wall: UnixMillis::now(),
         boot_ms: 1,

@@ -3,7 +3,6 @@
 #[allow(dead_code, missing_docs)]
 #[path = "../harness/bus.rs"]
 mod bus;
-#[allow(dead_code, missing_docs)]
 #[path = "../harness/house.rs"]
 mod house;
 #[path = "../../hw-fixtures/tests/judge/pypi.rs"]

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use futures_util::StreamExt;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use zbus::message::{Flags, Type};
+use zbus::zvariant::OwnedValue;
 use zbus::{Connection, Message, MessageStream};
 
 use super::{Host, Process, within};
@@ -226,7 +227,14 @@ where
         Type::MethodReturn => Ok(reply),
         _ => {
             let name = reply.header().error_name().map(ToString::to_string).unwrap_or_default();
-            let sentence = reply.body().deserialize::<&str>().unwrap_or_default().to_owned();
+            let body = reply.body();
+            // A refusal of ours has what to do about it as its second argument.
+            let told = body.deserialize::<(&str, HashMap<String, OwnedValue>)>();
+            let sentence = told.map_or_else(
+                |_| body.deserialize::<&str>().unwrap_or_default(),
+                |(sentence, _)| sentence,
+            );
+            let sentence = sentence.to_owned();
             Err(Refused { name, sentence })
         }
     }
