@@ -371,6 +371,15 @@ async fn the_help_desk_gets_its_verbs_and_no_more() {
         "AddEvidence",
         "Attach",
         "Close",
+        "EnforcementFor",
+        "Defer",
+        "Coverage",
+        "PinStatus",
+        "ListCredentials",
+        "ListFingerprints",
+        "MeasureLargeBlobs",
+        "AwaitTouch",
+        "Wink",
     ];
     assert_eq!(given, expected.map(str::to_owned).into());
 }

@@ -375,8 +375,14 @@ impl Opener for CardSource {
         let name = CString::new(reader.as_str()).map_err(|_| LinkError::NotTheSame)?;
         let (give, take) = mpsc::sync_channel(0);
         let queueing = Arc::clone(&self.queueing);
-        if !lock(&queueing).insert(reader.clone()) {
-            return Err(busy());
+        let until = Instant::now() + patience;
+        // Somebody who gave up left a call behind that cannot be interrupted: one at a time is enough.
+        while !lock(&queueing).insert(reader.clone()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || !keep() {
+                return Err(busy());
+            }
+            thread::sleep(left.min(GLANCE));
         }
         let (own, contactless) = (reader.clone(), face.contactless);
         let spawned = thread::Builder::new().name("link-card-open".into()).spawn(move || {
@@ -389,7 +395,6 @@ impl Opener for CardSource {
             lock(&self.queueing).remove(reader);
             return Err(LinkError::Io(error.to_string()));
         }
-        let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match take.recv_timeout(left.min(GLANCE)) {
