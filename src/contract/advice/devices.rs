@@ -247,7 +247,7 @@ pub(super) const ROWS: &[Entry] = &[
     },
     Entry {
         name: "FingerprintsFull",
-        wire: Wire::Error(ErrorName::DeviceRefused),
+        wire: Wire::Error(ErrorName::StorageFull),
         status: Status::Named(&[(0x17, "FP_DATABASE_FULL")]),
         desk: "The key has no room for another fingerprint. Remove one that is not needed any more.",
         subject: "Your key has no room for another finger. One of those on it has to go.",
@@ -340,7 +340,7 @@ pub(super) const ROWS: &[Entry] = &[
         wire: Wire::None,
         status: Status::Named(&[(0x00, "OK")]),
         desk: "Nothing is wrong: the key did as it was asked.",
-        subject: "All is well.",
+        subject: "Everything is well.",
     },
     Entry {
         name: "PasswordRequired",
