@@ -614,7 +614,7 @@ async fn cancel_at_every_frame_leaves_nothing_half_done() {
                     "{end}"
                 );
                 assert!(
-                    cancelled && phase == "queued" || phase == "identifying",
+                    cancelled && (phase == "queued" || phase == "identifying"),
                     "{kind} frame {frame}: {phase}"
                 );
                 assert_eq!(holds, Some(0), "{kind} frame {frame}");
