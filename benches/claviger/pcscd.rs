@@ -78,11 +78,16 @@ impl Pcscd {
 
     /// Puts a simulated OATH card into the reader.
     pub fn insert_card(&self) -> Plugged {
-        let profile = Profile::named("oath-card").expect("a profile");
-        let token = Token::new(&profile, TokenSetup::named("bench")).expect("a token");
+        self.insert("oath-card", 0, CARD_DELAY_MS)
+    }
+
+    /// Puts a simulated token into one of the reader's two slots.
+    pub fn insert(&self, profile: &str, slot: u16, apdu_delay_ms: u64) -> Plugged {
+        let profile = Profile::named(profile).expect("a profile");
+        let token = Token::new(&profile, TokenSetup::named(&format!("bench-{slot}"))).expect("a token");
         let setup = VpcdSetup {
-            address: format!("127.0.0.1:{}", self.port),
-            apdu_delay_ms: CARD_DELAY_MS,
+            address: format!("127.0.0.1:{}", self.port + slot),
+            apdu_delay_ms,
         };
         let begun = Instant::now();
         loop {
