@@ -24,6 +24,7 @@ const MIDDLE: u64 = 6;
 /// A key with its token and its own caller.
 struct Desk {
     key: Plugged,
+    device: String,
     token: String,
     caller: Caller,
 }
@@ -33,7 +34,12 @@ impl Desk {
         let caller = Caller::connect(stage.bus.address()).await;
         let device = format!("{DEVICES_PATH}/{}", key.id());
         let token = caller.register_key(&device).await;
-        Self { key, token, caller }
+        Self {
+            key,
+            device,
+            token,
+            caller,
+        }
     }
 
     /// How long a test took.
@@ -41,7 +47,7 @@ impl Desk {
         self.key.token().clear_faults();
         self.key.record();
         self.key.inject(Fault::at(MIDDLE, FaultKind::Delay(THINKS_MS)));
-        let took = self.caller.test(&self.token).await;
+        let took = self.caller.test_on(&self.token, &self.device).await;
         assert!(
             took >= Duration::from_millis(THINKS_MS),
             "frame {MIDDLE} is none of a test"

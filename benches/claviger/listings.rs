@@ -146,7 +146,8 @@ pub async fn over_ykman() -> Result<Measured, String> {
     }
     let program = judge("ykman")?;
     let stage = Stage::open().await;
-    let pcscd = Pcscd::start();
+    // By its name ykman knows a YubiKey.
+    let pcscd = Pcscd::with_reader("Yubico YubiKey OTP+FIDO+CCID");
     let cards = [0, 1].map(|slot| pcscd.insert("yubikey-5-nfc", slot, 0));
     let state = state_directory();
     let setup = Setup {

@@ -200,8 +200,14 @@ impl Caller {
         <&str>::try_from(&details["token"]).expect("text").to_owned()
     }
 
-    /// Tests a token; how long that took.
-    pub async fn test(&self, token: &str) -> Duration {
+    /// Tests a token on a device that is named.
+    pub async fn test_on(&self, token: &str, device: &str) -> Duration {
+        let device = ObjectPath::try_from(device).expect("a path");
+        let options = Options::from([("device", Variant::from(device))]);
+        self.run(self.tokens.test(token, &options)).await.0
+    }
+
+    async fn test(&self, token: &str) -> Duration {
         self.run(self.tokens.test(token, &Options::new())).await.0
     }
 
