@@ -10,7 +10,7 @@ mod responses;
 #[path = "targets/seed_files.rs"]
 mod seed_files;
 #[path = "targets/sessions.rs"]
-mod sessions;
+pub mod sessions;
 #[path = "targets/trust.rs"]
 mod trust;
 

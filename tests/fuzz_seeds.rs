@@ -21,6 +21,10 @@ use hw_fixtures::fido::Outcome;
 use hw_fixtures::person::Presence;
 use hw_fixtures::token::TokenSetup;
 
+#[path = "../fuzz/targets.rs"]
+#[allow(dead_code)] // the others
+mod targets;
+
 const RP: &str = "login.example.org";
 const PIN: &[u8] = b"4711-key";
 
@@ -128,6 +132,22 @@ impl Entropy for Fixed {
     }
 }
 
+fn patient(cancel: &Cancel) -> FidoContext<'_> {
+    // A keep-alive is told to nobody.
+    let nobody: &'static mut dyn FnMut(Instant) = Box::leak(Box::new(|_| {}));
+    FidoContext {
+        deadlines: Deadlines {
+            exchange: Duration::from_secs(60),
+            touch: Duration::from_secs(60),
+            lock: Duration::ZERO,
+            grace: Duration::ZERO,
+        },
+        end: Instant::now() + Duration::from_secs(600),
+        cancel,
+        on_touch_needed: nobody,
+    }
+}
+
 /// A key's whole life.
 fn life(profile: &str) -> Vec<(&'static str, Vec<u8>)> {
     let setup = TokenSetup {
@@ -139,17 +159,7 @@ fn life(profile: &str) -> Vec<(&'static str, Vec<u8>)> {
         told: Vec::new(),
     };
     let cancel = Cancel::new();
-    let mut context = FidoContext {
-        deadlines: Deadlines {
-            exchange: Duration::from_secs(60),
-            touch: Duration::from_secs(60),
-            lock: Duration::ZERO,
-            grace: Duration::ZERO,
-        },
-        end: Instant::now() + Duration::from_secs(600),
-        cancel: &cancel,
-        on_touch_needed: &mut |_| {},
-    };
+    let mut context = patient(&cancel);
     let context = &mut context;
     let mut entropy = Fixed;
     let mut session = FidoSession::new(&mut key, &mut entropy);
@@ -238,6 +248,16 @@ fn with_length(message: &[u8]) -> Vec<u8> {
 }
 
 fn of_keys(seeds: &mut Seeds) {
+    for (profile, choice) in ["bio-key", "fido23"]
+        .into_iter()
+        .flat_map(|one| (0..targets::sessions::CHOICES).map(move |n| (one, n)))
+    {
+        let told = asked_for(profile, choice);
+        let script: Vec<u8> = told.iter().flat_map(|(_, message)| with_length(message)).collect();
+        let name = format!("{profile}_choice_{choice:02}");
+        seeds.insert(("hid_key", name.clone()), [&[choice << 1][..], &script].concat());
+        seeds.insert(("nfc_key", name), [&[choice << 1][..], &apdus(&told)].concat());
+    }
     for profile in ["nitrokey-3", "yubikey-5-7", "fido20", "bio-key", "fido23"] {
         let told = life(profile);
         let script: Vec<u8> = told.iter().flat_map(|(_, message)| with_length(message)).collect();
@@ -303,6 +323,48 @@ fn point() -> Vec<u8> {
     let key = client_pin::parse_key_agreement(agreement).expect("a key");
     let coordinate = |label: i64| key.get(label).and_then(Value::as_bytes).expect("a coordinate").to_vec();
     [vec![4], coordinate(-2), coordinate(-3)].concat()
+}
+
+/// A key asked for one of the things that the targets ask for, with a proof that is good for it; what it answered.
+fn asked_for(profile: &str, choice: u8) -> Vec<(&'static str, Vec<u8>)> {
+    const THEIR_RP: &str = "claviger.example";
+    let mut key = Key {
+        token: Token::of_profile(profile, TokenSetup::named("seed")).expect("a token"),
+        told: Vec::new(),
+    };
+    let (cancel, mut entropy) = (Cancel::new(), Fixed);
+    let mut context = patient(&cancel);
+    let mut session = FidoSession::new(&mut key, &mut entropy);
+    let pin = Secret::new(PIN.to_vec());
+    let permissions = match choice {
+        6 | 7 | 10 => Permissions::CREDENTIAL_MANAGEMENT,
+        12 | 14 | 15 => Permissions::BIO_ENROLLMENT,
+        16 => Permissions::LARGE_BLOB_WRITE,
+        17 => Permissions::AUTHENTICATOR_CONFIG,
+        _ => Permissions::MAKE_CREDENTIAL | Permissions::GET_ASSERTION,
+    };
+    // The first PIN is one of the things.
+    let proof = (choice != 2).then(|| {
+        session.set_pin(&pin, &mut context).expect("a PIN");
+        if let 5 | 7 | 10 = choice {
+            let making = Permissions::MAKE_CREDENTIAL | Permissions::GET_ASSERTION;
+            let making = session
+                .pin_uv_token(&pin, making, Some(THEIR_RP), &mut context)
+                .expect("a proof");
+            targets::sessions::one(&mut session, 4, Some(&making), &mut context).expect("a credential");
+        }
+        let rp_id = (permissions.0 & 3 != 0).then_some(THEIR_RP);
+        session.pin_uv_token(&pin, permissions, rp_id, &mut context).ok()
+    });
+    let proof = proof.flatten();
+    if let (12 | 14, Some(proof)) = (choice, &proof) {
+        let _ = session.enrol_fingerprint(proof, &mut context, &mut |_| {});
+    }
+    drop(session);
+    key.told.clear();
+    let mut session = FidoSession::new(&mut key, &mut entropy);
+    let _ = targets::sessions::one(&mut session, choice, proof.as_ref(), &mut context);
+    key.told
 }
 
 /// What a U2F key answers, from the standard's own drawing of it: no certificate and no signature, but something of their shape.

@@ -65,7 +65,7 @@ pub async fn ratio() -> Result<Measured, String> {
     let keys: Vec<Plugged> = (0..KEYS)
         .map(|n| {
             let setup = TokenSetup {
-                seed: Some(n as u64),
+                seed: u64::try_from(n).ok(),
                 ..TokenSetup::named(&format!("key-{n}"))
             };
             let token = Token::of_profile("nitrokey-3", setup).expect("a token");

@@ -137,7 +137,10 @@ pub fn ctap2(data: &[u8]) {
         22 => drop(black_box(u2f::ctap2::read(response))),
         _ => {
             if let Ok(value) = cbor::decode(response, Limits::default()) {
-                assert_eq!(cbor::decode(&cbor::encode(&value), Limits::default()), Ok(value));
+                // The order of a map's keys is the only thing that may change, once.
+                let canonical = cbor::encode(&value);
+                let again = cbor::decode(&canonical, Limits::default()).expect("what we wrote");
+                assert_eq!(cbor::encode(&again), canonical);
             }
         }
     }

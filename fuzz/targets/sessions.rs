@@ -113,11 +113,11 @@ pub fn hid_key(data: &[u8]) {
     };
     let asked = (choice & 0x7F) >> 1;
     if !is_u2f {
-        return ask(&mut channel, asked, long);
+        return ask(&mut channel, asked, long, false);
     }
     if let Ok(mut key) = Ctap1::open(channel, deadline, &cancel) {
         // Such a key is asked again after a pause until it is touched.
-        ask(&mut key, asked, SHORT);
+        ask(&mut key, asked, SHORT, true);
     }
 }
 
@@ -161,18 +161,18 @@ pub fn nfc_key(data: &[u8]) {
         return;
     };
     match channel.speaks_ctap2(Instant::now() + SHORT, &cancel) {
-        Ok(true) => ask(&mut channel, choice >> 1, SHORT),
+        Ok(true) => ask(&mut channel, choice >> 1, SHORT, false),
         Ok(false) => {
             if let Ok(mut key) = Ctap1::open(channel, deadline, &cancel) {
-                ask(&mut key, choice >> 1, SHORT);
+                ask(&mut key, choice >> 1, SHORT, true);
             }
         }
         Err(error) => drop(black_box(error.to_string())),
     }
 }
 
-/// Asks a key for four things, beginning with the one that is chosen.
-fn ask(transport: &mut dyn CtapTransport, choice: u8, patience: Duration) {
+/// Asks a key for four things, beginning with the one that is chosen. Of a U2F key nothing is wanted that it cannot do.
+fn ask(transport: &mut dyn CtapTransport, choice: u8, patience: Duration, is_u2f: bool) {
     let cancel = Cancel::new();
     let mut context = FidoContext {
         deadlines: Deadlines {
@@ -191,18 +191,29 @@ fn ask(transport: &mut dyn CtapTransport, choice: u8, patience: Duration) {
         return;
     };
     for turn in 0..4 {
-        if let Err(error) = one(&mut session, choice.wrapping_add(turn) % 20, &proof, &mut context) {
+        let verified = (!is_u2f).then_some(&proof);
+        if let Err(error) = one(
+            &mut session,
+            choice.wrapping_add(turn) % CHOICES,
+            verified,
+            &mut context,
+        ) {
             black_box((session.has_refused(&error), error.to_string()));
         }
     }
 }
 
-fn one(
+/// How many things a session can be asked.
+pub const CHOICES: u8 = 20;
+
+/// Asks for one thing, with a proof of the person where the key takes any.
+pub fn one(
     session: &mut FidoSession<'_>,
     choice: u8,
-    proof: &PinUvAuthToken,
+    verified: Option<&PinUvAuthToken>,
     context: &mut FidoContext<'_>,
 ) -> Result<(), DeviceError> {
+    let needed = || verified.ok_or(DeviceError::Unsupported("a PIN"));
     let (pin, other) = (Secret::new(b"4711-key".to_vec()), Secret::new(b"0815-key".to_vec()));
     let (rp_id, hash, some) = ("claviger.example", [3; 32], [vec![5; 32], vec![6; 64]]);
     let parties = ["claviger.example".to_owned()];
@@ -220,9 +231,9 @@ fn one(
                 rp_name: "Claviger",
                 user_id: &[1; 16],
                 user_name: "ada",
-                resident: true,
+                resident: verified.is_some(),
                 client_data_hash: &hash,
-                pin_uv_auth_token: Some(proof),
+                pin_uv_auth_token: verified,
                 exclude: &some,
                 particulars: Particulars::default(),
             };
@@ -235,21 +246,21 @@ fn one(
                 client_data_hash: &hash,
                 allow: &some,
                 user_presence: true,
-                pin_uv_auth_token: Some(proof),
+                pin_uv_auth_token: verified,
             };
             drop(black_box(session.get_assertion(&wanted, context)?));
         }
-        6 => drop(black_box(session.credential_metadata(proof, context)?)),
-        7 => assert!(session.stored_credentials(rp_id, proof, context)?.len() <= 1_000),
+        6 => drop(black_box(session.credential_metadata(needed()?, context)?)),
+        7 => assert!(session.stored_credentials(rp_id, needed()?, context)?.len() <= 1_000),
         8 => session.select(context)?,
         9 => session.reset(context)?,
         10 => {
             // The last relying party may have as many as a key can hold.
-            let stored = session.all_credentials(proof, context)?;
+            let stored = session.all_credentials(needed()?, context)?;
             assert!(stored.len() <= 1_000);
             if let Some(first) = stored.first() {
-                session.rename_credential(&first.credential, (Some("ada"), None), proof, context)?;
-                session.delete_credential(&first.credential.credential_id, proof, context)?;
+                session.rename_credential(&first.credential, (Some("ada"), None), needed()?, context)?;
+                session.delete_credential(&first.credential.credential_id, needed()?, context)?;
             }
         }
         11 => session.change_pin(&pin, &other, context)?,
@@ -263,19 +274,19 @@ fn one(
             session.fingerprint_sensor(context)?,
         ))),
         14 => {
-            for finger in session.fingerprints(proof, context)? {
-                session.name_fingerprint(&finger.id, "left thumb", proof, context)?;
-                session.remove_fingerprint(&finger.id, proof, context)?;
+            for finger in session.fingerprints(needed()?, context)? {
+                session.name_fingerprint(&finger.id, "left thumb", needed()?, context)?;
+                session.remove_fingerprint(&finger.id, needed()?, context)?;
             }
         }
         15 => {
             let mut samples = 0;
-            let id = session.enrol_fingerprint(proof, context, &mut |_| samples += 1)?;
+            let id = session.enrol_fingerprint(needed()?, context, &mut |_| samples += 1)?;
             assert!(!id.is_empty() && samples <= 100);
         }
         16 => {
             black_box(session.large_blobs(context)?);
-            session.clear_large_blobs(Some(proof), context)?;
+            session.clear_large_blobs(verified, context)?;
         }
         17 => {
             let raised = Subcommand::SetMinPinLength {
@@ -289,10 +300,10 @@ fn one(
                 Subcommand::ToggleAlwaysUv,
                 Subcommand::EnableLongTouchForReset,
             ] {
-                session.configure(wanted, Some(proof), context)?;
+                session.configure(wanted, verified, context)?;
             }
         }
-        18 => drop(black_box(session.exclude_list(rp_id, &some, Some(proof), context)?)),
+        18 => drop(black_box(session.exclude_list(rp_id, &some, verified, context)?)),
         _ => drop(black_box(session.wink(context)?)),
     }
     Ok(())
