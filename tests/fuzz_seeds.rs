@@ -381,6 +381,13 @@ fn of_u2f(seeds: &mut Seeds) {
         ("ctap2", "u2f_asserted".to_owned()),
         [&[21][..], &authenticated].concat(),
     );
+    let page = [23, 0x90, 0, 11, 2, 4, 0, 1, 2, 3, 5, 3, 5, 7, 1];
+    seeds.insert(("ctap2", "yubikey_page".to_owned()), page.to_vec());
+    seeds.insert(("ctap2", "card_at_work".to_owned()), vec![23, 0x91, 0, 2]);
+    seeds.insert(
+        ("ctap2", "card_selected".to_owned()),
+        [&[23, 0x90, 0][..], b"FIDO_2_0"].concat(),
+    );
     let whole = |data: &[u8]| [data, &[0x90, 0]].concat();
     let (version, unknown, waiting) = (whole(b"U2F_V2"), vec![0x6A, 0x80], vec![0x69, 0x85]);
     // Both credentials that must not be there are not; the second one asked for is.

@@ -13,7 +13,10 @@ use claviger::codec::ctap2::get_info::GetInfo;
 use claviger::codec::ctap2::pin_protocol::{PinProtocol, SharedSecret};
 use claviger::codec::ctap2::{assertion, config, get_assertion, large_blobs, make_credential, reset, selection, spki};
 use claviger::codec::ctaphid::{Assembler, Channel, Command, Progress, REPORT_LEN, parse_init, reports};
+use claviger::codec::iso7816::{Response, StatusWord};
+use claviger::codec::nfcctap;
 use claviger::codec::u2f;
+use claviger::codec::vendor::yubico;
 
 /// The channel of every conversation here.
 const CHANNEL: Channel = Channel(0x0022_0002);
@@ -135,6 +138,7 @@ pub fn ctap2(data: &[u8]) {
         20 => u2f_registered(response),
         21 => u2f_asserted(response),
         22 => drop(black_box(u2f::ctap2::read(response))),
+        23 => of_a_card(response),
         _ => {
             if let Ok(value) = cbor::decode(response, Limits::default()) {
                 // The order of a map's keys is the only thing that may change, once.
@@ -186,6 +190,20 @@ fn asserted(response: &[u8]) {
         assertion::verify(&response, &expected).is_err(),
         "a signature was guessed"
     );
+}
+
+/// What a card answers besides: its application's selection, a message in parts or at work, a YubiKey's own page. Status word first.
+fn of_a_card(data: &[u8]) {
+    let Some((status, data)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let response = || Response {
+        data: data.to_vec().into(),
+        status: StatusWord(u16::from_be_bytes(*status)),
+    };
+    black_box((nfcctap::parse_selected(&response()), u2f::is_u2f(&response())));
+    black_box((yubico::parse_config(&response()).is_ok(), u2f::verdict(response().status)));
+    drop(black_box(nfcctap::parse_reply(response())));
 }
 
 /// A U2F registration, which is handed on as CTAP2 and read once more.
