@@ -194,7 +194,7 @@ impl Reads {
         }
         let needs = needs(&std::fs::read_to_string(root().join(&path)).expect("a module"));
         for (child, _) in needs.modules.iter().filter(|(_, is_public)| !is_public) {
-            self.module(&[module, &[child.clone()]].concat());
+            self.module(&[module, std::slice::from_ref(child)].concat());
         }
         for file in &needs.included {
             self.files.insert(path.with_file_name(file));
