@@ -312,6 +312,8 @@ pub enum FidoDeed {
     Reset {
         /// The word was said. Without it the operation tells what would be lost.
         confirmed: bool,
+        /// Where the key is, when another one cannot be told from it.
+        place: Option<String>,
     },
 }
 
