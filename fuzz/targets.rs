@@ -1,13 +1,25 @@
 //! What is fuzzed: one function a target, which takes any bytes, must not panic and must end. `fuzz_targets/` hands them to
 //! libFuzzer, `tests/fuzz_corpora.rs` runs them over their corpora on a stable compiler.
 
+#[path = "targets/applet.rs"]
+mod applet;
 #[path = "targets/cards.rs"]
 mod cards;
+#[path = "targets/responses.rs"]
+mod responses;
 #[path = "targets/seed_files.rs"]
 mod seed_files;
+#[path = "targets/sessions.rs"]
+pub mod sessions;
+#[path = "targets/trust.rs"]
+mod trust;
 
-pub use cards::{nfc_fob, oath_card, ykoath};
+pub use applet::ykoath;
+pub use cards::{nfc_fob, oath_card};
+pub use responses::{ctap2, ctaphid};
 pub use seed_files::{otpauth, pskc, seed_csv};
+pub use sessions::{hid_key, nfc_key};
+pub use trust::{attestation, metadata, webauthn};
 
 /// A target.
 pub struct Target {
@@ -24,7 +36,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "pskc",
         run: pskc,
@@ -66,5 +78,54 @@ pub const TARGETS: [Target; 6] = [
         data: &["fuzz-seeds/oath"],
         choices: b"",
         longest: 1_024,
+    },
+    Target {
+        name: "ctaphid",
+        run: ctaphid,
+        data: &["ctap-wire"],
+        choices: b"",
+        longest: 2_048,
+    },
+    Target {
+        name: "hid_key",
+        run: hid_key,
+        data: &["ctap-wire"],
+        choices: b"\x01\x07\x09\x0b\x0d\x11\x19\x1b\x21\x81\x89\x8b",
+        longest: 4_096,
+    },
+    Target {
+        name: "nfc_key",
+        run: nfc_key,
+        data: &[],
+        choices: b"",
+        longest: 4_096,
+    },
+    Target {
+        name: "ctap2",
+        run: ctap2,
+        data: &["fuzz-seeds/ctap-cbor", "ctap-wire"],
+        choices: b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17",
+        longest: 2_048,
+    },
+    Target {
+        name: "attestation",
+        run: attestation,
+        data: &[],
+        choices: b"",
+        longest: 2_048,
+    },
+    Target {
+        name: "metadata",
+        run: metadata,
+        data: &[],
+        choices: b"",
+        longest: 2_048,
+    },
+    Target {
+        name: "webauthn",
+        run: webauthn,
+        data: &[],
+        choices: b"",
+        longest: 2_048,
     },
 ];

@@ -41,6 +41,12 @@ fn the_names_stay() {
             "durable_tests_per_fsync_64",
             "test_cost_1m_over_1k",
             "find_cost_1m_over_1k",
+            "engine_us_getinfo",
+            "engine_us_makecredential",
+            "engine_us_getassertion",
+            "devices_over_fido2_token",
+            "devices_over_ykman",
+            "parallel_16_over_slowest",
         ]
     );
 }

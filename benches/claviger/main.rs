@@ -7,13 +7,16 @@
 mod appear;
 mod bulk;
 mod card;
+mod crowd;
 mod daemon;
 mod durable;
+mod engine;
 mod fleet;
 mod fobs;
 mod full_ledger;
 mod harness;
 mod idle;
+mod listings;
 mod million;
 mod part;
 mod pcscd;
@@ -98,6 +101,13 @@ async fn run(wanted: &[String]) -> (Vec<Figure>, bool) {
     house
         .several("tests and finds with a million tokens", 2, million::ratios)
         .await;
+    let engine = || async { tokio::task::spawn_blocking(engine::costs).await.expect("joined") };
+    house.several("the CTAP engine apart from the link", 3, engine).await;
+    house
+        .one("sixteen keys listed, against fido2-token", listings::over_fido2_token)
+        .await;
+    house.one("two cards listed, against ykman", listings::over_ykman).await;
+    house.one("sixteen keys tested at once", crowd::ratio).await;
     (house.figures, house.sound)
 }
 

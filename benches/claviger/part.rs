@@ -136,13 +136,13 @@ fn milliseconds(time: Duration) -> String {
 }
 
 /// The unprivileged caller's side of the bus.
-struct Caller {
+pub struct Caller {
     connection: Connection,
     tokens: Tokens1Proxy<'static>,
 }
 
 impl Caller {
-    async fn connect(address: &str) -> Self {
+    pub async fn connect(address: &str) -> Self {
         let connection = zbus::connection::Builder::address(address)
             .build()
             .await
@@ -187,6 +187,24 @@ impl Caller {
             .await;
         let text = |name: &str| <&str>::try_from(&details[name]).expect("text").to_owned();
         format!("{} {}", text("token"), text("oath-name"))
+    }
+
+    /// Registers a key for somebody of its own; its token.
+    pub async fn register_key(&self, device: &str) -> String {
+        let path = ObjectPath::try_from(device).expect("a path");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"4711-key").expect("room in the pipe");
+        drop(writer);
+        let (pin, options) = (Fd::from(OwnedFd::from(reader)), Options::new());
+        let (_, details) = self.run(self.tokens.register_fido2(&path, device, pin, &options)).await;
+        <&str>::try_from(&details["token"]).expect("text").to_owned()
+    }
+
+    /// Tests a token on a device that is named.
+    pub async fn test_on(&self, token: &str, device: &str) -> Duration {
+        let device = ObjectPath::try_from(device).expect("a path");
+        let options = Options::from([("device", Variant::from(device))]);
+        self.run(self.tokens.test(token, &options)).await.0
     }
 
     async fn test(&self, token: &str) -> Duration {

@@ -40,6 +40,11 @@ pub struct Pcscd {
 impl Pcscd {
     /// Its clients obey `PCSCLITE_CSOCK_NAME`, it does not: hence the bind mount in a namespace of its own.
     pub fn start() -> Self {
+        Self::with_reader("Bench Reader")
+    }
+
+    /// The same with a reader that is called so.
+    pub fn with_reader(name: &str) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         // The driver takes two ports, one for each slot.
         let port = loop {
@@ -49,11 +54,11 @@ impl Pcscd {
                 break port;
             }
         };
-        for name in ["run", "conf"] {
-            fs::create_dir(home.path().join(name)).expect("a directory");
+        for directory in ["run", "conf"] {
+            fs::create_dir(home.path().join(directory)).expect("a directory");
         }
         let reader = format!(
-            "FRIENDLYNAME \"Bench Reader\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{port:X}\n"
+            "FRIENDLYNAME \"{name}\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{port:X}\n"
         );
         fs::write(home.path().join("conf/reader.conf"), reader).expect("its configuration");
         fs::create_dir_all("/run/pcscd").expect("a mount point");
@@ -78,11 +83,16 @@ impl Pcscd {
 
     /// Puts a simulated OATH card into the reader.
     pub fn insert_card(&self) -> Plugged {
-        let profile = Profile::named("oath-card").expect("a profile");
-        let token = Token::new(&profile, TokenSetup::named("bench")).expect("a token");
+        self.insert("oath-card", 0, CARD_DELAY_MS)
+    }
+
+    /// Puts a simulated token into one of the reader's two slots.
+    pub fn insert(&self, profile: &str, slot: u16, apdu_delay_ms: u64) -> Plugged {
+        let profile = Profile::named(profile).expect("a profile");
+        let token = Token::new(&profile, TokenSetup::named(&format!("bench-{slot}"))).expect("a token");
         let setup = VpcdSetup {
-            address: format!("127.0.0.1:{}", self.port),
-            apdu_delay_ms: CARD_DELAY_MS,
+            address: format!("127.0.0.1:{}", self.port + slot),
+            apdu_delay_ms,
         };
         let begun = Instant::now();
         loop {

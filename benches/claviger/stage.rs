@@ -33,15 +33,18 @@ impl Stage {
     pub async fn open() -> Self {
         match Self::system().await {
             Ok(stage) => stage,
-            Err(_) => {
-                let bus = PrivateBus::start();
-                let connection = bus.connect().await;
-                Self {
-                    polkitd: None,
-                    bus,
-                    connection,
-                }
-            }
+            Err(_) => Self::session().await,
+        }
+    }
+
+    /// Session mode.
+    pub async fn session() -> Self {
+        let bus = PrivateBus::start();
+        let connection = bus.connect().await;
+        Self {
+            polkitd: None,
+            bus,
+            connection,
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use carrier::{Carrier, CtapTransport, open};
 pub use config::can_configure;
 pub use credentials::{GetAssertion, MakeCredential, Stored};
-pub use ctap1::Messages;
+pub use ctap1::{Ctap1, Messages};
 pub use large_blobs::LargeBlobs;
 pub use pin::grants_by_uv;
 pub use refusal::from_response;
