@@ -15,7 +15,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claviger::contract::BYPASSES_PATH;
 use claviger::contract::proxy::Bypasses1Proxy;
 use futures_util::StreamExt;
 use host::daemon::{Daemon, standing};
@@ -268,10 +267,7 @@ fn policy_text() -> String {
 async fn the_lost_key_of_an_administrator_abroad() {
     let Some(mut desk) = Desk::open().await else { return };
     let (_, token) = desk.fob_of("ada", "B-1", 1);
-    let bypasses = Bypasses1Proxy::builder(&desk.host.root)
-        .path(BYPASSES_PATH)
-        .expect("a path");
-    let bypasses = bypasses.build().await.expect("a proxy");
+    let bypasses = Bypasses1Proxy::new(&desk.host.root).await.expect("a proxy");
     let mut heard = bypasses.receive_changed().await.expect("signals");
     let case = desk.case("ada");
     desk.says(OPERATOR, &["--case", &case, "lost", &token]).done();
