@@ -59,6 +59,10 @@ fn open_to_all(path: &Path, mode: u32) {
 
 impl Desk {
     async fn open() -> Option<Self> {
+        Self::open_with(&policy_text(), true).await
+    }
+
+    async fn open_with(policy_text: &str, told: bool) -> Option<Self> {
         if let Some(what) = Logind::absent() {
             let ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false" && ci != "0");
             assert!(!ci, "ring2_bypass: no {what}, and on CI nothing may be skipped");
@@ -78,12 +82,16 @@ impl Desk {
         open_to_all(&rules, 0o644);
         host.start_polkitd().await;
         let policy = host.dir().join("policy.toml");
-        fs::write(&policy, policy_text()).expect("a policy");
+        fs::write(&policy, policy_text).expect("a policy");
         let drop = host.dir().join("drop");
         fs::create_dir(&drop).expect("a directory");
         open_to_all(&drop, 0o777);
         let hook = host.dir().join("hook");
-        let script = format!("#!/bin/sh\ncat >> {0}/letters && echo >> {0}/letters\n", drop.display());
+        // Each in a file of its own: one that a crash cut short may come again.
+        let script = format!(
+            "#!/bin/sh\ncat > {0}/new.$$ && mv {0}/new.$$ {0}/letter.$$\n",
+            drop.display()
+        );
         fs::write(&hook, script).expect("a hook");
         open_to_all(&hook, 0o755);
         let (page, preloaded) = (host.dir().join("page"), host.dir().join("daemon_shim.so"));
@@ -101,10 +109,14 @@ impl Desk {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
+        let hooks = if told {
+            format!("[hooks]\nsubject = {:?}\n", hook.display())
+        } else {
+            String::new()
+        };
         let sections = format!(
-            "[devices]\nhid = false\ncards = false\n[hooks]\nsubject = {:?}\n[authority]\npolicy = {:?}\nrole = \"staff\"\n\
+            "[devices]\nhid = false\ncards = false\n{hooks}[authority]\npolicy = {:?}\nrole = \"staff\"\n\
              roles = {{ ada = \"administrator\", claviger-stranger = \"administrator\" }}\n",
-            hook.display(),
             policy.display()
         );
         let daemon = Daemon::start(&host, &sections, &environment);
@@ -247,11 +259,21 @@ impl Desk {
         (fob, token)
     }
 
+    /// What the person was told, each letter once.
     fn letters(&self) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.host.dir().join("drop/letters")).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        let mut letters = std::collections::BTreeMap::new();
+        for entry in fs::read_dir(self.host.dir().join("drop")).expect("the drop") {
+            let path = entry.expect("an entry").path();
+            if path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("letter."))
+            {
+                let letter: serde_json::Value =
+                    serde_json::from_slice(&fs::read(&path).expect("a letter")).expect("JSON");
+                letters.insert(letter["id"].to_string(), letter);
+            }
+        }
+        letters.into_values().collect()
     }
 }
 
@@ -328,8 +350,8 @@ async fn the_lost_key_of_an_administrator_abroad() {
     for heard in [&mut heard, &mut heard_after] {
         while let Ok(Some(signal)) = tokio::time::timeout(Duration::from_millis(200), heard.next()).await {
             let told = signal.args().expect("its arguments");
-            assert_eq!(told.case(), &case);
-            signals.push(told.what().to_owned());
+            assert_eq!(told.case().to_string(), case);
+            signals.push(told.what().to_string());
         }
     }
     assert_eq!(signals.iter().filter(|what| *what == "issued").count(), 1);
@@ -454,4 +476,55 @@ async fn a_bypass_ends_by_the_token_and_by_hand() {
     desk.review(&case);
     desk.close(&case).done();
     println!("{}", standing(&desk.host).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_issued_ends_when_they_are_frozen() {
+    let rule = "[anomalies.failed-verification]\ncount = 5\nwithin = \"1h\"\nend-sessions = true\n";
+    let shipped = policy_text();
+    assert!(shipped.contains(rule), "the shipped policy has another rule");
+    let strict = shipped.replace(
+        rule,
+        "[anomalies.failed-verification]\ncount = 5\nwithin = \"1h\"\nfreeze = true\n",
+    );
+    let Some(desk) = Desk::open_with(&strict, true).await else {
+        return;
+    };
+    let case = desk.case("bob");
+    desk.approve(&case);
+    let code = desk.issue(&case, "bob", &[]);
+    for subject in ["arthur", "ford", "zaphod", "marvin", "trillian"] {
+        desk.not_accepted(subject, "123456");
+    }
+    host::until("the freeze", || desk.bypass(&case)["state"] == "ended").await;
+    assert_eq!(desk.bypass(&case)["why"], "frozen");
+    desk.not_accepted("bob", &code);
+    println!("{}", standing(&desk.host).await);
+}
+
+/// Where nobody is told, a use and a wrong code are written in as many calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_code_writes_as_much_as_a_wrong_one() {
+    let Some(desk) = Desk::open_with(&policy_text(), false).await else {
+        return;
+    };
+    let case = desk.case("bob");
+    desk.approve(&case);
+    let code = desk.issue(&case, "bob", &[]);
+    // The first try makes rows.
+    desk.not_accepted("bob", "0000-0000-0000-0000-0");
+    let mut costs = Vec::new();
+    for (at, right) in [false, true, false, true].into_iter().enumerate() {
+        // A row that is written as it was is not written at all.
+        desk.shim.set_clock(NOON + 60 * (1 + i64::try_from(at).expect("few")));
+        desk.shim.count_from_here();
+        match right {
+            true => std::mem::drop(desk.accepted("bob", &code)),
+            false => desk.not_accepted("bob", "0000-0000-0000-0000-0"),
+        }
+        costs.push((right, desk.shim.counted()));
+    }
+    println!("writes to files: {costs:?}");
+    assert!(costs[0].1 > 0, "nothing was counted");
+    assert!(costs.iter().all(|(_, writes)| *writes == costs[0].1), "{costs:?}");
 }

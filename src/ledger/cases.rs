@@ -80,6 +80,8 @@ pub enum Said {
     Denied,
     /// An emergency bypass was issued.
     BypassIssued,
+    /// It was used.
+    BypassUsed,
     /// Somebody looked back at it; what they found is the reference.
     BypassReviewed,
     /// The case was closed.

@@ -74,6 +74,7 @@ fn note(cases: &Cases, note: &CaseNote) -> Dict {
         }
         Said::Denied => told.put("what", "denied"),
         Said::BypassIssued => told.put("what", "bypass-issued"),
+        Said::BypassUsed => told.put("what", "bypass-used"),
         Said::BypassReviewed => told.put("what", "bypass-reviewed"),
         Said::Closed { outcome, checks } => {
             told.put("what", "closed");
