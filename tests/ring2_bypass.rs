@@ -514,7 +514,7 @@ async fn a_right_code_writes_as_much_as_a_wrong_one() {
     // The first try makes rows.
     desk.not_accepted("bob", "0000-0000-0000-0000-0");
     let mut costs = Vec::new();
-    for (at, right) in [false, true, false, true].into_iter().enumerate() {
+    for (at, right) in [false, true, false, true, false].into_iter().enumerate() {
         // A row that is written as it was is not written at all.
         desk.shim.set_clock(NOON + 60 * (1 + i64::try_from(at).expect("few")));
         desk.shim.count_from_here();
@@ -525,6 +525,8 @@ async fn a_right_code_writes_as_much_as_a_wrong_one() {
         costs.push((right, desk.shim.counted()));
     }
     println!("writes to files: {costs:?}");
-    assert!(costs[0].1 > 0, "nothing was counted");
-    assert!(costs.iter().all(|(_, writes)| *writes == costs[0].1), "{costs:?}");
+    // Now and then a table grows by a page, whatever the code was.
+    let least = |right: bool| costs.iter().filter(|cost| cost.0 == right).map(|cost| cost.1).min();
+    assert!(least(true) > Some(0), "nothing was counted");
+    assert_eq!(least(true), least(false), "{costs:?}");
 }
