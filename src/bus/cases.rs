@@ -85,7 +85,8 @@ pub(super) async fn tell_overdue(connection: Connection, desk: Arc<Desk>) {
     }
 }
 
-async fn refresh(connection: &Connection, id: CaseId) -> Result<(), BusError> {
+/// Shows what an open case waits for now.
+pub(super) async fn refresh(connection: &Connection, id: CaseId) -> Result<(), BusError> {
     let path = path_of(id).map_err(|error| internal(&error))?;
     let object = connection.object_server().interface::<_, CaseObject>(path).await;
     let object = object.map_err(|error| internal(&error))?;

@@ -1,6 +1,7 @@
 //! The command line: one definition for parsing, `--help`, the man page and shell completions. Here are the verbs and what holds
 //! for all of them; the arguments of each are in a file a group of verbs.
 
+mod bypass;
 mod cases;
 mod codes;
 mod drift;
@@ -16,6 +17,7 @@ mod trust;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::bypass::{BypassVerb, IssueArgs};
 pub use self::cases::{CaseOnly, CaseVerb, CloseArgs, OpenArgs, PolicyVerb};
 pub use self::codes::{ClockArgs, ResyncArgs, TestArgs, VerifyArgs};
 pub use self::drift::DriftArgs;
@@ -179,6 +181,12 @@ pub enum Verb {
         /// What to do.
         #[command(subcommand)]
         what: CaseVerb,
+    },
+    /// Issue, end, list and look back at emergency codes for somebody whose token is out of reach
+    Bypass {
+        /// What to do.
+        #[command(subcommand)]
+        what: BypassVerb,
     },
     /// Explain or reload the policy
     Policy {

@@ -21,6 +21,7 @@ mod alarms;
 mod app;
 mod assign;
 mod audit;
+mod bypass;
 mod case;
 mod clock;
 mod devices;
@@ -59,7 +60,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{CaseVerb, Cli, PolicyVerb, Verb};
+use arguments::{BypassVerb, CaseVerb, Cli, PolicyVerb, Verb};
 use failure::Failure;
 use render::Output;
 use session::Session;
@@ -126,6 +127,9 @@ const fn acts(verb: &Verb) -> bool {
             | Verb::Watch
             | Verb::Audit { .. }
             | Verb::Case { .. }
+            | Verb::Bypass {
+                what: BypassVerb::End(_) | BypassVerb::List { .. } | BypassVerb::Review { .. },
+            }
             | Verb::Policy { .. }
     )
 }
@@ -165,6 +169,7 @@ async fn one(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,
         Verb::Case { what } => case::run(session, &what).await,
+        Verb::Bypass { what } => bypass::run(session, &what).await,
         Verb::Policy { what } => match what {
             PolicyVerb::Check { file } => policy::check(session.output, file.as_deref()),
             PolicyVerb::Reload => policy::reload(session).await,

@@ -90,6 +90,12 @@ error_names!(
     NotSecondPerson,
     /// Something of the checklist was not answered.
     ChecklistOpen,
+    /// A bypass was not reviewed: before that the case is not closed, and the person gets no other.
+    ReviewMissing,
+    /// The case has no bypass, or none that this can be done to.
+    NoBypass,
+    /// The bypass is good yet.
+    BypassLive,
     /// The token is not in a state that allows this.
     WrongState,
     /// The verb does not go with this kind of token.

@@ -118,5 +118,11 @@ pub const TICKET: &str = "ticket";
 pub const REASON: &str = "reason";
 /// How far something reaches (s).
 pub const TIER: &str = "tier";
+/// How long a bypass is good, in seconds (u).
+pub const LASTS_S: &str = "lasts-s";
+/// How often a bypass may be used (u).
+pub const USES: &str = "uses";
+/// What becomes of a bypass when the token is found again (s).
+pub const FOUND_AGAIN: &str = "found-again";
 /// What the second person says to it (s).
 pub const REMARK: &str = "remark";

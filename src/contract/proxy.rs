@@ -447,6 +447,30 @@ pub trait Case1 {
     fn close(&self, outcome: &str, checks: &[&str], options: &Options<'_>) -> zbus::Result<()>;
 }
 
+/// `org.claviger.Bypasses1`: emergency codes.
+#[zbus::proxy(
+    interface = "org.claviger.Bypasses1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/bypasses"
+)]
+pub trait Bypasses1 {
+    /// Issues the bypass of a case; its code is written to a descriptor.
+    #[zbus(allow_interactive_auth)]
+    fn issue(&self, subject: &str, code: zbus::Fd<'_>, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Ends a bypass before its time.
+    #[zbus(allow_interactive_auth)]
+    fn end(&self, case: &str, options: &Options<'_>) -> zbus::Result<()>;
+    /// Records what somebody found who looked back at a bypass.
+    #[zbus(allow_interactive_auth)]
+    fn review(&self, case: &str, found: &str, options: &Options<'_>) -> zbus::Result<()>;
+    /// Bypasses by filter, a page at a time.
+    #[zbus(allow_interactive_auth)]
+    fn find(&self, filter: &Options<'_>, cursor: &str, limit: u32) -> zbus::Result<(Vec<Record>, String)>;
+    /// Something became of a bypass.
+    #[zbus(signal)]
+    fn changed(&self, case: &str, what: &str) -> zbus::Result<()>;
+}
+
 /// `org.claviger.Operation1`: one run of one verb.
 #[zbus::proxy(interface = "org.claviger.Operation1", default_service = "org.claviger.Claviger1")]
 pub trait Operation1 {

@@ -79,6 +79,7 @@ const SUBJECTS: &str = "org.claviger.Subjects1";
 const DRIFT: &str = "org.claviger.Drift1";
 const CASES: &str = "org.claviger.Cases1";
 const CASE: &str = "org.claviger.Case1";
+const BYPASSES: &str = "org.claviger.Bypasses1";
 const OPERATION: &str = "org.claviger.Operation1";
 
 const fn guarded(interface: &'static str, member: &'static str, action: Action, tier: Tier, scope: Scope) -> Row {
@@ -122,6 +123,11 @@ pub const TABLE: &[Row] = &[
     guarded(CASE, "Approve", Action::Approve, Tier::Look, Scope::Case),
     guarded(CASE, "Deny", Action::Approve, Tier::Look, Scope::Case),
     guarded(CASE, "Close", Action::Case, Tier::Look, Scope::Case),
+    guarded(BYPASSES, "Issue", Action::Bypass, Tier::Bypass, Scope::Subject),
+    // It gives nothing to anybody, and must not wait for evidence.
+    guarded(BYPASSES, "End", Action::Suspend, Tier::Look, Scope::Case),
+    guarded(BYPASSES, "Review", Action::Approve, Tier::Look, Scope::Case),
+    guarded(BYPASSES, "Find", Action::Inspect, Tier::Look, Scope::Whole),
     guarded(MANAGER, "Alarms", Action::Audit, Tier::Look, Scope::Whole),
     guarded(MANAGER, "Frozen", Action::Audit, Tier::Look, Scope::Whole),
     // Draws on no case: it is how authority comes back. Whoever is frozen is refused by the verb.

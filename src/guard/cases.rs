@@ -3,6 +3,7 @@
 //! A case is a durable record in the ledger; nothing of it is kept here but who is attached to it now. At every admission the facts
 //! are read, [`Policy::decide`] is asked, and what it wants is said: a decision is never older than the call it admits.
 
+mod bypass;
 mod facts;
 mod scope;
 mod verbs;
@@ -115,7 +116,13 @@ impl Cases {
     /// What the case that is named gives to this caller for this deed, or what is missing.
     pub(super) async fn draw(&self, caller: &Caller, tier: Tier, deed: &Deed) -> Result<Option<Drawn>, Denied> {
         self.demanded(tier, deed)?;
-        let Some(id) = deed.case else { return Ok(None) };
+        let Some(id) = deed.case else {
+            // Whatever the house demands of others: a bypass stands or falls with its case.
+            return match tier {
+                Tier::Bypass => Err(Denied::CaseRequired(tier)),
+                _ => Ok(None),
+            };
+        };
         let case = self.ledger.case(id).await.map_err(Denied::Ledger)?;
         let record = case.ok_or(Denied::UnknownCase(id))?;
         let moment = self.time.now();
@@ -129,8 +136,12 @@ impl Cases {
             return Err(missing(vec![Need::OpenCase]));
         }
         let subject = record.personal.subject.clone();
+        let policy = self.law.policy();
+        if tier == Tier::Bypass && policy.is_none() {
+            return Err(missing(vec![Need::Rule { tier }]));
+        }
         if tier > Tier::Look
-            && let Some(policy) = self.law.policy()
+            && let Some(policy) = policy
         {
             let words = words_of(&deed.words);
             let notes = self.ledger.case_notes(id).await.map_err(Denied::Ledger)?;

@@ -78,6 +78,12 @@ pub enum Said {
     },
     /// Another person's no. It stands.
     Denied,
+    /// An emergency bypass was issued.
+    BypassIssued,
+    /// It was used.
+    BypassUsed,
+    /// Somebody looked back at it; what they found is the reference.
+    BypassReviewed,
     /// The case was closed.
     Closed {
         /// How it ended.

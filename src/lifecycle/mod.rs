@@ -13,6 +13,7 @@ pub mod alarms;
 mod assert;
 mod assign;
 mod attempts;
+pub mod bypass;
 mod card;
 pub mod code;
 mod describe;
@@ -156,6 +157,7 @@ pub struct Lifecycle {
     organisation: OnceLock<Organisation>,
     outbox: tell::Outbox,
     alarms: alarms::Alarms,
+    bypasses: bypass::Bypasses,
 }
 
 impl Lifecycle {
@@ -185,6 +187,7 @@ impl Lifecycle {
             organisation: OnceLock::new(),
             outbox: tell::Outbox::default(),
             alarms: alarms::Alarms::default(),
+            bypasses: bypass::Bypasses::default(),
         })
     }
 
@@ -210,6 +213,12 @@ impl Lifecycle {
     #[must_use]
     pub const fn alarms(&self) -> &alarms::Alarms {
         &self.alarms
+    }
+
+    /// What becomes of bypasses.
+    #[must_use]
+    pub const fn bypasses(&self) -> &bypass::Bypasses {
+        &self.bypasses
     }
 
     /// The ledger.

@@ -6,6 +6,7 @@ use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
 use crate::lifecycle::advice::Advice;
+use crate::lifecycle::bypass::BypassRefusal;
 use crate::lifecycle::validity;
 use crate::trust::Distrust;
 use crate::trust::registration::RegistrationError;
@@ -48,6 +49,9 @@ pub enum Refusal {
     /// The operator is frozen, or wants to thaw themselves.
     #[error("frozen authority is lifted by somebody else who is not frozen")]
     Frozen,
+    /// Nothing was done to a bypass.
+    #[error(transparent)]
+    Bypass(#[from] BypassRefusal),
     /// The verb does not go with this kind of token.
     #[error("a {kind} token cannot be {verb}")]
     WrongKind {
@@ -145,7 +149,7 @@ pub enum Refusal {
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
     /// What was to be handed out could not be; nothing was written.
-    #[error("nothing was registered, because the secret could not be handed out: the descriptor {0}")]
+    #[error("nothing was registered or issued, because the secret could not be handed out: the descriptor {0}")]
     Undelivered(String),
     /// A wrong code a moment ago.
     #[error("after a wrong code the next one is looked at in {wait_s} s")]

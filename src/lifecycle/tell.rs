@@ -18,7 +18,8 @@ use crate::hook::{Hook, HookError};
 use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::act::facts;
-use crate::types::{OperationId, RevokeReason, TokenId, TokenState};
+use crate::lifecycle::bypass::Endings;
+use crate::types::{CaseId, OperationId, RevokeReason, TokenId, TokenState};
 
 /// The verb of an intent that is a letter. Recovery leaves it alone: it is no act on hardware.
 pub const VERB: &str = "tell";
@@ -201,17 +202,48 @@ impl Lifecycle {
         Ok(letters)
     }
 
+    /// A letter about a bypass, to be begun in the commit of what it tells. None where nobody is told.
+    pub(super) fn bypass_letter(&self, what: &str, subject: &str, case: CaseId, more: Value) -> Option<Intent> {
+        self.organisation().hook.as_ref()?;
+        let now = self.clock().now();
+        let mut detail = json!({
+            "form": FORM,
+            "what": what,
+            "subject": subject,
+            "at-ms": now.0,
+            "case": case.to_string(),
+        });
+        if let (Some(members), Value::Object(more)) = (detail.as_object_mut(), more) {
+            members.extend(more);
+        }
+        Some(Intent {
+            operation: OperationId::generate(),
+            verb: VERB.to_owned(),
+            token: None,
+            phase: "0".to_owned(),
+            detail,
+            started: now,
+        })
+    }
+
     /// Writes a commit of a verb, with the letters that it is cause for, and holds it against the policy's anomalies.
     pub(super) async fn commit_and_tell(
         &self,
-        event: Event,
+        mut event: Event,
         mut changes: Vec<Mutation>,
         bench: bool,
     ) -> Result<(), LedgerError> {
         let letters = self.letters(&event, &changes).await?;
         changes.extend(letters.iter().cloned().map(Mutation::Begin));
+        let mut endings = match (event.name, event.token) {
+            ("test.passed" | "token.resumed", Some(token)) => self.found_again(token).await?,
+            _ => Endings::default(),
+        };
+        endings.noted(&mut event.detail);
+        changes.extend(endings.take());
         self.ledger().commit(event.clone(), changes).await?;
         self.outbox().post(letters);
+        self.told_endings(endings);
         self.happened(&event, None, bench).await;
         Ok(())
     }

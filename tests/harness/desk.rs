@@ -187,6 +187,27 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(None)
     }
+    async fn bypasses(
+        &self,
+        _: &claviger::ledger::BypassFilter,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Page<claviger::ledger::BypassRecord>, LedgerError> {
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    }
+    async fn bypass_counts(&self, _: &str, _: u64) -> Result<claviger::ledger::BypassCounts, LedgerError> {
+        Ok(claviger::ledger::BypassCounts::default())
+    }
+    async fn bypass_of(
+        &self,
+        _: &str,
+        _: &Secret,
+    ) -> Result<Option<(claviger::ledger::BypassRecord, bool)>, LedgerError> {
+        Ok(None)
+    }
     async fn deferrals(&self, _: &Account) -> Result<u32, LedgerError> {
         Ok(0)
     }
@@ -372,6 +393,28 @@ impl Verbs for FakeVerbs {
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
         self.described.fetch_add(1, Ordering::SeqCst);
         Ok(grant.require(Action::Suspend, &Object::Subject(subject.to_owned()))?)
+    }
+
+    async fn issue_bypass(
+        &self,
+        grant: &Grant,
+        subject: &str,
+        _: claviger::lifecycle::bypass::BypassWish,
+        _: claviger::lifecycle::Delivery,
+    ) -> Result<claviger::lifecycle::bypass::BypassTerms, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Bypass, &Object::Subject(subject.to_owned()))?;
+        Err(claviger::lifecycle::bypass::BypassRefusal::NoPolicy.into())
+    }
+
+    async fn end_bypass(&self, grant: &Grant, case: CaseId) -> Result<(), Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Suspend, &Object::Case(case))?;
+        Err(claviger::lifecycle::bypass::BypassRefusal::None.into())
+    }
+
+    fn bypass_news(&self) -> broadcast::Receiver<claviger::lifecycle::bypass::BypassNews> {
+        broadcast::channel(1).1
     }
 
     async fn enforcement_for(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {

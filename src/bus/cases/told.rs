@@ -9,7 +9,7 @@ use crate::ledger::{CaseNote, CaseRecord, Said};
 use crate::types::cases::{Check, Method, Tier};
 
 /// Whole seconds, rounded up: nothing is said to be over before it is.
-pub(super) fn seconds(time: Duration) -> u32 {
+pub(in crate::bus) fn seconds(time: Duration) -> u32 {
     let whole = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
     u32::try_from(whole).unwrap_or(u32::MAX)
 }
@@ -73,6 +73,9 @@ fn note(cases: &Cases, note: &CaseNote) -> Dict {
             told.put_some("counts-s", left(policy.map(|policy| policy.approval.within)));
         }
         Said::Denied => told.put("what", "denied"),
+        Said::BypassIssued => told.put("what", "bypass-issued"),
+        Said::BypassUsed => told.put("what", "bypass-used"),
+        Said::BypassReviewed => told.put("what", "bypass-reviewed"),
         Said::Closed { outcome, checks } => {
             told.put("what", "closed");
             told.put("outcome", outcome.as_str());

@@ -147,6 +147,9 @@ fn line(note: &serde_json::Value) -> String {
         }
         "approved" => format!("said yes, up to “{}”", text("tier")),
         "denied" => "said no".to_owned(),
+        "bypass-issued" => "issued a bypass".to_owned(),
+        "bypass-used" => "had the bypass's code verified: it was right".to_owned(),
+        "bypass-reviewed" => "looked back at the bypass".to_owned(),
         "closed" => format!("closed it: {}", text("outcome")),
         other => other.to_owned(),
     };

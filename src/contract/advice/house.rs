@@ -139,6 +139,27 @@ pub(super) const ROWS: &[Entry] = &[
         subject: "The help desk has a few questions before your case is closed.",
     },
     Entry {
+        name: "ReviewMissing",
+        wire: Wire::Error(ErrorName::ReviewMissing),
+        status: Status::None,
+        desk: "A bypass waits for its review. Somebody who had no part in its case looks at how it was used and records that (`claviger bypass review`).",
+        subject: "The emergency code from before has to be looked back at first.",
+    },
+    Entry {
+        name: "NoBypass",
+        wire: Wire::Error(ErrorName::NoBypass),
+        status: Status::None,
+        desk: "This case has no bypass, or it is over. `claviger bypass list` shows which there are.",
+        subject: "There is no emergency code, or it is no longer good.",
+    },
+    Entry {
+        name: "BypassLive",
+        wire: Wire::Error(ErrorName::BypassLive),
+        status: Status::None,
+        desk: "The bypass is good yet. End it first (`claviger bypass end`), or wait until it is over.",
+        subject: "Your emergency code is still good.",
+    },
+    Entry {
         name: "NotHuman",
         wire: Wire::Error(ErrorName::NotHuman),
         status: Status::None,

@@ -3,7 +3,7 @@
 use super::{Cases, WholeCase};
 use crate::authority::Policy;
 use crate::authority::conduct::Participants;
-use crate::authority::decide::{Approved, BypassHistory, Evidence, Facts};
+use crate::authority::decide::{Approved, Evidence, Facts};
 use crate::authority::policy::{Marks, Situation, Words};
 use crate::ledger::{Account, LedgerError, Said};
 use crate::types::UnixMillis;
@@ -65,7 +65,7 @@ impl Cases {
                 .await?
                 .iter()
                 .any(|frozen| frozen.operator == actor),
-            bypass: BypassHistory::default(),
+            bypass: self.bypass_history(record.kind, about, now).await?,
         })
     }
 

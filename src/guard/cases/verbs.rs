@@ -53,6 +53,17 @@ pub enum CaseError {
     /// Something of the checklist was not answered.
     #[error("before the case is closed as done: {}", questions(.0))]
     Unchecked(Vec<Check>),
+    /// A bypass was issued in it, and nobody has looked back at it.
+    #[error(
+        "the bypass of this case waits for its review: somebody who had no part in the case records what came of it (“claviger bypass review”)"
+    )]
+    Unreviewed,
+    /// There is nothing to review.
+    #[error("this case has no bypass that waits for a review")]
+    NoBypass,
+    /// It is too early for that.
+    #[error("the bypass is good yet: it is reviewed when it is over. End it first (“claviger bypass end”)")]
+    BypassLive,
     /// Nobody can say who asks.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -72,6 +83,7 @@ impl From<LedgerError> for CaseError {
         match error {
             // Somebody closed it between our reading and our writing.
             LedgerError::Stale("case") => Self::Closed,
+            LedgerError::Stale("review") => Self::Unreviewed,
             other => Self::Ledger(other),
         }
     }
@@ -346,7 +358,8 @@ impl Cases {
     /// Closes a case for good and ends the sessions in it.
     ///
     /// # Errors
-    /// [`CaseError::Unchecked`]: as done only with the whole checklist.
+    /// [`CaseError::Unchecked`]: as done only with the whole checklist; [`CaseError::Unreviewed`]: with a bypass only when somebody
+    /// looked back at it.
     pub async fn close(&self, grant: &Grant, outcome: Outcome, checks: Vec<Check>) -> Result<(), CaseError> {
         let case = self.open_case(grant, Action::Case).await?;
         let asked = case.record.kind.checklist().iter().copied();
@@ -403,7 +416,7 @@ impl Cases {
     }
 
     /// The case that a grant is for, if it is open.
-    async fn open_case(&self, grant: &Grant, action: Action) -> Result<WholeCase, CaseError> {
+    pub(super) async fn open_case(&self, grant: &Grant, action: Action) -> Result<WholeCase, CaseError> {
         grant.require(action, grant.object())?;
         let id = case_of(grant.object()).ok_or(GrantMismatch)?;
         let case = self.whole(id).await?;
@@ -413,7 +426,14 @@ impl Cases {
         Ok(case)
     }
 
-    fn note(&self, case: &WholeCase, grant: &Grant, moment: Moment, said: Said, reference: Option<String>) -> Mutation {
+    pub(super) fn note(
+        &self,
+        case: &WholeCase,
+        grant: &Grant,
+        moment: Moment,
+        said: Said,
+        reference: Option<String>,
+    ) -> Mutation {
         Mutation::Note(Box::new(NewNote {
             case: case.record.id,
             by: grant.caller().map(|caller| caller.uid),
@@ -471,7 +491,20 @@ impl Cases {
         }))
     }
 
-    async fn step_of(&self, policy: &Policy, case: &WholeCase, moment: Moment) -> Result<Step, CaseError> {
+    pub(super) async fn step_of(&self, policy: &Policy, case: &WholeCase, moment: Moment) -> Result<Step, CaseError> {
+        if let Some(step) = self.lent(case.record.id, moment.stamp).await? {
+            return Ok(step);
+        }
+        self.usual_step_of(policy, case, moment).await
+    }
+
+    /// The same where no bypass is waited for.
+    pub(super) async fn usual_step_of(
+        &self,
+        policy: &Policy,
+        case: &WholeCase,
+        moment: Moment,
+    ) -> Result<Step, CaseError> {
         let record = &case.record;
         let about = record.personal.subject.as_deref();
         let wanted = (record.kind.aims_at(), Words::default());
@@ -503,7 +536,7 @@ impl Cases {
     }
 
     /// How long a step may take, in milliseconds; where no policy says it, a day.
-    fn within(&self, step: Step) -> u64 {
+    pub(super) fn within(&self, step: Step) -> u64 {
         let within = self.law.policy().map_or(Duration::from_secs(86_400), |policy| {
             let deadlines = policy.deadlines;
             match step {
@@ -518,11 +551,11 @@ impl Cases {
     }
 }
 
-fn uid_of(grant: &Grant) -> Result<u32, GrantMismatch> {
+pub(super) fn uid_of(grant: &Grant) -> Result<u32, GrantMismatch> {
     grant.caller().map(|caller| caller.uid).ok_or(GrantMismatch)
 }
 
-fn event(
+pub(super) fn event(
     name: &'static str,
     grant: &Grant,
     moment: Moment,

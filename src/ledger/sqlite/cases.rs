@@ -127,6 +127,7 @@ impl Apply<'_> {
         outcome: Outcome,
         checks: Vec<Check>,
     ) -> Done {
+        self.require_reviewed(case).await?;
         let last = NewNote {
             case,
             by,
