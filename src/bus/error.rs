@@ -150,8 +150,9 @@ impl From<CaseError> for BusError {
             CaseError::NotByWord(_) => E::NotByWord,
             CaseError::OwnWord | CaseError::Conduct(_) | CaseError::NoPolicy => E::NotSecondPerson,
             CaseError::Unchecked(_) => E::ChecklistOpen,
+            CaseError::HalfReplaced(_) => E::ReplacementOpen,
             CaseError::Attach(AttachError::TooMany) => E::TooManyOperations,
-            CaseError::Attach(AttachError::NoPipe(_)) => E::Internal,
+            CaseError::Attach(AttachError::NoPipe(_)) | CaseError::Clock(_) => E::Internal,
         };
         Self::new(name, error.to_string())
     }
@@ -324,6 +325,8 @@ impl From<&Refusal> for Failure {
             Refusal::Expired { .. } => E::Expired,
             Refusal::TooManyAttempts { .. } => E::TooManyAttempts,
             Refusal::NothingToUndo => E::NothingToUndo,
+            Refusal::BeingReplaced { .. } => E::ReplacementOpen,
+            Refusal::NotBeingReplaced => E::NotBeingReplaced,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {

@@ -49,7 +49,7 @@ use crate::contract::error::ErrorName;
 use crate::contract::{BUS_NAME, CASES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
 use crate::grant::Grant;
 use crate::guard::Guard;
-use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::ledger::{CaseRecord, Frozen, Intent, Ledger, TokenRecord};
 use crate::lifecycle::alarms::{Consequence, Raised};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
@@ -58,7 +58,7 @@ pub use crate::lifecycle::verify::{AccountStanding, Verified};
 pub use crate::lifecycle::{Description, OathCredential, PinStatus, Status};
 use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
-use crate::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
+use crate::types::{CaseId, DeviceId, ObligationId, Reality, Secret, TokenId};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -160,6 +160,15 @@ pub trait Verbs: Send + Sync + 'static {
     /// Letters about a token that could not be delivered so far.
     fn untold_of(&self, token: TokenId) -> u32;
 
+    /// Letters about what was done in a case that could not be delivered so far.
+    fn untold_in(&self, case: CaseId) -> u32;
+
+    /// The letter to those who look after cases that have waited too long, where there is anybody to tell.
+    fn overdue_letter(&self, case: &CaseRecord) -> Option<Intent>;
+
+    /// Takes in letters that are durable by now.
+    fn post(&self, letters: Vec<Intent>);
+
     /// State of the host.
     async fn status(&self) -> Status;
 
@@ -256,6 +265,7 @@ impl Served {
     /// The bus is gone.
     pub async fn set_ready(&self, ready: bool) -> zbus::Result<()> {
         self.desk.ready.store(ready, Ordering::SeqCst);
+        self.desk.guard.cases().stir();
         let manager = self
             .connection
             .object_server()

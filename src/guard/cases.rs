@@ -10,10 +10,13 @@ mod verbs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::law::Law;
 use super::people::People;
 use super::sessions::Sessions;
 use super::time::Timepiece;
+use super::waker::Waker;
 use super::{Deed, Denied};
 use crate::authority::Policy;
 use crate::authority::decide::{Decision, Need};
@@ -24,7 +27,7 @@ use crate::types::CaseId;
 use crate::types::cases::{Tier, Weighty};
 use crate::types::stamp::{Moment, Stamp};
 
-pub use self::verbs::{Attached, CaseError, NewCaseRequest};
+pub use self::verbs::{Attached, CaseError, Escalated, NewCaseRequest};
 
 /// Sessions where no policy says how long they last: as the shipped one.
 const TERMS: SessionTerms = SessionTerms {
@@ -39,6 +42,8 @@ pub struct Cases {
     time: Timepiece,
     sessions: Sessions,
     people: Box<dyn People>,
+    /// What cases wait for has changed, so the next deadline may be another.
+    stirred: Notify,
 }
 
 /// What was drawn from a case.
@@ -67,6 +72,26 @@ impl Cases {
             time,
             sessions: Sessions::default(),
             people,
+            stirred: Notify::new(),
+        }
+    }
+
+    /// Has the deadlines looked at anew.
+    pub fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Waits until something may be due: until the next deadline, for the clock to be set, or for a case to change.
+    ///
+    /// # Errors
+    /// Storage; the kernel's timers.
+    pub async fn until_due(&self, waker: &mut Waker) -> Result<(), CaseError> {
+        let due = self.ledger.next_deadline().await?;
+        let now = self.time.now().stamp.most_ms;
+        let left = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
+        tokio::select! {
+            woken = waker.wait(left) => woken.map_err(|error| CaseError::Clock(error.to_string())),
+            () = self.stirred.notified() => Ok(()),
         }
     }
 

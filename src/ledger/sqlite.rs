@@ -385,6 +385,10 @@ impl Ledger for SqliteLedger {
         self.read_case_history(subject, since_least_ms).await
     }
 
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError> {
+        self.read_next_deadline().await
+    }
+
     async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {
         self.read_kept_time().await
     }
