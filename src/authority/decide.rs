@@ -77,7 +77,7 @@ pub struct Facts {
     pub closed: bool,
     /// The one who asks is frozen.
     pub frozen: bool,
-    /// The subject has had a token in use before: another one is no first enrolment.
+    /// A token would become the subject's, who has had one in use before: it is no first enrolment.
     pub enrolled: bool,
     /// For a bypass.
     pub bypass: BypassHistory,

@@ -53,6 +53,15 @@ pub(super) struct Drawn {
     pub(super) moment: Moment,
 }
 
+/// What is asked of the policy.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    tier: Tier,
+    words: Words,
+    /// Whether a token would become somebody's.
+    enrols: bool,
+}
+
 /// A case with all that was said in it.
 #[derive(Debug, Clone)]
 pub struct WholeCase {
@@ -157,12 +166,16 @@ impl Cases {
         if tier > Tier::Look
             && let Some(policy) = self.law.policy()
         {
-            let words = words_of(&deed.words);
+            let asked = Asked {
+                tier,
+                words: words_of(&deed.words),
+                enrols: deed.subject.is_some(),
+            };
             let notes = self.ledger.case_notes(id).await.map_err(Denied::Ledger)?;
             let case = WholeCase { record, notes };
             let about = deed.subject.as_deref().or(case.record.personal.subject.as_deref());
             let decision = self
-                .decide(&policy, &case, about, caller.uid, (tier, words), moment.stamp)
+                .decide(&policy, &case, about, caller.uid, asked, moment.stamp)
                 .await
                 .map_err(Denied::Ledger)?;
             if !decision.allowed() {
@@ -182,11 +195,11 @@ impl Cases {
         case: &WholeCase,
         about: Option<&str>,
         actor: u32,
-        (tier, words): (Tier, Words),
+        asked: Asked,
         now: Stamp,
     ) -> Result<Decision, crate::ledger::LedgerError> {
-        let facts = self.facts(policy, case, about, actor, words, now).await?;
-        Ok(policy.decide(tier, &facts, now))
+        let facts = self.facts(policy, case, about, actor, asked, now).await?;
+        Ok(policy.decide(asked.tier, &facts, now))
     }
 }
 

@@ -5,30 +5,48 @@
 //! the [timepiece](super::time::Timepiece).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 /// When the timer would expire that waits for the clock to be set, in seconds since 1970: never, as far as we are concerned.
 const NEVER_S: i64 = 1 << 40;
 
-/// A timer, as tokio waits for it.
-struct Timer(TimerFd);
+/// A timer, and its descriptor once more, as tokio waits for one: it reads eight bytes from it as from a pipe.
+struct Timer {
+    timer: TimerFd,
+    fires: Receiver,
+}
 
-impl AsRawFd for Timer {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+impl Timer {
+    fn new(clock: ClockId) -> io::Result<Self> {
+        let timer = TimerFd::new(clock, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        let fires = Receiver::from_owned_fd_unchecked(timer.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { timer, fires })
+    }
+
+    /// Waits until it has expired, or was cancelled since the clock was set.
+    async fn fired(&self) -> io::Result<()> {
+        loop {
+            self.fires.readable().await?;
+            match self.fires.try_read(&mut [0; 8]) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.raw_os_error() == Some(Errno::ECANCELED as i32) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
 /// Two timers of the kernel's.
 pub struct Waker {
-    passed: AsyncFd<Timer>,
-    set: AsyncFd<Timer>,
+    passed: Timer,
+    set: Timer,
 }
 
 impl Waker {
@@ -37,10 +55,9 @@ impl Waker {
     /// # Errors
     /// The kernel's: no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        let timer = |clock| TimerFd::new(clock, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC).map(Timer);
         Ok(Self {
-            passed: registered(timer(ClockId::CLOCK_BOOTTIME)?)?,
-            set: registered(timer(ClockId::CLOCK_REALTIME)?)?,
+            passed: Timer::new(ClockId::CLOCK_BOOTTIME)?,
+            set: Timer::new(ClockId::CLOCK_REALTIME)?,
         })
     }
 
@@ -50,46 +67,21 @@ impl Waker {
     /// The kernel's.
     pub async fn wait(&mut self, left: Option<Duration>) -> io::Result<()> {
         let never = TimeSpec::new(NEVER_S, 0);
-        self.set.get_ref().0.set(
+        self.set.timer.set(
             Expiration::OneShot(never),
             TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET,
         )?;
         match left {
             // A timer of zero is a timer that is off.
-            Some(left) => self.passed.get_ref().0.set(
+            Some(left) => self.passed.timer.set(
                 Expiration::OneShot(TimeSpec::from_duration(left.max(Duration::from_millis(1)))),
                 TimerSetTimeFlags::empty(),
             )?,
-            None => self.passed.get_ref().0.unset()?,
+            None => self.passed.timer.unset()?,
         }
         tokio::select! {
-            passed = fired(&self.passed) => passed,
-            set = fired(&self.set) => set,
-        }
-    }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "tokio has no safe way to register a descriptor of a kind it does not know"
-)]
-fn registered(timer: Timer) -> io::Result<AsyncFd<Timer>> {
-    // SAFETY: a `Timer` owns its descriptor, gives out no other, and keeps it open until it is dropped.
-    unsafe { AsyncFd::register(timer) }.map_err(Into::into)
-}
-
-async fn fired(timer: &AsyncFd<Timer>) -> io::Result<()> {
-    loop {
-        let mut ready = timer.readable().await?;
-        match timer.get_ref().0.wait() {
-            // Nobody has set the clock, and it has not expired.
-            Err(Errno::EAGAIN) => ready.clear_ready(),
-            // It was set.
-            Ok(()) | Err(Errno::ECANCELED) => {
-                ready.clear_ready();
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+            passed = self.passed.fired() => passed,
+            set = self.set.fired() => set,
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn register(
     let provider = given.name::<Provider>(key::PROVIDER)?.unwrap_or(Provider::Webauthn);
     let label = given.text(key::LABEL, TextRule::LABEL)?;
     let serial = given.text(key::SERIAL, TextRule::SERIAL)?;
-    let deed = Deed::on(Object::Device(device), given.case()?);
+    let deed = Deed::on(Object::Device(device), given.case()?).for_subject(&subject);
     let sealed = Sealed {
         pin: Some(pin),
         json: Some(sent.json),

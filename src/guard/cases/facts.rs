@@ -1,10 +1,10 @@
 //! A case as the policy looks at it.
 
-use super::{Cases, WholeCase};
+use super::{Asked, Cases, WholeCase};
 use crate::authority::Policy;
 use crate::authority::conduct::Participants;
 use crate::authority::decide::{Approved, BypassHistory, Evidence, Facts};
-use crate::authority::policy::{Marks, Situation, Words};
+use crate::authority::policy::{Marks, Situation};
 use crate::ledger::{Account, Filter, LedgerError, Said};
 use crate::types::cases::{CaseKind, Mark, Privilege};
 use crate::types::stamp::Stamp;
@@ -23,7 +23,7 @@ impl Cases {
         case: &WholeCase,
         about: Option<&str>,
         actor: u32,
-        words: Words,
+        asked: Asked,
         now: Stamp,
     ) -> Result<Facts, LedgerError> {
         let record = &case.record;
@@ -51,7 +51,7 @@ impl Cases {
                 channel: record.channel,
                 hours: policy.hours(minute_of_week(UnixMillis::now())),
                 marks,
-                words,
+                words: asked.words,
             },
             actor: self.people.caller(actor),
             opener: self.people.caller(record.opener),
@@ -69,7 +69,7 @@ impl Cases {
                 .any(|frozen| frozen.operator == actor),
             enrolled: match about {
                 // Asked for no more often than it matters.
-                Some(subject) if record.channel.remote() && record.kind.about_a_claim() => {
+                Some(subject) if asked.enrols && record.channel.remote() && record.kind.about_a_claim() => {
                     self.was_enrolled(subject).await?
                 }
                 _ => false,

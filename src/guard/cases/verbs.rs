@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Cases, WholeCase, case_of};
+use super::{Asked, Cases, WholeCase, case_of};
 use crate::authority::Policy;
 use crate::authority::conduct::{self, Refusal};
 use crate::authority::decide::{Decision, Need};
@@ -448,9 +448,13 @@ impl Cases {
         };
         let about = case.record.personal.subject.as_deref();
         let now = self.time.now().stamp;
-        let decision = self
-            .decide(&policy, case, about, actor, (tier, Words::of(words)), now)
-            .await?;
+        // What may have to wait is said, too.
+        let asked = Asked {
+            tier,
+            words: Words::of(words),
+            enrols: true,
+        };
+        let decision = self.decide(&policy, case, about, actor, asked, now).await?;
         Ok(Some(decision))
     }
 
@@ -527,7 +531,11 @@ impl Cases {
     async fn step_of(&self, policy: &Policy, case: &WholeCase, moment: Moment) -> Result<Step, CaseError> {
         let record = &case.record;
         let about = record.personal.subject.as_deref();
-        let wanted = (record.kind.aims_at(), Words::default());
+        let wanted = Asked {
+            tier: record.kind.aims_at(),
+            words: Words::default(),
+            enrols: false,
+        };
         let decision = self
             .decide(policy, case, about, record.opener, wanted, moment.stamp)
             .await?;
