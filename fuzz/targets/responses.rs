@@ -202,7 +202,10 @@ fn of_a_card(data: &[u8]) {
         status: StatusWord(u16::from_be_bytes(*status)),
     };
     black_box((nfcctap::parse_selected(&response()), u2f::is_u2f(&response())));
-    black_box((yubico::parse_config(&response()).is_ok(), u2f::verdict(response().status)));
+    black_box((
+        yubico::parse_config(&response()).is_ok(),
+        u2f::verdict(response().status),
+    ));
     drop(black_box(nfcctap::parse_reply(response())));
 }
 

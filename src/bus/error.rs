@@ -155,8 +155,9 @@ impl From<CaseError> for BusError {
             CaseError::Unreviewed => E::ReviewMissing,
             CaseError::NoBypass => E::NoBypass,
             CaseError::BypassLive => E::BypassLive,
+            CaseError::HalfReplaced(_) => E::ReplacementOpen,
             CaseError::Attach(AttachError::TooMany) => E::TooManyOperations,
-            CaseError::Attach(AttachError::NoPipe(_)) => E::Internal,
+            CaseError::Attach(AttachError::NoPipe(_)) | CaseError::Clock(_) => E::Internal,
         };
         Self::new(name, error.to_string())
     }
@@ -330,6 +331,8 @@ impl From<&Refusal> for Failure {
             Refusal::Expired { .. } => E::Expired,
             Refusal::TooManyAttempts { .. } => E::TooManyAttempts,
             Refusal::NothingToUndo => E::NothingToUndo,
+            Refusal::BeingReplaced { .. } => E::ReplacementOpen,
+            Refusal::NotBeingReplaced => E::NotBeingReplaced,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {

@@ -53,7 +53,7 @@ use crate::contract::{
 };
 use crate::grant::Grant;
 use crate::guard::Guard;
-use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::ledger::{CaseRecord, Frozen, Intent, Ledger, TokenRecord};
 use crate::lifecycle::alarms::{Consequence, Raised};
 use crate::lifecycle::bypass::{BypassNews, BypassTerms, BypassWish};
 use crate::lifecycle::drift::Drift;
@@ -186,6 +186,15 @@ pub trait Verbs: Send + Sync + 'static {
     /// Letters about a token that could not be delivered so far.
     fn untold_of(&self, token: TokenId) -> u32;
 
+    /// Letters about what was done in a case that could not be delivered so far.
+    fn untold_in(&self, case: CaseId) -> u32;
+
+    /// The letter to those who look after cases that have waited too long, where there is anybody to tell.
+    fn overdue_letter(&self, case: &CaseRecord) -> Option<Intent>;
+
+    /// Takes in letters that are durable by now.
+    fn post(&self, letters: Vec<Intent>);
+
     /// State of the host.
     async fn status(&self) -> Status;
 
@@ -282,6 +291,7 @@ impl Served {
     /// The bus is gone.
     pub async fn set_ready(&self, ready: bool) -> zbus::Result<()> {
         self.desk.ready.store(ready, Ordering::SeqCst);
+        self.desk.guard.cases().stir();
         let manager = self
             .connection
             .object_server()

@@ -31,7 +31,9 @@ pub use self::register::{
 pub use self::revoke::{DischargeArgs, RevokeArgs};
 pub use self::secrets::{PassphraseArgs, PasswordArgs, PinArgs, PresenceArgs};
 pub use self::seed_files::{AssignArgs, ExportArgs, ImportArgs};
-pub use self::tokens::{LeaverArgs, MarkArgs, Owner, SubjectOnly, ThawArgs, TokenOnly, TokensArgs};
+pub use self::tokens::{
+    LeaverArgs, MarkArgs, Owner, ReplaceArgs, ReplacesArgs, SubjectOnly, ThawArgs, TokenOnly, TokensArgs,
+};
 pub use self::trust::TrustVerb;
 
 /// Exit codes. They are part of the interface and documented in `--help` and the man page.
@@ -168,6 +170,8 @@ pub enum Verb {
     Resume(TokenOnly),
     /// Note that a token is lost; it stops being accepted at once
     Lost(TokenOnly),
+    /// Have another token take the place of this one, which dies when the other has passed its first test
+    Replace(ReplaceArgs),
     /// Revoke a token, for good
     Revoke(RevokeArgs),
     /// Revoke all that somebody has who leaves, and name who still trusts something of theirs

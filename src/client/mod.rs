@@ -45,6 +45,7 @@ mod policy;
 mod provider;
 mod qr;
 mod register;
+mod replace;
 mod resync;
 mod revoke;
 mod show;
@@ -161,6 +162,7 @@ async fn one(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,
         Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,
+        Verb::Replace(args) => replace::run(session, &args).await,
         Verb::Revoke(args) => revoke::run(session, &args).await,
         Verb::Leaver(args) => leaver::run(session, &args).await,
         Verb::Discharge(args) => discharge::run(session, &args).await,

@@ -206,6 +206,10 @@ error_names!(
     TooManyAttempts,
     /// There is no resync to take back.
     NothingToUndo,
+    /// A replacement is half done, so what was asked for has to wait.
+    ReplacementOpen,
+    /// No replacement of this token was begun.
+    NotBeingReplaced,
     /// One code is not enough: resync with two.
     NeedsResync,
     /// The codes fit an offset no clock drifts to.

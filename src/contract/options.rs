@@ -2,6 +2,12 @@
 
 /// Reserved on every method.
 pub const CASE: &str = "case";
+/// The token whose place is taken by the one that is registered (s).
+pub const REPLACES: &str = "replaces";
+/// The token is lost (b).
+pub const LOST: &str = "lost";
+/// Not after all (b).
+pub const WITHDRAW: &str = "withdraw";
 /// Free text of the bench (s).
 pub const LABEL: &str = "label";
 /// Most rows of an answer (u).

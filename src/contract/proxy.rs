@@ -347,6 +347,9 @@ pub trait Tokens1 {
     /// Puts a suspended or lost token back in use.
     #[zbus(allow_interactive_auth)]
     fn resume(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Has a token replaced.
+    #[zbus(allow_interactive_auth)]
+    fn replace(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Revokes a token, for good.
     #[zbus(allow_interactive_auth)]
     fn revoke(&self, token: &str, reason: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use crate::bus::{DeviceView, OathCredential, PinStatus, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
-use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::ledger::{CaseRecord, Frozen, Intent, Ledger, TokenRecord};
 use crate::lifecycle::alarms::{Consequence, Raised};
 use crate::lifecycle::bypass::{BypassNews, BypassTerms, BypassWish};
 use crate::lifecycle::drift::Drift;
@@ -123,6 +123,18 @@ impl Verbs for House {
 
     fn untold_of(&self, token: TokenId) -> u32 {
         self.lifecycle.outbox().failing_of(token)
+    }
+
+    fn untold_in(&self, case: CaseId) -> u32 {
+        self.lifecycle.outbox().failing_in(case)
+    }
+
+    fn overdue_letter(&self, case: &CaseRecord) -> Option<Intent> {
+        self.lifecycle.overdue_letter(case)
+    }
+
+    fn post(&self, letters: Vec<Intent>) {
+        self.lifecycle.outbox().post(letters);
     }
 
     async fn status(&self) -> Status {

@@ -310,6 +310,8 @@ pub const TABLE: &[Row] = &[
     guarded(TOKENS, "Suspend", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "ReportLost", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "Resume", Action::Suspend, Tier::Register, Scope::Token),
+    // What kills the old one is asked for here; what completes it later, a passed test, needs no more than a test does.
+    guarded(TOKENS, "Replace", Action::Revoke, Tier::Revoke, Scope::Token),
     guarded(TOKENS, "Revoke", Action::Revoke, Tier::Revoke, Scope::Token),
     guarded(TOKENS, "Discharge", Action::Revoke, Tier::Revoke, Scope::Obligation),
     guarded(DRIFT, "History", Action::Inspect, Tier::Look, Scope::Token),

@@ -12,6 +12,7 @@ mod lock;
 mod mutation;
 mod people;
 mod record;
+mod replacement;
 mod replay;
 mod seal;
 mod sqlite;
@@ -34,6 +35,7 @@ pub use record::{
     Attestation, Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, KeyIdentity, Oath, Obligation, Personal,
     TokenRecord,
 };
+pub use replacement::{Replacement, VERB as REPLACE_VERB};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
 pub use tries::{Account, CallerTries, Standing, Sweep};
@@ -318,6 +320,12 @@ pub trait Ledger: Send + Sync {
         limit: u32,
     ) -> Result<Page<CaseRecord>, LedgerError>;
 
+    /// The count of time that has passed at most at which the next open case will have waited too long, if nobody was told before.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError>;
+
     /// Cases about a subject that were opened when the count of time that has passed at least was `since_least_ms` or more.
     ///
     /// # Errors
@@ -360,6 +368,15 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Storage.
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError>;
+
+    /// Replacements that are half done.
+    ///
+    /// # Errors
+    /// Storage.
+    async fn replacements(&self) -> Result<Vec<Replacement>, LedgerError> {
+        let open = self.open_intents().await?;
+        Ok(open.iter().filter_map(Replacement::of).collect())
+    }
 
     /// Entries after `after`, at most `limit` (capped at 1,000).
     ///

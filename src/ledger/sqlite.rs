@@ -403,6 +403,10 @@ impl Ledger for SqliteLedger {
         self.look_up_bypass(subject, code).await
     }
 
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError> {
+        self.read_next_deadline().await
+    }
+
     async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {
         self.read_kept_time().await
     }

@@ -71,7 +71,7 @@ fn deed_of<'d>(event: &str, detail: impl Fn(&str) -> Option<&'d Value>) -> Optio
         "resync.refused" if said("why", "implausible") => Deed::Implausible,
         "resync.applied" if detail("beyond_bound") == Some(&Value::Bool(true)) => Deed::Implausible,
         "token.suspended" | "token.lost" | "resync.applied" | "resync.undone" | "clock.set" | "oath.done"
-        | "account.unlocked" | "token.exported" | "bypass.issued" => Deed::Changed,
+        | "account.unlocked" | "token.exported" | "bypass.issued" | "replacement.begun" => Deed::Changed,
         "verify.failed" | "test.failed" => Deed::Failed,
         "case.denied" => Deed::Denied,
         _ => return None,

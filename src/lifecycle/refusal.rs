@@ -10,7 +10,7 @@ use crate::lifecycle::bypass::BypassRefusal;
 use crate::lifecycle::validity;
 use crate::trust::Distrust;
 use crate::trust::registration::RegistrationError;
-use crate::types::{TokenKind, UnixMillis};
+use crate::types::{CaseId, TokenKind, UnixMillis};
 
 /// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
 /// obligation stands.
@@ -31,6 +31,18 @@ pub enum Refusal {
     /// No token with this id.
     #[error("there is no token with this id")]
     UnknownToken,
+    /// A replacement of the token is half done elsewhere.
+    #[error(
+        "the token is being replaced already{}: go on there, or withdraw that first",
+        .case.map(|case| format!(" in case {case}")).unwrap_or_default()
+    )]
+    BeingReplaced {
+        /// Where.
+        case: Option<CaseId>,
+    },
+    /// No replacement of the token was begun.
+    #[error("the token is not being replaced: that is begun first (“claviger replace TOKEN”)")]
+    NotBeingReplaced,
     /// No such obligation, or it was discharged.
     #[error("there is no such open obligation")]
     UnknownObligation,

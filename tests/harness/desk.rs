@@ -183,6 +183,9 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(CaseHistory::default())
     }
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError> {
+        Ok(None)
+    }
     async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {
         self.touch();
         Ok(None)
@@ -465,6 +468,16 @@ impl Verbs for FakeVerbs {
     }
 
     fn untold_of(&self, _: TokenId) -> u32 {
+        0
+    }
+
+    fn overdue_letter(&self, _: &CaseRecord) -> Option<Intent> {
+        None
+    }
+
+    fn post(&self, _: Vec<Intent>) {}
+
+    fn untold_in(&self, _: CaseId) -> u32 {
         0
     }
 

@@ -363,6 +363,20 @@ pub(super) const ROWS: &[Entry] = &[
         subject: "There is nothing to take back. There is nothing that you have to do.",
     },
     Entry {
+        name: "ReplacementOpen",
+        wire: Wire::Error(ErrorName::ReplacementOpen),
+        status: Status::None,
+        desk: "A token is half replaced. Register the new one with `--replaces OLD` in the case that has it in hand and have its first test pass; or withdraw it: `claviger replace OLD --withdraw`. `claviger case show` says what is missing.",
+        subject: "The exchange of your token is not finished yet. Please stay on the line until the new one has worked once.",
+    },
+    Entry {
+        name: "NotBeingReplaced",
+        wire: Wire::Error(ErrorName::NotBeingReplaced),
+        status: Status::None,
+        desk: "Nobody said yet that this token is to be replaced: `claviger replace OLD` first, with `--lost` if it is gone.",
+        subject: "The help desk has to note first which of your tokens is exchanged. Please wait a moment.",
+    },
+    Entry {
         name: "ClockUnsynchronised",
         wire: Wire::Error(ErrorName::ClockUnsynchronised),
         status: Status::None,
