@@ -1,11 +1,15 @@
 //! Ring 2: the emergency bypass, told as stories: the shipped daemon in system mode, the real polkitd, two humans at log-ins of their
 //! own, a clock that the test sets.
+#[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
+#[allow(dead_code, missing_docs)]
 #[path = "harness/host/mod.rs"]
 mod host;
+#[allow(dead_code, missing_docs)]
 #[path = "harness/house.rs"]
 mod house;
+#[allow(dead_code, missing_docs)]
 #[path = "harness/shim.rs"]
 mod shim;
 
