@@ -149,6 +149,8 @@ pub struct Subjects {
 pub struct Hooks {
     /// Executable that tells people what happened to their tokens; absent means that nobody is told.
     pub subject: Option<PathBuf>,
+    /// Executable that tells those who look after the help desk that a case has waited too long; absent means that nobody is told.
+    pub organisation: Option<PathBuf>,
     /// How long it may take, in milliseconds.
     pub timeout: u64,
 }
@@ -356,6 +358,7 @@ impl Default for Hooks {
     fn default() -> Self {
         Self {
             subject: None,
+            organisation: None,
             timeout: 30_000,
         }
     }
@@ -471,6 +474,7 @@ impl Config {
         for (name, path) in [
             ("subjects.file", &self.subjects.file),
             ("hooks.subject", &self.hooks.subject),
+            ("hooks.organisation", &self.hooks.organisation),
         ] {
             if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
                 return Err(format!("{name} is {}; it must be an absolute path", path.display()));

@@ -233,6 +233,13 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// The same, for what belongs to a case.
+    #[must_use]
+    pub const fn within(mut self, case: Option<CaseId>) -> Self {
+        self.case = case;
+        self
+    }
+
     /// Uid of the caller; none when the daemon acted by itself.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {

@@ -98,6 +98,14 @@ uuid_id!(
     "case id"
 );
 
+impl OperationId {
+    /// The replacement of a token: named after it, so that it never has two.
+    #[must_use]
+    pub const fn replacing(token: TokenId) -> Self {
+        Self(token.0)
+    }
+}
+
 /// A device: hardware that is plugged in now. The number counts attachments since the daemon started and is never reused,
 /// unlike `/dev/hidrawN` [keyroost#96].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

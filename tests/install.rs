@@ -75,6 +75,7 @@ const FILES: &[&str] = &[
     "usr/lib/udev/rules.d/70-claviger.rules",
     "usr/share/bash-completion/completions/claviger",
     "usr/share/bash-completion/completions/clavigerd",
+    "usr/share/dbus-1/interfaces/org.claviger.Bypasses1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Case1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Cases1.xml",
     "usr/share/dbus-1/interfaces/org.claviger.Device1.xml",

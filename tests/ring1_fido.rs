@@ -395,6 +395,14 @@ async fn storage_full() {
     house.assert_intact().await;
 }
 
+/// The organisation's keys alone are reset.
+async fn mark_ours(house: &House, id: &str) {
+    house
+        .run(async |tokens| tokens.mark_organisation(id, true, &none()).await)
+        .await
+        .done();
+}
+
 async fn begin_reset(house: &House, plugged: &Plugged) -> Running {
     house
         .begin_fido(plugged, async |key| key.reset(&said()).await)
@@ -417,6 +425,10 @@ async fn a_reset_takes_the_tokens_with_it_and_is_proven() {
             2,
             "nothing is done without the word"
         );
+        let end = house.run_fido(&plugged, async |key| key.reset(&said()).await).await;
+        end.refused("PersonalKey");
+        assert_eq!(own(&key, |own| own.resident_count()), 2, "it is its person's own");
+        mark_ours(&house, &id).await;
 
         let mut running = begin_reset(&house, &plugged).await;
         running.until_asked("replug").await;
@@ -474,6 +486,7 @@ async fn a_key_swapped_during_a_replug() {
         drop(plugged);
         let plugged = house.plug(&key);
         let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+        mark_ours(&house, &id).await;
         let mut running = begin_reset(&house, &plugged).await;
         running.until_asked("replug").await;
         plugged.unplug();
@@ -499,6 +512,7 @@ async fn a_reset_too_late() {
     let plugged = house.plug(&key);
     set_pin(&house, &plugged, PIN).await.done();
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+    mark_ours(&house, &id).await;
     let mut running = begin_reset(&house, &plugged).await;
     running.until_asked("replug").await;
     plugged.unplug();
@@ -523,6 +537,7 @@ async fn a_reset_over_nfc_where_it_is_not_allowed() {
     let plugged = house.plug(&key);
     set_pin(&house, &plugged, PIN).await.done();
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+    mark_ours(&house, &id).await;
     let end = house.run_fido(&plugged, async |key| key.reset(&said()).await).await;
     let sentence = end.refused("ResetNotAllowedHere");
     assert!(sentence.contains("usb"), "{sentence}");
@@ -546,6 +561,7 @@ async fn a_touch_that_is_never_given() {
     let plugged = house.plug(&key);
     set_pin(&house, &plugged, PIN).await.done();
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+    mark_ours(&house, &id).await;
     key.set_touch_mode(TouchMode::Never);
     house
         .run_fido(&plugged, async |key| key.await_touch(&none()).await)
@@ -588,6 +604,7 @@ async fn a_long_touch_is_asked_for_and_a_short_one_is_refused() {
 async fn cancelled_at_each_phase() {
     let (house, key, plugged) = with_pin("bio-key").await;
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+    mark_ours(&house, &id).await;
     key.set_touch_mode(TouchMode::Manual);
     // While a touch is waited for.
     let mut running = house
@@ -634,6 +651,7 @@ async fn cancelled_at_each_phase() {
 async fn killed_while_a_key_is_reset() {
     let (mut house, key, plugged) = with_pin("nitrokey-3").await;
     let id = text(&house.register_key(&plugged, "alice").await.done(), "token");
+    mark_ours(&house, &id).await;
     key.set_touch_mode(TouchMode::Manual);
     let mut running = begin_reset(&house, &plugged).await;
     running.until_asked("replug").await;

@@ -389,11 +389,62 @@ async fn killed_between_approval_and_act_and_a_clock_set_back() {
     // The yes and the call-back have ended, by the clock that was set back as by any other.
     assert_eq!(
         desk.needs(operator, &case, "register"),
-        ["weight", "classes", "approval"]
+        ["weight", "classes", "approval", "wait"]
     );
     desk.in_case(operator, &case, &resume).refused("EvidenceMissing");
     // It fails unless the journal verifies.
     println!("{}", standing(&desk.host).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_fob_of_an_administrator_is_replaced_by_two() {
+    let Some(desk) = Desk::open().await else { return };
+    let (_, old) = desk.fob_of("ada", "C-1", 1);
+    let operator = Person::Allowed;
+    let words = ["case", "open", "replacement", "--channel", "desk", "--subject", "ada"];
+    let opened = desk
+        .says(operator, &[&words[..], &["--reason", "a story"]].concat())
+        .done();
+    let case = opened.text("case");
+    for method in ["in-person", "call-back"] {
+        desk.says(operator, &["case", "evidence", case, method, "a story"])
+            .done();
+    }
+    // Out of use at once, on the word of one; another in its place takes two.
+    desk.in_case(operator, case, &["replace", &old, "--lost"])
+        .refused("ApprovalMissing");
+    let state = |token: &str| desk.says(operator, &["show", token]).done().text("state").to_owned();
+    assert_eq!(state(&old), "lost");
+    desk.says(Person::Stranger, &["case", "approve", case]).done();
+    desk.in_case(operator, case, &["replace", &old, "--lost"]).done();
+    desk.says(
+        operator,
+        &[
+            "case", "close", case, "--check", "works", "--check", "told", "--check", "settled",
+        ],
+    )
+    .refused("ReplacementOpen");
+
+    let other = fob("C-2", 2, 0.0);
+    let (first, second) = (other.code(NOON - 30), other.code(NOON));
+    let hex = hw_fixtures::crypto::to_hex(&other.seed);
+    let words = [
+        "--case", case, "register", "fob", "ada", &first, &second, "--serial", "C-2",
+    ];
+    let words = [&words[..], &["--encoding", "hex", "--seed-stdin", "--replaces", &old]].concat();
+    let done = desk.host.claviger(operator, &words, &hex).done();
+    assert_eq!(done.text("replaced"), old);
+    assert_eq!(
+        (state(&old), state(done.text("token"))),
+        ("revoked".to_owned(), "active".to_owned())
+    );
+    desk.says(
+        operator,
+        &[
+            "case", "close", case, "--check", "works", "--check", "told", "--check", "settled",
+        ],
+    )
+    .done();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use claviger::contract::error::{ACCESS_DENIED, ErrorName};
-use claviger::contract::{CASES_PATH, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
+use claviger::contract::{
+    BYPASSES_PATH, CASES_PATH, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH,
+};
 use claviger::grant::Action;
 use claviger::guard::action::{self, Rule};
 use contract::{Method, NOBODYS_TOKEN};
@@ -118,6 +120,7 @@ fn methods(device: &str, operation: &str, case: &str) -> Vec<(String, String, Me
         "org.claviger.Device1" | "org.claviger.Fido1" => device.to_owned(),
         "org.claviger.Operation1" => operation.to_owned(),
         "org.claviger.Cases1" => CASES_PATH.to_owned(),
+        "org.claviger.Bypasses1" => BYPASSES_PATH.to_owned(),
         "org.claviger.Case1" => format!("{CASES_PATH}/{}", case.replace('-', "")),
         other => panic!("where are objects with {other}?"),
     };

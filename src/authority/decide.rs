@@ -77,6 +77,8 @@ pub struct Facts {
     pub closed: bool,
     /// The one who asks is frozen.
     pub frozen: bool,
+    /// A token would become the subject's, who has had one in use before: it is no first enrolment.
+    pub enrolled: bool,
     /// For a bypass.
     pub bypass: BypassHistory,
 }
@@ -356,7 +358,7 @@ impl Policy {
         }
         self.missing_evidence(&demand, facts, now, &mut needs);
         self.missing_approval(tier, &demand, facts, now, &mut needs);
-        if tier == Tier::Register && matches!(it.kind, CaseKind::Recovery) && it.channel.remote() {
+        if tier == Tier::Register && it.channel.remote() && self.enrols_anew(facts, now) {
             let left = self.remote_delay.saturating_sub(now.at_least_since(facts.opened));
             if !left.is_zero() {
                 needs.push(Need::Wait { left });
@@ -373,6 +375,15 @@ impl Policy {
             }
         }
         needs
+    }
+
+    /// Whether a token for this person is a new beginning: whoever had one and shows none, whatever the case is called. A reset, or a
+    /// token that was reported lost, is no enrolment.
+    fn enrols_anew(&self, facts: &Facts, now: Stamp) -> bool {
+        let kind = facts.situation.kind;
+        let owned = |method: &Method| matches!(method, Method::TokenTest | Method::RecoveryCode);
+        kind == CaseKind::Recovery
+            || kind.about_a_claim() && facts.enrolled && !self.fresh(facts, now).iter().any(owned)
     }
 
     /// Evidence that still counts: fresh, known to the policy, and of a real token.

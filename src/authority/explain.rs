@@ -84,7 +84,7 @@ impl Policy {
         ));
         if !self.remote_delay.is_zero() {
             told.push(format!(
-                "In a recovery, whoever is not here waits {} for a new token.",
+                "Whoever is not here waits {} for a new token in a recovery, and in any other case about somebody who had a token and shows none.",
                 span(self.remote_delay)
             ));
         }

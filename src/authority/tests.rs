@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Policy;
 use super::clock::{Reading, Stamp, Timekeeper};
 use super::conduct::{Caller, Participants, Refusal};
-use super::decide::{Approved, BypassHistory, Evidence, Facts, Person};
+use super::decide::{Approved, BypassHistory, Evidence, Facts, Need, Person};
 use super::explain::{one_of, span};
 use super::load::{SHIPPED, load, shipped};
 use super::policy::{Marks, Situation, Words};
@@ -418,6 +418,7 @@ pub(super) fn facts(policy: &Policy, kind: CaseKind) -> Facts {
         denied: false,
         closed: false,
         frozen: false,
+        enrolled: false,
         bypass: BypassHistory::default(),
     }
 }
@@ -573,4 +574,31 @@ fn no_clock_gives_time_back() {
     // Another boot with a clock behind: whatever was to end has ended.
     let stamp = keeper.observe(at(0, 5_000, 2));
     assert!(stamp.most_ms > 10 * 365 * 86_400_000 && stamp.least_ms == 1_000);
+}
+
+#[test]
+fn whoever_had_a_token_and_shows_none_waits_for_the_next() {
+    let policy = shipped().unwrap();
+    let waits = |case: &Facts| {
+        let needs = policy.decide(Tier::Register, case, Stamp::default()).needs;
+        needs.iter().any(|need| matches!(need, Need::Wait { .. }))
+    };
+    let of = |kind: CaseKind, enrolled: bool, methods: &[Method]| Facts {
+        enrolled,
+        evidence: methods.iter().map(|method| shown(*method)).collect(),
+        ..facts(&policy, kind)
+    };
+    let believed = [Method::CallBack, Method::Manager];
+    let owned = [Method::CallBack, Method::Manager, Method::TokenTest];
+    for kind in [CaseKind::Support, CaseKind::Replacement] {
+        assert!(waits(&of(kind, true, &believed)), "a reset is no enrolment: {kind}");
+        assert!(!waits(&of(kind, true, &owned)), "{kind}");
+        assert!(!waits(&of(kind, false, &believed)), "a first token: {kind}");
+        let mut here = of(kind, true, &believed);
+        here.situation.channel = Channel::Desk;
+        assert!(!waits(&here), "{kind}");
+    }
+    // In a recovery all tokens are out of reach.
+    assert!(waits(&of(CaseKind::Recovery, true, &owned)) && waits(&of(CaseKind::Recovery, false, &believed)));
+    assert!(!waits(&of(CaseKind::Bench, true, &[])));
 }

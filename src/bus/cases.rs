@@ -5,6 +5,7 @@
 pub(super) mod told;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -17,7 +18,8 @@ use super::values::{Dict, Options, Put, Rows, TextRule, limit, parse};
 use crate::contract::error::ErrorName;
 use crate::contract::{CASES_PATH, options as key};
 use crate::grant::{Action, Grant, Object};
-use crate::guard::cases::NewCaseRequest;
+use crate::guard::cases::{CaseError, NewCaseRequest};
+use crate::guard::waker::Waker;
 use crate::guard::{Deed, standing};
 use crate::ledger::{CaseFilter, CasePersonal, CaseRecord};
 use crate::types::CaseId;
@@ -57,35 +59,51 @@ pub(super) async fn show_open(connection: &Connection, desk: &Arc<Desk>) -> zbus
     }
 }
 
-/// How often it is looked whether a case has waited too long.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long it is waited after something went wrong.
+const PAUSE: Duration = Duration::from_secs(10);
 
-/// Shows when a case has waited too long, for as long as the objects are served.
+/// Shows when a case has waited too long, and has those told who look after that, for as long as the objects are served. What fell due
+/// while no daemon ran is due when this one is ready.
 pub(super) async fn tell_overdue(connection: Connection, desk: Arc<Desk>) {
-    let standing = standing(Action::Case, Object::Whole, Tier::Look, "a case has waited too long");
-    let mut ticks = tokio::time::interval(LOOK);
-    loop {
-        ticks.tick().await;
-        if desk.require_ready().is_err() {
-            continue;
+    let mut waker = match Waker::new() {
+        Ok(waker) => waker,
+        Err(error) => {
+            tracing::error!(%error, "no timer can be had: cases that wait too long escalate at the next start");
+            return;
         }
-        let changed = match desk.guard.cases().overdue(&standing).await {
-            Ok(changed) => changed,
-            Err(error) => {
-                tracing::warn!(%error, "it could not be looked whether cases have waited too long");
-                continue;
+    };
+    loop {
+        let cases = desk.guard.cases();
+        let done = async {
+            if desk.require_ready().is_ok() {
+                while escalate(&connection, &desk).await? {}
             }
+            cases.until_due(&mut waker).await
         };
-        for id in changed {
-            tracing::info!(case = %id, "a case has waited too long, or waits for something else now");
-            if let Err(error) = refresh(&connection, id).await {
-                tracing::warn!(%error, case = %id, "what a case waits for could not be shown");
-            }
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "it could not be looked whether cases have waited too long");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-async fn refresh(connection: &Connection, id: CaseId) -> Result<(), BusError> {
+/// Looks once; whether anything changed, and so more may be due.
+async fn escalate(connection: &Connection, desk: &Arc<Desk>) -> Result<bool, CaseError> {
+    let standing = standing(Action::Case, Object::Whole, Tier::Look, "a case has waited too long");
+    let letter = |case: &CaseRecord| desk.verbs.overdue_letter(case);
+    let escalated = desk.guard.cases().overdue(&standing, &letter).await?;
+    desk.verbs.post(escalated.letters);
+    for id in &escalated.changed {
+        tracing::info!(case = %id, "a case has waited too long, or waits for something else now");
+        if let Err(error) = refresh(connection, *id).await {
+            tracing::warn!(%error, case = %id, "what a case waits for could not be shown");
+        }
+    }
+    Ok(!escalated.changed.is_empty())
+}
+
+/// Shows what an open case waits for now.
+pub(super) async fn refresh(connection: &Connection, id: CaseId) -> Result<(), BusError> {
     let path = path_of(id).map_err(|error| internal(&error))?;
     let object = connection.object_server().interface::<_, CaseObject>(path).await;
     let object = object.map_err(|error| internal(&error))?;
@@ -106,6 +124,14 @@ async fn show(connection: &Connection, desk: &Arc<Desk>, case: &CaseRecord) -> z
 fn path_of(case: CaseId) -> zbus::Result<ObjectPath<'static>> {
     ObjectPath::try_from(format!("{CASES_PATH}/{}", case.simple()))
         .map_err(|error| zbus::Error::Failure(error.to_string()))
+}
+
+/// A case as it is described.
+async fn whole(desk: &Desk, id: CaseId) -> Result<Dict, BusError> {
+    let cases = desk.guard.cases();
+    let case = cases.whole(id).await?;
+    let half = cases.half_replaced(id).await?;
+    Ok(told::whole(cases, &case, &half, desk.verbs.untold_in(id)))
 }
 
 fn internal(error: &dyn std::fmt::Display) -> BusError {
@@ -188,8 +214,7 @@ impl Cases {
         let id = parse::<CaseId>("case", case)?;
         Options::filter(options, &[])?;
         self.desk.guard.admit(&header, Deed::on(Object::Case(id), None)).await?;
-        let cases = self.desk.guard.cases();
-        Ok(told::whole(cases, &cases.whole(id).await?))
+        whole(&self.desk, id).await
     }
 }
 
@@ -253,15 +278,15 @@ impl CaseObject {
     }
 
     /// The whole case: what an approver looks at. [inspect]
-    /// description: as Cases1.Find tells it, left-s (u: until the step is overdue), and notes (aa{sv}: what, at-ms (x), by (u: uid),
-    /// account (s), method, reality, token, tier, role, outcome (s), checks (as), reference (s), counts-s (u: for so long it still
-    /// counts) as far as they apply).
+    /// description: as Cases1.Find tells it, left-s (u: until the step is overdue), replacing (aa{sv}: replacements that are half done:
+    /// token (s), lost (b), new (s: once one is to take its place)), untold (u: letters to the person about what was done in the case
+    /// that could not be delivered so far), and notes (aa{sv}: what, at-ms (x), by (u: uid), account (s), method, reality, token, new,
+    /// tier, role, outcome (s), lost (b), checks (as), reference (s), counts-s (u: for so long it still counts) as far as they apply).
     #[zbus(out_args("description"))]
     async fn describe(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         Options::filter(options, &[])?;
         self.admit(&header).await?;
-        let cases = self.desk.guard.cases();
-        Ok(told::whole(cases, &cases.whole(self.id).await?))
+        whole(&self.desk, self.id).await
     }
 
     /// What is still missing before the caller may act at a tier in this case, and why. [inspect]
@@ -370,8 +395,8 @@ impl CaseObject {
 
     /// Closes the case for good; its sessions end. [case]
     /// outcome: done, refused, withdrawn. checks: what can be answered with yes: works, told, settled; as done only with all that such a
-    /// case asks.
-    /// Errors: ChecklistOpen.
+    /// case asks, and not while a replacement is half done. Otherwise what is half replaced is not replaced after all.
+    /// Errors: ChecklistOpen, ReplacementOpen.
     async fn close(
         &self,
         outcome: &str,

@@ -19,6 +19,7 @@ use crate::guard::sessions::AttachError;
 use crate::ledger::LedgerError;
 use crate::lifecycle::Refusal;
 use crate::lifecycle::advice::Advice;
+use crate::lifecycle::bypass::BypassRefusal;
 use crate::lifecycle::operation::TooLate;
 use crate::link::Holder;
 
@@ -128,7 +129,8 @@ fn lacking(needs: &[Need]) -> ErrorName {
         Need::OpenCase => E::CaseClosed,
         Need::AnotherCase => E::CaseDenied,
         Need::Thaw => E::OperatorFrozen,
-        Need::Rule { .. } | Need::Never { .. } | Need::YearlyCap { .. } | Need::Review => E::PolicyDenies,
+        Need::Rule { .. } | Need::Never { .. } | Need::YearlyCap { .. } => E::PolicyDenies,
+        Need::Review => E::ReviewMissing,
         Need::Weight { .. } | Need::Classes { .. } | Need::OneOf { .. } | Need::BeyondDevice { .. } => {
             E::EvidenceMissing
         }
@@ -150,8 +152,12 @@ impl From<CaseError> for BusError {
             CaseError::NotByWord(_) => E::NotByWord,
             CaseError::OwnWord | CaseError::Conduct(_) | CaseError::NoPolicy => E::NotSecondPerson,
             CaseError::Unchecked(_) => E::ChecklistOpen,
+            CaseError::Unreviewed => E::ReviewMissing,
+            CaseError::NoBypass => E::NoBypass,
+            CaseError::BypassLive => E::BypassLive,
+            CaseError::HalfReplaced(_) => E::ReplacementOpen,
             CaseError::Attach(AttachError::TooMany) => E::TooManyOperations,
-            CaseError::Attach(AttachError::NoPipe(_)) => E::Internal,
+            CaseError::Attach(AttachError::NoPipe(_)) | CaseError::Clock(_) => E::Internal,
         };
         Self::new(name, error.to_string())
     }
@@ -295,6 +301,7 @@ impl From<&Refusal> for Failure {
             Refusal::NotActivated(_) => E::NotActivated,
             Refusal::Directory(_) => E::DirectoryUnavailable,
             Refusal::Frozen => E::Frozen,
+            Refusal::Bypass(refusal) => bypass(refusal),
             Refusal::WrongKind { .. } => E::WrongKind,
             Refusal::Invalid(_) => E::InvalidArgument,
             Refusal::SeedFile(error) => match error.remedy() {
@@ -324,6 +331,8 @@ impl From<&Refusal> for Failure {
             Refusal::Expired { .. } => E::Expired,
             Refusal::TooManyAttempts { .. } => E::TooManyAttempts,
             Refusal::NothingToUndo => E::NothingToUndo,
+            Refusal::BeingReplaced { .. } => E::ReplacementOpen,
+            Refusal::NotBeingReplaced => E::NotBeingReplaced,
             Refusal::NeedsResync => E::NeedsResync,
             Refusal::OffsetImplausible => E::OffsetImplausible,
             Refusal::ClockUnsynchronised => {
@@ -366,6 +375,15 @@ impl From<&Refusal> for Failure {
             Refusal::Internal(_) => E::Internal,
         };
         Self::new(name, refusal.to_string())
+    }
+}
+
+const fn bypass(refusal: &BypassRefusal) -> ErrorName {
+    use BypassRefusal as R;
+    match refusal {
+        R::NoPolicy | R::SecondInCase | R::BeyondPolicy { .. } | R::MustEnd => ErrorName::PolicyDenies,
+        R::NoCase => ErrorName::CaseRequired,
+        R::None | R::Over(_) => ErrorName::NoBypass,
     }
 }
 

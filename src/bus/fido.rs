@@ -341,17 +341,20 @@ impl FidoObject {
 
     /// Wipes the key's FIDO2 application, other services' passkeys too. Without the option reset nothing is done, and the operation is
     /// refused with a sentence that tells what would be lost. It asks for a replug, proves that the same key came back, and wipes it
-    /// within the ten seconds that the standard allows; tokens on it are revoked, and what was owed to it is settled. [revoke]
-    /// options: reset (b), case (s). Details on success: proof (s: assertion, or appearance for a key that cannot sign without its PIN),
-    /// revoked (as, tokens). Errors: ResetTooLate, ResetNotAllowedHere, DeviceMismatch, DeviceAbsent, TouchTimeout.
+    /// within the ten seconds that the standard allows; tokens on it are revoked, and what was owed to it is settled. Tokens on it must be
+    /// marked as the organisation's (Tokens1.MarkOrganisation). [revoke]
+    /// options: reset (b), place (s: where the device is, when another one cannot be told from it), case (s). Details on success: proof
+    /// (s: assertion, or appearance for a key that cannot sign without its PIN), revoked (as, tokens). Errors: PersonalKey,
+    /// DeviceAmbiguous, ResetTooLate, ResetNotAllowedHere, DeviceMismatch, DeviceAbsent, TouchTimeout.
     #[zbus(out_args("operation"))]
     async fn reset(&self, options: Dict, #[zbus(header)] header: Header<'_>) -> Result<Accepted, BusError> {
-        let mut given = Options::new(options, &[key::RESET])?;
+        let mut given = Options::new(options, &[key::RESET, key::PLACE])?;
         let confirmed = given.flag(key::RESET)?;
+        let place = given.text(key::PLACE, TextRule::PLACE)?;
         let deed = Deed::on(Object::Device(self.id), given.case()?).with(key::RESET, confirmed);
         let request = Request::Fido {
             device: self.id,
-            deed: FidoDeed::Reset { confirmed },
+            deed: FidoDeed::Reset { confirmed, place },
             with: Unlocking::default(),
         };
         Call::plain(deed, request).launch(&self.desk, &header).await

@@ -7,6 +7,7 @@
 //! - Syntax is checked before polkit is asked (no dialog for a call that cannot succeed); whether something *exists* is looked
 //!   up after, so that those who may not look learn nothing.
 
+mod bypasses;
 mod call;
 mod cases;
 mod device;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 use zbus::Connection;
 use zbus::fdo::{ObjectManager, RequestNameFlags, RequestNameReply};
 
+use self::bypasses::Bypasses;
 use self::cases::Cases;
 use self::device::Devices;
 use self::drift::Clocks;
@@ -46,19 +48,22 @@ use self::subjects::Subjects;
 use self::tokens::Tokens;
 use self::verify::Verify;
 use crate::contract::error::ErrorName;
-use crate::contract::{BUS_NAME, CASES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
+use crate::contract::{
+    BUS_NAME, BYPASSES_PATH, CASES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH,
+};
 use crate::grant::Grant;
 use crate::guard::Guard;
-use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::ledger::{CaseRecord, Frozen, Intent, Ledger, TokenRecord};
 use crate::lifecycle::alarms::{Consequence, Raised};
+use crate::lifecycle::bypass::{BypassNews, BypassTerms, BypassWish};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 pub use crate::lifecycle::subjects::{Coverage, SubjectStatus};
 pub use crate::lifecycle::verify::{AccountStanding, Verified};
+use crate::lifecycle::{Delivery, Refusal, Request};
 pub use crate::lifecycle::{Description, OathCredential, PinStatus, Status};
-use crate::lifecycle::{Refusal, Request};
 pub use crate::types::DeviceEvent;
-use crate::types::{DeviceId, ObligationId, Reality, Secret, TokenId};
+use crate::types::{CaseId, DeviceId, ObligationId, Reality, Secret, TokenId};
 
 /// What the objects need of the daemon behind them.
 #[async_trait]
@@ -92,6 +97,27 @@ pub trait Verbs: Send + Sync + 'static {
     /// # Errors
     /// As `lifecycle::verify::unlock`.
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal>;
+
+    /// Issues the bypass of a case.
+    ///
+    /// # Errors
+    /// As `Lifecycle::issue_bypass`.
+    async fn issue_bypass(
+        &self,
+        grant: &Grant,
+        subject: &str,
+        wish: BypassWish,
+        code: Delivery,
+    ) -> Result<BypassTerms, Refusal>;
+
+    /// Ends the bypass of a case.
+    ///
+    /// # Errors
+    /// As `Lifecycle::end_bypass`.
+    async fn end_bypass(&self, grant: &Grant, case: CaseId) -> Result<(), Refusal>;
+
+    /// What becomes of bypasses.
+    fn bypass_news(&self) -> broadcast::Receiver<BypassNews>;
 
     /// What is required of a person.
     ///
@@ -159,6 +185,15 @@ pub trait Verbs: Send + Sync + 'static {
 
     /// Letters about a token that could not be delivered so far.
     fn untold_of(&self, token: TokenId) -> u32;
+
+    /// Letters about what was done in a case that could not be delivered so far.
+    fn untold_in(&self, case: CaseId) -> u32;
+
+    /// The letter to those who look after cases that have waited too long, where there is anybody to tell.
+    fn overdue_letter(&self, case: &CaseRecord) -> Option<Intent>;
+
+    /// Takes in letters that are durable by now.
+    fn post(&self, letters: Vec<Intent>);
 
     /// State of the host.
     async fn status(&self) -> Status;
@@ -256,6 +291,7 @@ impl Served {
     /// The bus is gone.
     pub async fn set_ready(&self, ready: bool) -> zbus::Result<()> {
         self.desk.ready.store(ready, Ordering::SeqCst);
+        self.desk.guard.cases().stir();
         let manager = self
             .connection
             .object_server()
@@ -330,6 +366,7 @@ pub async fn serve(
     server.at(SUBJECTS_PATH, Subjects::new(Arc::clone(&desk))).await?;
     server.at(DRIFT_PATH, Clocks::new(Arc::clone(&desk))).await?;
     server.at(CASES_PATH, Cases::new(Arc::clone(&desk))).await?;
+    server.at(BYPASSES_PATH, Bypasses::new(Arc::clone(&desk))).await?;
     cases::show_open(connection, &desk).await?;
     let devices = Devices::new(connection, Arc::clone(&desk));
     let exported = devices.exported();
@@ -343,6 +380,7 @@ pub async fn serve(
             Arc::clone(&desk),
             desk.verbs.alarms_raised(),
         )),
+        tokio::spawn(bypasses::tell_news(connection.clone(), desk.verbs.bypass_news())),
         tokio::spawn(cases::tell_overdue(connection.clone(), Arc::clone(&desk))),
         tokio::spawn(manager::tell_revoked(connection.clone(), verbs.revoked_keys_seen())),
     ];

@@ -332,6 +332,7 @@ fn facts(details: &Details) -> Dict {
     let Details {
         token,
         obligation,
+        replaced,
         sign_count,
         pin_set,
         attestation,
@@ -352,6 +353,7 @@ fn facts(details: &Details) -> Dict {
     let mut told = Dict::new();
     told.put_some("token", token.map(|id| id.to_string()));
     told.put_some("obligation", obligation.map(|id| id.to_string()));
+    told.put_some("replaced", replaced.map(|id| id.to_string()));
     told.put_some("sign-count", *sign_count);
     told.put_some("pin-set", *pin_set);
     told.put_some("attestation", attestation.map(Worth::as_str));

@@ -125,7 +125,7 @@ impl Tokens {
     /// pin: descriptor; a key of U2F alone knows none, and it is not used. options: label (s), serial (s, when the key does not
     /// tell it), rp-id (s), last-tries (b), user-name (s), discoverable (b, default true when the key can), organisation (b: the
     /// key is the organisation's, so that it may be reset), wait-s (u: how long another program that has the key is waited for, 0
-    /// to 600), case (s).
+    /// to 600), replaces (s: the token whose place it takes, see Replace), case (s).
     /// Details on success: token (s), sign-count (u), pin-set (b); where rules of trust ask: attestation (s: none, self, unanchored,
     /// authority, metadata), attested-model (s). Errors: Untrusted (reason, s: model-denied, model-not-allowed, firmware-too-old,
     /// option-missing, model-mismatch, attestation-invalid, not-attested, chain-untrusted, model-compromised, serial-missing,
@@ -150,7 +150,7 @@ impl Tokens {
     /// origin: of the page that would have asked (https://login.example.org); the options' relying party must be its host or a domain
     /// above it that is no public suffix. creation: descriptor with JSON, at most 1 MiB. options: provider (s: webauthn (default),
     /// entra, okta, keycloak, privacyidea; whose shapes creation and response have), label (s, also what the provider's
-    /// administrators see), serial (s), case (s).
+    /// administrators see), serial (s), replaces (s), case (s).
     /// Details on success: as RegisterFido2. Errors: Untrusted, CredentialExcluded, SecretUnwritable, VerificationFailed.
     #[zbus(out_args("operation"))]
     #[allow(clippy::too_many_arguments, reason = "the contract's")]
@@ -177,7 +177,7 @@ impl Tokens {
     /// Registers an OATH card: a seed is made here, put on the card, and computed back from it. [register]
     /// options: label, serial (s), algorithm (s: SHA1, SHA256, SHA512), digits (u: 6 to 8), period-s (u), touch (b),
     /// only-increasing (b: the card takes increasing challenges only), event (b: a credential that counts, RFC 4226),
-    /// password (h), case (s). Details on success: token (s), oath-name (s).
+    /// password (h), replaces (s), case (s). Details on success: token (s), oath-name (s).
     #[zbus(out_args("operation"))]
     async fn register_oath_card(
         &self,
@@ -194,7 +194,8 @@ impl Tokens {
     /// Registers a display fob from serial and seed with two codes read off the display one after the other. Without codes (the
     /// fob is not at hand) it is pending, and becomes active by a Resync with its first two. [register]
     /// seed: descriptor. options: encoding (s: base32 (default), hex, raw), label (s), algorithm (s), digits (u), period-s (u),
-    /// model, maker (s), factor (s: time (default), event), counter (t: of the next code of an event fob, default 0), case (s).
+    /// model, maker (s), factor (s: time (default), event), counter (t: of the next code of an event fob, default 0), replaces (s), case
+    /// (s).
     /// Details on success: token (s), and offset-s (x) or counter (t: of the last code).
     /// Errors: Duplicate, CodeRejected.
     #[zbus(out_args("operation"))]
@@ -214,7 +215,8 @@ impl Tokens {
 
     /// Registers a software authenticator: the seed is made here and written, as an `otpauth` URI, to the descriptor (writing end
     /// of a pipe, memfd or file) before anything is recorded. The app is pending until a Test with its first code. [register]
-    /// options: label, issuer, account (s), algorithm (s), digits (u), period-s (u), case (s). Details on success: token (s).
+    /// options: label, issuer, account (s), algorithm (s), digits (u), period-s (u), replaces (s), case (s). Details on success: token
+    /// (s).
     /// Errors: SecretUnwritable.
     #[zbus(out_args("operation"))]
     async fn register_app(
@@ -233,7 +235,8 @@ impl Tokens {
     /// descriptor, and written together with the time; the clock is read back. The fob is pending until it has shown a code, to Test or
     /// Resync. [register]
     /// options: seed (h), encoding (s: base32 (default), hex, raw), label (s), algorithm (s: SHA1, SHA256), period-s (u: 30 or 60),
-    /// unsynchronised (b: set the clock although the host's is not synchronised), case (s). Details on success: token (s), offset-s (x).
+    /// unsynchronised (b: set the clock although the host's is not synchronised), replaces (s), case (s). Details on success: token (s),
+    /// offset-s (x).
     /// Errors: Duplicate, KeyRefused (the fob does not take its maker's published key; it is tried once).
     #[zbus(out_args("operation"))]
     async fn register_nfc_fob(
@@ -476,6 +479,22 @@ impl Tokens {
         presence::alone(token, options, Request::Resume)?
             .launch(&self.desk, &header)
             .await
+    }
+
+    /// Has a token replaced, in a case of kind replacement, support or recovery. It stays in use until another has taken its place:
+    /// until one that was registered, or assigned, with option replaces has become active by its first passed test. It dies in that very
+    /// transaction, as replaced. The case cannot be closed as done before. [revoke]
+    /// options: lost (b: it is lost and stops being accepted at once), withdraw (b: it is not replaced after all; what is lost stays
+    /// lost), case (s). Details: token (s). Errors: ReplacementOpen (in another case), NotBeingReplaced (nothing to withdraw), WrongKind,
+    /// WrongState.
+    #[zbus(out_args("operation"))]
+    async fn replace(
+        &self,
+        token: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Accepted, BusError> {
+        presence::replace(token, options)?.launch(&self.desk, &header).await
     }
 
     /// Revokes a token, for good. The binding dies first and durably; then, if the device is here, our credential is deleted

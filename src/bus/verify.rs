@@ -8,6 +8,7 @@ use zbus::interface;
 use zbus::message::Header;
 
 use super::Desk;
+use super::cases::told::seconds;
 use super::error::BusError;
 use super::values::{Dict, Options, Put, TextRule};
 use crate::contract::options as key;
@@ -32,10 +33,12 @@ impl Verify {
 
 #[interface(name = "org.claviger.Verify1")]
 impl Verify {
-    /// Checks a code against all active tokens of a person that show codes (fobs, apps, recovery codes) and uses it up. [verify]
+    /// Checks a code against all active tokens of a person that show codes (fobs, apps, recovery codes), and against the bypass they
+    /// have, and uses it up. [verify]
     /// options: real-only (b, default true: leave virtual tokens out), case (s).
     /// details when accepted: token, kind, reality (s), recovery-left (u, of recovery codes), wrong-before (u: wrong tries since
-    /// anybody last passed); when not: next-code (b: a token was not seen for so long that its next code decides).
+    /// anybody last passed); of a bypass: kind (s: “bypass”), case (s), uses-left, left-s (u), wrong-before; when not: next-code (b: a
+    /// token was not seen for so long that its next code decides).
     /// Errors: TryLater, SoftLocked (each with a second argument a{sv}: wait-s (u)), Locked: the code was not looked at.
     /// InvalidArgument for a text that is no code, which costs no try.
     #[zbus(out_args("accepted", "details"))]
@@ -60,7 +63,7 @@ impl Verify {
         let grant = self.desk.guard.admit(&header, deed).await?;
         self.desk.require_ready()?;
         let verified = self.desk.verbs.verify(&grant, &subject, &code, real_only).await?;
-        Ok((verified.token.is_some(), told(&verified)))
+        Ok((verified.accepted(), told(&verified)))
     }
 
     /// Wrong tries and locks of a person; one that nobody has stands like one who never mistyped. [inspect]
@@ -95,6 +98,13 @@ impl Verify {
 
 fn told(verified: &Verified) -> Dict {
     let mut details = Dict::new();
+    if let Some(used) = verified.bypass {
+        details.put("kind", "bypass");
+        details.put("case", used.case.to_string());
+        details.put("uses-left", used.uses_left);
+        details.put("left-s", seconds(used.left));
+        details.put("wrong-before", verified.wrong_before);
+    }
     match verified.token {
         Some((token, kind, reality)) => {
             details.put("token", token.to_string());

@@ -14,7 +14,7 @@ use crate::client::qr::{Picture, PrivateFile};
 use crate::client::register::{compact, insert_text, oath_options};
 use crate::client::render::clean;
 use crate::client::session::Session;
-use crate::client::{follow, secret};
+use crate::client::{follow, replace, secret};
 use crate::contract::options;
 use crate::contract::proxy::Tokens1Proxy;
 use crate::types::secret_buffer::SecretBuffer;
@@ -31,6 +31,7 @@ pub async fn app(session: &Session, args: &RegisterApp) -> Result<u8, Failure> {
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::ISSUER, args.issuer.as_deref());
     insert_text(&mut options, options::ACCOUNT, args.account.as_deref());
+    replace::insert(session, &mut options, &args.place).await?;
     // Before anything is made: the seed is handed out once.
     let png = args.png.as_deref().map(PrivateFile::begin).transpose()?;
     let svg = args.svg.as_deref().map(PrivateFile::begin).transpose()?;
@@ -60,8 +61,8 @@ pub async fn app(session: &Session, args: &RegisterApp) -> Result<u8, Failure> {
             format!("Registered app {token} for {subject}. It is pending until “claviger test {token}” passes.");
         return ended.report(session, "register", &sentence);
     }
-    first_code(session, &tokens, &token).await?;
-    let sentence = format!("Registered app {token} for {subject}; its first code passed.");
+    let passed = first_code(session, &tokens, &token).await?;
+    let sentence = format!("Registered app {token} for {subject}; its first code passed.") + &replace::told(&passed);
     ended.report(session, "register", &sentence)
 }
 
@@ -80,10 +81,10 @@ fn show(picture: &Picture, uri: &str) -> Result<(), Failure> {
 }
 
 /// Asks for the app's first code until one passes.
-async fn first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<(), Failure> {
+async fn first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<follow::Ended, Failure> {
     for left in (0..FIRST_CODES).rev() {
         let failure = match try_first_code(session, tokens, token).await {
-            Ok(()) => return Ok(()),
+            Ok(passed) => return Ok(passed),
             Err(failure) => failure,
         };
         if left > 0 && matches!(failure, Failure::Refused { .. }) {
@@ -95,15 +96,15 @@ async fn first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -
         ))?;
         return Err(failure);
     }
-    Ok(())
+    Err(Failure::local("no code was asked for"))
 }
 
-async fn try_first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<(), Failure> {
+async fn try_first_code(session: &Session, tokens: &Tokens1Proxy<'_>, token: &str) -> Result<follow::Ended, Failure> {
     let asked = secret::ask_line_unless_interrupted("Type the code the app shows now: ", "--no-code");
     let code = compact(&asked.await?);
     let mut options = session.options();
     options.insert(options::CODE, Variant::from(code.as_str()));
-    follow::run(session, tokens.test(token, &options)).await.map(|_| ())
+    follow::run(session, tokens.test(token, &options)).await
 }
 
 /// Makes a sheet of recovery codes and writes it to the terminal or to a file.

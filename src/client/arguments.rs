@@ -1,6 +1,7 @@
 //! The command line: one definition for parsing, `--help`, the man page and shell completions. Here are the verbs and what holds
 //! for all of them; the arguments of each are in a file a group of verbs.
 
+mod bypass;
 mod cases;
 mod codes;
 mod drift;
@@ -16,6 +17,7 @@ mod trust;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::bypass::{BypassVerb, IssueArgs};
 pub use self::cases::{CaseOnly, CaseVerb, CloseArgs, OpenArgs, PolicyVerb};
 pub use self::codes::{ClockArgs, ResyncArgs, TestArgs, VerifyArgs};
 pub use self::drift::DriftArgs;
@@ -29,7 +31,9 @@ pub use self::register::{
 pub use self::revoke::{DischargeArgs, RevokeArgs};
 pub use self::secrets::{PassphraseArgs, PasswordArgs, PinArgs, PresenceArgs};
 pub use self::seed_files::{AssignArgs, ExportArgs, ImportArgs};
-pub use self::tokens::{LeaverArgs, MarkArgs, Owner, SubjectOnly, ThawArgs, TokenOnly, TokensArgs};
+pub use self::tokens::{
+    LeaverArgs, MarkArgs, Owner, ReplaceArgs, ReplacesArgs, SubjectOnly, ThawArgs, TokenOnly, TokensArgs,
+};
 pub use self::trust::TrustVerb;
 
 /// Exit codes. They are part of the interface and documented in `--help` and the man page.
@@ -166,6 +170,8 @@ pub enum Verb {
     Resume(TokenOnly),
     /// Note that a token is lost; it stops being accepted at once
     Lost(TokenOnly),
+    /// Have another token take the place of this one, which dies when the other has passed its first test
+    Replace(ReplaceArgs),
     /// Revoke a token, for good
     Revoke(RevokeArgs),
     /// Revoke all that somebody has who leaves, and name who still trusts something of theirs
@@ -179,6 +185,12 @@ pub enum Verb {
         /// What to do.
         #[command(subcommand)]
         what: CaseVerb,
+    },
+    /// Issue, end, list and look back at emergency codes for somebody whose token is out of reach
+    Bypass {
+        /// What to do.
+        #[command(subcommand)]
+        what: BypassVerb,
     },
     /// Explain or reload the policy
     Policy {

@@ -43,6 +43,7 @@ pub async fn run(session: &Session, verb: &CaseVerb) -> Result<u8, Failure> {
 }
 
 pub use self::shell::run as shell;
+pub use self::told::for_so_long;
 
 async fn open(session: &Session, args: &OpenArgs) -> Result<u8, Failure> {
     let usual = match args.kind.parse() {

@@ -11,16 +11,16 @@ use zbus::Variant;
 use crate::client::arguments::{LeaverArgs, exit};
 use crate::client::failure::Failure;
 use crate::client::render::{cell, clean};
-use crate::client::session::Session;
+use crate::client::session::{Session, no_options};
 use crate::client::{follow, lookup, secret};
 use crate::contract::options;
-use crate::contract::proxy::{Options, Record};
+use crate::contract::proxy::{Options, Record, Tokens1Proxy};
 use crate::types::{RevokeReason, TokenState};
 
 /// Revokes all that a person has.
 pub async fn run(session: &Session, args: &LeaverArgs) -> Result<u8, Failure> {
-    let tokens = tokens_of(session, &args.subject).await?;
-    let alive: Vec<&Record> = tokens.iter().filter(|token| is_alive(token)).collect();
+    let mut tokens = tokens_of(session, &args.subject).await?;
+    let mut alive: Vec<Record> = tokens.iter().filter(|token| is_alive(token)).cloned().collect();
     if !args.yes && !alive.is_empty() {
         let question = format!(
             "Revoke all {} tokens of {}, for good? Type “yes”: ",
@@ -33,32 +33,34 @@ pub async fn run(session: &Session, args: &LeaverArgs) -> Result<u8, Failure> {
     }
     let proxy = session.tokens().await?;
     let (mut revoked, mut left, mut obliged) = (Vec::new(), Vec::new(), false);
-    for token in &alive {
-        let id = cell(token, "id");
-        // Where the device is does not matter now: what is left on it becomes an obligation.
-        let mut given = session.options();
-        given.insert(options::ABSENT, Variant::Bool(true));
-        match follow::run(session, proxy.revoke(&id, RevokeReason::Leaver.as_str(), &given)).await {
-            Ok(ended) => {
-                session
-                    .output
-                    .say(&format!("Revoked the {} token {id}.", cell(token, "kind")))?;
-                obliged |= ended.obliged;
-                revoked.push(id);
+    while !alive.is_empty() {
+        for token in &alive {
+            let id = cell(token, "id");
+            match end_token(session, &proxy, &id).await {
+                Ok(owes) => {
+                    session
+                        .output
+                        .say(&format!("Revoked the {} token {id}.", cell(token, "kind")))?;
+                    obliged |= owes;
+                    revoked.push(id);
+                }
+                // Whoever may not do it may not do the next one either.
+                Err(failure @ (Failure::Denied(_) | Failure::Unreachable(_) | Failure::Cancelled(_))) => {
+                    return Err(failure);
+                }
+                Err(failure) => left.push((id, failure.to_string())),
             }
-            // Whoever may not do it may not do the next one either.
-            Err(failure @ (Failure::Denied(_) | Failure::Unreachable(_) | Failure::Cancelled(_))) => {
-                return Err(failure);
-            }
-            Err(failure) => left.push((id, failure.to_string())),
         }
+        // Somebody may have registered another meanwhile.
+        tokens = tokens_of(session, &args.subject).await?;
+        let tried = |token: &&Record| left.iter().any(|(id, _)| *id == cell(token, "id"));
+        alive = tokens
+            .iter()
+            .filter(|token| is_alive(token) && !tried(token))
+            .cloned()
+            .collect();
     }
-    // Of the revoked ones, too: that the key is dead here is nothing to those who have its public half.
-    let trusting: BTreeSet<String> = tokens
-        .iter()
-        .map(|token| cell(token, "rp-id"))
-        .filter(|rp| !rp.is_empty())
-        .collect();
+    let trusting = trusting(&proxy, &tokens).await?;
     session.output.object(&json!({
         "subject": args.subject,
         "revoked": revoked,
@@ -91,6 +93,25 @@ pub async fn run(session: &Session, args: &LeaverArgs) -> Result<u8, Failure> {
         return Ok(exit::OBLIGED);
     }
     Ok(exit::DONE)
+}
+
+/// Ends one token. Where the device is does not matter now: what is left on it becomes an obligation. Whether there is one.
+async fn end_token(session: &Session, proxy: &Tokens1Proxy<'_>, id: &str) -> Result<bool, Failure> {
+    let mut given = session.options();
+    given.insert(options::ABSENT, Variant::Bool(true));
+    let ended = follow::run(session, proxy.revoke(id, RevokeReason::Leaver.as_str(), &given)).await?;
+    Ok(ended.obliged)
+}
+
+/// Who accepts a key of theirs still, of the revoked ones, too: that a key is dead here is nothing to those who have its public half.
+async fn trusting(proxy: &Tokens1Proxy<'_>, tokens: &[Record]) -> Result<BTreeSet<String>, Failure> {
+    let mut parties = BTreeSet::new();
+    for token in tokens {
+        let record = proxy.get(&cell(token, "id"), &no_options()).await?;
+        let trusted = record.get("trusted-by").cloned().map(Vec::<String>::try_from);
+        parties.extend(trusted.and_then(Result::ok).into_iter().flatten());
+    }
+    Ok(parties)
 }
 
 async fn tokens_of(session: &Session, subject: &str) -> Result<Vec<Record>, Failure> {

@@ -21,6 +21,7 @@ mod alarms;
 mod app;
 mod assign;
 mod audit;
+mod bypass;
 mod case;
 mod clock;
 mod devices;
@@ -44,6 +45,7 @@ mod policy;
 mod provider;
 mod qr;
 mod register;
+mod replace;
 mod resync;
 mod revoke;
 mod show;
@@ -59,7 +61,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{CaseVerb, Cli, PolicyVerb, Verb};
+use arguments::{BypassVerb, CaseVerb, Cli, PolicyVerb, Verb};
 use failure::Failure;
 use render::Output;
 use session::Session;
@@ -126,6 +128,9 @@ const fn acts(verb: &Verb) -> bool {
             | Verb::Watch
             | Verb::Audit { .. }
             | Verb::Case { .. }
+            | Verb::Bypass {
+                what: BypassVerb::End(_) | BypassVerb::List { .. } | BypassVerb::Review { .. },
+            }
             | Verb::Policy { .. }
     )
 }
@@ -157,6 +162,7 @@ async fn one(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Suspend(args) => standing::run(session, standing::Change::Suspend, &args).await,
         Verb::Resume(args) => standing::run(session, standing::Change::Resume, &args).await,
         Verb::Lost(args) => standing::run(session, standing::Change::Lost, &args).await,
+        Verb::Replace(args) => replace::run(session, &args).await,
         Verb::Revoke(args) => revoke::run(session, &args).await,
         Verb::Leaver(args) => leaver::run(session, &args).await,
         Verb::Discharge(args) => discharge::run(session, &args).await,
@@ -165,6 +171,7 @@ async fn one(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Watch => watch::run(session).await,
         Verb::Audit { what } => audit::run(session, &what).await,
         Verb::Case { what } => case::run(session, &what).await,
+        Verb::Bypass { what } => bypass::run(session, &what).await,
         Verb::Policy { what } => match what {
             PolicyVerb::Check { file } => policy::check(session.output, file.as_deref()),
             PolicyVerb::Reload => policy::reload(session).await,

@@ -8,7 +8,7 @@ use crate::client::provider::Exchange;
 use crate::client::render::clean;
 use crate::client::secret::{self, SeedSource};
 use crate::client::session::{Session, no_options};
-use crate::client::{app, follow, lookup, show};
+use crate::client::{app, follow, lookup, replace, show};
 use crate::contract::options;
 use crate::contract::proxy::Options;
 use crate::types::{FactorKind, Secret};
@@ -44,6 +44,7 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
     let mut options = session.options();
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::SERIAL, args.serial.as_deref());
+    replace::insert(session, &mut options, &args.place).await?;
     if let Some(exchange) = Exchange::begin(&args.exchange, args.provider.as_deref())? {
         return exchange
             .register(session, &device.path, &args.subject, &pin, options)
@@ -67,7 +68,7 @@ async fn fido2(session: &Session, args: &RegisterFido2) -> Result<u8, Failure> {
         tokens.register_fido2(&device.path, &args.subject, sealed, &options),
     )
     .await?;
-    let sentence = registered_key(&ended, &args.subject);
+    let sentence = registered_key(&ended, &args.subject) + &replace::told(&ended);
     ended.report(session, "register", &sentence)
 }
 
@@ -95,6 +96,7 @@ async fn oath_card(session: &Session, args: &RegisterOathCard) -> Result<u8, Fai
     let mut options = oath_options(session, &args.oath);
     insert_text(&mut options, options::LABEL, args.label.as_deref());
     insert_text(&mut options, options::SERIAL, args.serial.as_deref());
+    replace::insert(session, &mut options, &args.place).await?;
     for (key, wanted) in [
         (options::TOUCH, args.touch),
         (options::ONLY_INCREASING, args.only_increasing),
@@ -140,6 +142,7 @@ async fn nfc_fob(session: &Session, args: &RegisterNfcFob) -> Result<u8, Failure
         options.insert(options::UNSYNCHRONISED, Variant::Bool(true));
     }
     insert_text(&mut options, options::LABEL, args.label.as_deref());
+    replace::insert(session, &mut options, &args.place).await?;
     let tokens = session.tokens().await?;
     let call = tokens.register_nfc_fob(&device.path, &args.subject, &options);
     let ended = follow::run(session, call).await?;
@@ -148,6 +151,7 @@ async fn nfc_fob(session: &Session, args: &RegisterNfcFob) -> Result<u8, Failure
         "Registered NFC fob {token} for {}. It is active once it has shown a code: claviger test {token}",
         clean(&args.subject)
     );
+    let sentence = sentence + &replace::told(&ended);
     ended.report(session, "register", &sentence)
 }
 
@@ -171,6 +175,7 @@ async fn fob(session: &Session, args: &RegisterFob) -> Result<u8, Failure> {
     insert_text(&mut options, options::MODEL, args.model.as_deref());
     insert_text(&mut options, options::MAKER, args.maker.as_deref());
     insert_text(&mut options, options::LABEL, args.label.as_deref());
+    replace::insert(session, &mut options, &args.place).await?;
     let tokens = session.tokens().await?;
     let sealed = Fd::from(secret::sealed(&seed)?);
     drop(seed);
@@ -187,6 +192,7 @@ async fn fob(session: &Session, args: &RegisterFob) -> Result<u8, Failure> {
         clean(&args.serial),
         clean(&args.subject)
     );
+    let sentence = sentence + &replace::told(&ended);
     ended.report(session, "register", &sentence)
 }
 

@@ -7,7 +7,7 @@ use crate::client::failure::Failure;
 use crate::client::follow::{self, Ended};
 use crate::client::register::{codes, compact, in_words};
 use crate::client::session::Session;
-use crate::client::{lookup, render, secret};
+use crate::client::{lookup, render, replace, secret};
 use crate::contract::error::ErrorName;
 use crate::contract::options;
 use crate::contract::proxy::Options;
@@ -49,6 +49,7 @@ pub async fn run(session: &Session, args: &ResyncArgs) -> Result<u8, Failure> {
         (None, Some(skipped)) => format!("Resynced token {id}: {skipped} codes were skipped."),
         (None, None) => format!("Resynced token {id}."),
     };
+    let sentence = sentence + &replace::told(&ended);
     ended.report(session, "resync", &sentence)
 }
 
@@ -62,7 +63,7 @@ async fn read_clock(session: &Session, id: &str, args: &ResyncArgs) -> Result<u8
     let tokens = session.tokens().await?;
     let ended = follow::run(session, tokens.resync(id, &[], &options)).await?;
     let shift = ended.number("shift-s").unwrap_or_default();
-    let sentence = format!("Read the clock of token {id}: {shift:+} s.{}", clock(&ended));
+    let sentence = format!("Read the clock of token {id}: {shift:+} s.{}", clock(&ended)) + &replace::told(&ended);
     ended.report(session, "resync", &sentence)
 }
 

@@ -16,8 +16,8 @@ use crate::client::failure::Failure;
 use crate::client::lookup;
 use crate::client::render::Output;
 use crate::contract::proxy::{
-    Case1Proxy, Cases1Proxy, Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy, Options,
-    Subjects1Proxy, Tokens1Proxy, Verify1Proxy,
+    Bypasses1Proxy, Case1Proxy, Cases1Proxy, Device1Proxy, Drift1Proxy, Fido1Proxy, Manager1Proxy, Operation1Proxy,
+    Options, Subjects1Proxy, Tokens1Proxy, Verify1Proxy,
 };
 use crate::contract::{BUS_NAME, CASES_PATH, ROOT_PATH, options};
 use crate::types::CaseId;
@@ -224,6 +224,15 @@ impl Session {
         let builder = Case1Proxy::builder(&self.connection)
             .destination(self.destination())
             .path(format!("{CASES_PATH}/{}", id.simple()));
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// Emergency codes.
+    ///
+    /// # Errors
+    /// As the bus says.
+    pub async fn bypasses(&self) -> Result<Bypasses1Proxy<'static>, Failure> {
+        let builder = Bypasses1Proxy::builder(&self.connection).destination(self.destination());
         Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }
 

@@ -9,7 +9,7 @@ use crate::client::provider::Exchange;
 use crate::client::register::{compact, in_words};
 use crate::client::render::cell;
 use crate::client::session::{Session, no_options};
-use crate::client::{follow, lookup, secret};
+use crate::client::{follow, lookup, replace, secret};
 use crate::contract::options;
 use crate::types::TokenKind;
 
@@ -25,7 +25,7 @@ pub async fn run(session: &Session, args: &TestArgs) -> Result<u8, Failure> {
         None => {
             let token = tokens.get(&id, &no_options()).await?;
             let kind = cell(&token, "kind");
-            let is_fob = [TokenKind::Fob, TokenKind::NfcFob]
+            let is_fob = [TokenKind::Fob, TokenKind::NfcFob, TokenKind::App]
                 .iter()
                 .any(|fob| kind == fob.as_str());
             let ask = || secret::ask_line("Type the code the fob shows now: ", "--code");
@@ -48,5 +48,9 @@ pub async fn run(session: &Session, args: &TestArgs) -> Result<u8, Failure> {
         .number("offset-s")
         .map(|s| format!(" Its clock {}.", in_words(s)))
         .unwrap_or_default();
-    ended.report(session, "test", &format!("Test passed: token {id}.{clock}"))
+    ended.report(
+        session,
+        "test",
+        &format!("Test passed: token {id}.{clock}{}", replace::told(&ended)),
+    )
 }

@@ -28,7 +28,16 @@ pub async fn verify(session: &Session, args: &VerifyArgs) -> Result<u8, Failure>
         session.output.object(&told)?;
     } else if accepted {
         let (kind, token) = (cell(&details, "kind"), cell(&details, "token"));
-        session.output.say(&format!("Accepted: {kind} {token}."))?;
+        let sentence = if kind == "bypass" {
+            let uses = cell(&details, "uses-left");
+            format!(
+                "Accepted: bypass of case {}; uses left: {uses}.",
+                cell(&details, "case")
+            )
+        } else {
+            format!("Accepted: {kind} {token}.")
+        };
+        session.output.say(&sentence)?;
     } else {
         session.output.say("Not accepted.")?;
     }

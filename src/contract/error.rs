@@ -90,6 +90,12 @@ error_names!(
     NotSecondPerson,
     /// Something of the checklist was not answered.
     ChecklistOpen,
+    /// A bypass was not reviewed: before that the case is not closed, and the person gets no other.
+    ReviewMissing,
+    /// The case has no bypass, or none that this can be done to.
+    NoBypass,
+    /// The bypass is good yet.
+    BypassLive,
     /// The token is not in a state that allows this.
     WrongState,
     /// The verb does not go with this kind of token.
@@ -200,6 +206,10 @@ error_names!(
     TooManyAttempts,
     /// There is no resync to take back.
     NothingToUndo,
+    /// A replacement is half done, so what was asked for has to wait.
+    ReplacementOpen,
+    /// No replacement of this token was begun.
+    NotBeingReplaced,
     /// One code is not enough: resync with two.
     NeedsResync,
     /// The codes fit an offset no clock drifts to.

@@ -19,6 +19,8 @@ pub const SUBJECTS_PATH: &str = "/org/claviger/Claviger1/subjects";
 pub const DRIFT_PATH: &str = "/org/claviger/Claviger1/drift";
 /// The one object with Cases1, and the parent of open cases.
 pub const CASES_PATH: &str = "/org/claviger/Claviger1/cases";
+/// The one object with Bypasses1.
+pub const BYPASSES_PATH: &str = "/org/claviger/Claviger1/bypasses";
 /// Parent of devices.
 pub const DEVICES_PATH: &str = "/org/claviger/Claviger1/devices";
 /// Parent of operations.

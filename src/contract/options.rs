@@ -2,6 +2,12 @@
 
 /// Reserved on every method.
 pub const CASE: &str = "case";
+/// The token whose place is taken by the one that is registered (s).
+pub const REPLACES: &str = "replaces";
+/// The token is lost (b).
+pub const LOST: &str = "lost";
+/// Not after all (b).
+pub const WITHDRAW: &str = "withdraw";
 /// Free text of the bench (s).
 pub const LABEL: &str = "label";
 /// Most rows of an answer (u).
@@ -118,5 +124,11 @@ pub const TICKET: &str = "ticket";
 pub const REASON: &str = "reason";
 /// How far something reaches (s).
 pub const TIER: &str = "tier";
+/// How long a bypass is good, in seconds (u).
+pub const LASTS_S: &str = "lasts-s";
+/// How often a bypass may be used (u).
+pub const USES: &str = "uses";
+/// What becomes of a bypass when the token is found again (s).
+pub const FOUND_AGAIN: &str = "found-again";
 /// What the second person says to it (s).
 pub const REMARK: &str = "remark";

@@ -347,6 +347,9 @@ pub trait Tokens1 {
     /// Puts a suspended or lost token back in use.
     #[zbus(allow_interactive_auth)]
     fn resume(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    /// Has a token replaced.
+    #[zbus(allow_interactive_auth)]
+    fn replace(&self, token: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
     /// Revokes a token, for good.
     #[zbus(allow_interactive_auth)]
     fn revoke(&self, token: &str, reason: &str, options: &Options<'_>) -> zbus::Result<OwnedObjectPath>;
@@ -445,6 +448,30 @@ pub trait Case1 {
     /// Closes the case for good.
     #[zbus(allow_interactive_auth)]
     fn close(&self, outcome: &str, checks: &[&str], options: &Options<'_>) -> zbus::Result<()>;
+}
+
+/// `org.claviger.Bypasses1`: emergency codes.
+#[zbus::proxy(
+    interface = "org.claviger.Bypasses1",
+    default_service = "org.claviger.Claviger1",
+    default_path = "/org/claviger/Claviger1/bypasses"
+)]
+pub trait Bypasses1 {
+    /// Issues the bypass of a case; its code is written to a descriptor.
+    #[zbus(allow_interactive_auth)]
+    fn issue(&self, subject: &str, code: zbus::Fd<'_>, options: &Options<'_>) -> zbus::Result<Record>;
+    /// Ends a bypass before its time.
+    #[zbus(allow_interactive_auth)]
+    fn end(&self, case: &str, options: &Options<'_>) -> zbus::Result<()>;
+    /// Records what somebody found who looked back at a bypass.
+    #[zbus(allow_interactive_auth)]
+    fn review(&self, case: &str, found: &str, options: &Options<'_>) -> zbus::Result<()>;
+    /// Bypasses by filter, a page at a time.
+    #[zbus(allow_interactive_auth)]
+    fn find(&self, filter: &Options<'_>, cursor: &str, limit: u32) -> zbus::Result<(Vec<Record>, String)>;
+    /// Something became of a bypass.
+    #[zbus(signal)]
+    fn changed(&self, case: &str, what: &str) -> zbus::Result<()>;
 }
 
 /// `org.claviger.Operation1`: one run of one verb.

@@ -1,6 +1,6 @@
 //! The organisation, from the configuration: its people, the program that tells them, and who watches.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,10 +42,12 @@ pub fn organisation(config: &Config, directory: Option<Arc<LocalDirectory>>, cas
     let law = Arc::clone(cases);
     organisation.policy = Arc::new(move || law.law().policy());
     let hooks = &config.hooks;
-    organisation.hook = hooks
-        .subject
-        .as_ref()
-        .map(|program| Hook::new(program, Duration::from_millis(hooks.timeout)));
+    let hook = |program: &Option<PathBuf>| {
+        let program = program.as_ref()?;
+        Some(Hook::new(program, Duration::from_millis(hooks.timeout)))
+    };
+    organisation.hook = hook(&hooks.subject);
+    organisation.overseer = hook(&hooks.organisation);
     let time = Arc::clone(cases);
     organisation.watchman = (config.mode == Mode::System).then(|| Watchman {
         time: Arc::new(move || time.time().now()),
@@ -56,5 +58,11 @@ pub fn organisation(config: &Config, directory: Option<Arc<LocalDirectory>>, cas
             "something was out of the ordinary",
         ),
     });
+    organisation.replacing = Some(standing(
+        Action::Revoke,
+        Object::Whole,
+        Tier::Revoke,
+        "another token took its place",
+    ));
     organisation
 }

@@ -8,15 +8,16 @@ use tokio::sync::broadcast;
 use crate::bus::{DeviceView, OathCredential, PinStatus, Verbs};
 use crate::device::handle::{DeviceInfo, DeviceState};
 use crate::grant::Grant;
-use crate::ledger::{Frozen, Ledger, TokenRecord};
+use crate::ledger::{CaseRecord, Frozen, Intent, Ledger, TokenRecord};
 use crate::lifecycle::alarms::{Consequence, Raised};
+use crate::lifecycle::bypass::{BypassNews, BypassTerms, BypassWish};
 use crate::lifecycle::drift::Drift;
 use crate::lifecycle::operation::Operation;
 use crate::lifecycle::subjects::{Coverage, SubjectStatus};
 use crate::lifecycle::verify::{self, AccountStanding, Verified};
-use crate::lifecycle::{Description, Lifecycle, Refusal, Request, Status};
+use crate::lifecycle::{Delivery, Description, Lifecycle, Refusal, Request, Status};
 use crate::link::FaceKind;
-use crate::types::{DeviceEvent, DeviceId, ObligationId, Secret, TokenId};
+use crate::types::{CaseId, DeviceEvent, DeviceId, ObligationId, Secret, TokenId};
 
 /// The house as the bus sees it.
 pub struct House {
@@ -51,6 +52,24 @@ impl Verbs for House {
 
     async fn unlock(&self, grant: &Grant, subject: &str) -> Result<(), Refusal> {
         verify::unlock(&self.lifecycle, grant, subject).await
+    }
+
+    async fn issue_bypass(
+        &self,
+        grant: &Grant,
+        subject: &str,
+        wish: BypassWish,
+        code: Delivery,
+    ) -> Result<BypassTerms, Refusal> {
+        self.lifecycle.issue_bypass(grant, subject, wish, code).await
+    }
+
+    async fn end_bypass(&self, grant: &Grant, case: CaseId) -> Result<(), Refusal> {
+        self.lifecycle.end_bypass(grant, case).await
+    }
+
+    fn bypass_news(&self) -> broadcast::Receiver<BypassNews> {
+        self.lifecycle.bypasses().subscribe()
     }
 
     async fn enforcement_for(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
@@ -104,6 +123,18 @@ impl Verbs for House {
 
     fn untold_of(&self, token: TokenId) -> u32 {
         self.lifecycle.outbox().failing_of(token)
+    }
+
+    fn untold_in(&self, case: CaseId) -> u32 {
+        self.lifecycle.outbox().failing_in(case)
+    }
+
+    fn overdue_letter(&self, case: &CaseRecord) -> Option<Intent> {
+        self.lifecycle.overdue_letter(case)
+    }
+
+    fn post(&self, letters: Vec<Intent>) {
+        self.lifecycle.outbox().post(letters);
     }
 
     async fn status(&self) -> Status {

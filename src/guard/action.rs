@@ -79,6 +79,7 @@ const SUBJECTS: &str = "org.claviger.Subjects1";
 const DRIFT: &str = "org.claviger.Drift1";
 const CASES: &str = "org.claviger.Cases1";
 const CASE: &str = "org.claviger.Case1";
+const BYPASSES: &str = "org.claviger.Bypasses1";
 const OPERATION: &str = "org.claviger.Operation1";
 
 const fn guarded(interface: &'static str, member: &'static str, action: Action, tier: Tier, scope: Scope) -> Row {
@@ -122,6 +123,11 @@ pub const TABLE: &[Row] = &[
     guarded(CASE, "Approve", Action::Approve, Tier::Look, Scope::Case),
     guarded(CASE, "Deny", Action::Approve, Tier::Look, Scope::Case),
     guarded(CASE, "Close", Action::Case, Tier::Look, Scope::Case),
+    guarded(BYPASSES, "Issue", Action::Bypass, Tier::Bypass, Scope::Subject),
+    // It gives nothing to anybody, and must not wait for evidence.
+    guarded(BYPASSES, "End", Action::Suspend, Tier::Look, Scope::Case),
+    guarded(BYPASSES, "Review", Action::Approve, Tier::Look, Scope::Case),
+    guarded(BYPASSES, "Find", Action::Inspect, Tier::Look, Scope::Whole),
     guarded(MANAGER, "Alarms", Action::Audit, Tier::Look, Scope::Whole),
     guarded(MANAGER, "Frozen", Action::Audit, Tier::Look, Scope::Whole),
     // Draws on no case: it is how authority comes back. Whoever is frozen is refused by the verb.
@@ -304,6 +310,8 @@ pub const TABLE: &[Row] = &[
     guarded(TOKENS, "Suspend", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "ReportLost", Action::Suspend, Tier::Test, Scope::Token),
     guarded(TOKENS, "Resume", Action::Suspend, Tier::Register, Scope::Token),
+    // What kills the old one is asked for here; what completes it later, a passed test, needs no more than a test does.
+    guarded(TOKENS, "Replace", Action::Revoke, Tier::Revoke, Scope::Token),
     guarded(TOKENS, "Revoke", Action::Revoke, Tier::Revoke, Scope::Token),
     guarded(TOKENS, "Discharge", Action::Revoke, Tier::Revoke, Scope::Obligation),
     guarded(DRIFT, "History", Action::Inspect, Tier::Look, Scope::Token),

@@ -3,6 +3,7 @@
 //! A case is a durable record in the ledger; nothing of it is kept here but who is attached to it now. At every admission the facts
 //! are read, [`Policy::decide`] is asked, and what it wants is said: a decision is never older than the call it admits.
 
+mod bypass;
 mod facts;
 mod scope;
 mod verbs;
@@ -10,10 +11,13 @@ mod verbs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::law::Law;
 use super::people::People;
 use super::sessions::Sessions;
 use super::time::Timepiece;
+use super::waker::Waker;
 use super::{Deed, Denied};
 use crate::authority::Policy;
 use crate::authority::decide::{Decision, Need};
@@ -24,7 +28,7 @@ use crate::types::CaseId;
 use crate::types::cases::{Tier, Weighty};
 use crate::types::stamp::{Moment, Stamp};
 
-pub use self::verbs::{Attached, CaseError, NewCaseRequest};
+pub use self::verbs::{Attached, CaseError, Escalated, NewCaseRequest};
 
 /// Sessions where no policy says how long they last: as the shipped one.
 const TERMS: SessionTerms = SessionTerms {
@@ -39,6 +43,8 @@ pub struct Cases {
     time: Timepiece,
     sessions: Sessions,
     people: Box<dyn People>,
+    /// What cases wait for has changed, so the next deadline may be another.
+    stirred: Notify,
 }
 
 /// What was drawn from a case.
@@ -46,6 +52,15 @@ pub(super) struct Drawn {
     pub(super) case: CaseId,
     pub(super) subject: Option<String>,
     pub(super) moment: Moment,
+}
+
+/// What is asked of the policy.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    tier: Tier,
+    words: Words,
+    /// Whether a token would become somebody's.
+    enrols: bool,
 }
 
 /// A case with all that was said in it.
@@ -67,6 +82,26 @@ impl Cases {
             time,
             sessions: Sessions::default(),
             people,
+            stirred: Notify::new(),
+        }
+    }
+
+    /// Has the deadlines looked at anew.
+    pub fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Waits until something may be due: until the next deadline, for the clock to be set, or for a case to change.
+    ///
+    /// # Errors
+    /// Storage; the kernel's timers.
+    pub async fn until_due(&self, waker: &mut Waker) -> Result<(), CaseError> {
+        let due = self.ledger.next_deadline().await?;
+        let now = self.time.now().stamp.most_ms;
+        let left = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
+        tokio::select! {
+            woken = waker.wait(left) => woken.map_err(|error| CaseError::Clock(error.to_string())),
+            () = self.stirred.notified() => Ok(()),
         }
     }
 
@@ -115,7 +150,13 @@ impl Cases {
     /// What the case that is named gives to this caller for this deed, or what is missing.
     pub(super) async fn draw(&self, caller: &Caller, tier: Tier, deed: &Deed) -> Result<Option<Drawn>, Denied> {
         self.demanded(tier, deed)?;
-        let Some(id) = deed.case else { return Ok(None) };
+        let Some(id) = deed.case else {
+            // Whatever the house demands of others: a bypass stands or falls with its case.
+            return match tier {
+                Tier::Bypass => Err(Denied::CaseRequired(tier)),
+                _ => Ok(None),
+            };
+        };
         let case = self.ledger.case(id).await.map_err(Denied::Ledger)?;
         let record = case.ok_or(Denied::UnknownCase(id))?;
         let moment = self.time.now();
@@ -129,15 +170,23 @@ impl Cases {
             return Err(missing(vec![Need::OpenCase]));
         }
         let subject = record.personal.subject.clone();
+        let policy = self.law.policy();
+        if tier == Tier::Bypass && policy.is_none() {
+            return Err(missing(vec![Need::Rule { tier }]));
+        }
         if tier > Tier::Look
-            && let Some(policy) = self.law.policy()
+            && let Some(policy) = policy
         {
-            let words = words_of(&deed.words);
+            let asked = Asked {
+                tier,
+                words: words_of(&deed.words),
+                enrols: deed.subject.is_some(),
+            };
             let notes = self.ledger.case_notes(id).await.map_err(Denied::Ledger)?;
             let case = WholeCase { record, notes };
             let about = deed.subject.as_deref().or(case.record.personal.subject.as_deref());
             let decision = self
-                .decide(&policy, &case, about, caller.uid, (tier, words), moment.stamp)
+                .decide(&policy, &case, about, caller.uid, asked, moment.stamp)
                 .await
                 .map_err(Denied::Ledger)?;
             if !decision.allowed() {
@@ -157,11 +206,11 @@ impl Cases {
         case: &WholeCase,
         about: Option<&str>,
         actor: u32,
-        (tier, words): (Tier, Words),
+        asked: Asked,
         now: Stamp,
     ) -> Result<Decision, crate::ledger::LedgerError> {
-        let facts = self.facts(policy, case, about, actor, words, now).await?;
-        Ok(policy.decide(tier, &facts, now))
+        let facts = self.facts(policy, case, about, actor, asked, now).await?;
+        Ok(policy.decide(asked.tier, &facts, now))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod people;
 mod polkit;
 pub mod sessions;
 pub mod time;
+pub mod waker;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -78,6 +78,26 @@ pub enum Said {
     },
     /// Another person's no. It stands.
     Denied,
+    /// An emergency bypass was issued.
+    BypassIssued,
+    /// It was used.
+    BypassUsed,
+    /// Somebody looked back at it; what they found is the reference.
+    BypassReviewed,
+    /// A token is to be replaced.
+    Replacing {
+        /// Which.
+        token: TokenId,
+        /// It is lost, and out of use from here on.
+        lost: bool,
+    },
+    /// A token took the place of another, which died with that.
+    Replaced {
+        /// The dead one.
+        token: TokenId,
+        /// The one in its place.
+        by: TokenId,
+    },
     /// The case was closed.
     Closed {
         /// How it ended.

@@ -11,7 +11,7 @@ use super::{
     Account, Binding, CasePersonal, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Said, Unique,
 };
 use crate::grant::Authority;
-use crate::types::cases::{Anomaly, CaseKind, Channel, Check, Outcome, Step};
+use crate::types::cases::{Anomaly, BypassEnd, CaseKind, Channel, Check, FoundAgain, Outcome, Step};
 use crate::types::stamp::Stamp;
 use crate::types::{
     CaseId, DriftSource, ObligationId, OperationId, Reality, RevokeReason, TokenId, TokenKind, TokenState, UnixMillis,
@@ -177,6 +177,31 @@ pub(crate) enum Recorded {
         checks: Vec<Check>,
         /// Tag of the note's reference, which says nothing.
         reference: String,
+    },
+    IssueBypass {
+        case: CaseId,
+        by: u32,
+        stamp: Stamp,
+        lasts_ms: u64,
+        uses: u32,
+        found_again: FoundAgain,
+        /// Tag over the hash of the code.
+        code: String,
+    },
+    TryBypass {
+        case: CaseId,
+        at: UnixMillis,
+        passed: bool,
+    },
+    EndBypass {
+        case: CaseId,
+        why: BypassEnd,
+        since: Stamp,
+        within_ms: u64,
+    },
+    ReviewBypass {
+        case: CaseId,
+        by: u32,
     },
     KeepTime {
         wall: UnixMillis,
@@ -371,6 +396,11 @@ pub(crate) fn account_mark(keys: &Keys, salt: &[u8], who: &[u8]) -> Tag {
 /// The chain's stand-in for the hashes of a sheet of recovery codes, in the order of their slots.
 pub(crate) fn codes_tag(keys: &Keys, token: TokenId, macs: &[Tag]) -> Tag {
     keys.tag("recovery codes", &[token.as_bytes(), &macs.concat()])
+}
+
+/// The chain's stand-in for the hash of a bypass's code.
+pub(crate) fn bypass_tag(keys: &Keys, case: CaseId, mac: &[u8]) -> Tag {
+    keys.tag("bypass", &[case.as_bytes(), mac])
 }
 
 /// The chain's stand-in for what recovery needs to know: it may name a person, and goes with the intent's row.

@@ -5,12 +5,14 @@
 //! nothing. The journal holds the mutations themselves (personal data and secrets only as keyed tags), so that
 //! [`Ledger::verify`] can replay it against the rows.
 
+mod bypass;
 mod cases;
 mod journal;
 mod lock;
 mod mutation;
 mod people;
 mod record;
+mod replacement;
 mod replay;
 mod seal;
 mod sqlite;
@@ -24,6 +26,7 @@ use crate::grant::Action;
 use crate::types::stamp::{Reading, Stamp};
 use crate::types::{CaseId, ObligationId, OperationId, Reality, Secret, TokenId, TokenKind, TokenState, UnixMillis};
 
+pub use bypass::{BypassCounts, BypassFilter, BypassRecord, BypassState, NewBypass};
 pub use cases::{CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, NewCase, NewNote, Said};
 pub(crate) use mutation::PROVABLE;
 pub use mutation::{Event, Mutation, Unique};
@@ -32,6 +35,7 @@ pub use record::{
     Attestation, Binding, DriftPoint, Duty, Factor, Intent, IntentEnd, KeyIdentity, Oath, Obligation, Personal,
     TokenRecord,
 };
+pub use replacement::{Replacement, VERB as REPLACE_VERB};
 pub use seal::{KEY_LEN, KeySource};
 pub use sqlite::{OpenOptions, SqliteLedger};
 pub use tries::{Account, CallerTries, Standing, Sweep};
@@ -316,11 +320,42 @@ pub trait Ledger: Send + Sync {
         limit: u32,
     ) -> Result<Page<CaseRecord>, LedgerError>;
 
+    /// The count of time that has passed at most at which the next open case will have waited too long, if nobody was told before.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError>;
+
     /// Cases about a subject that were opened when the count of time that has passed at least was `since_least_ms` or more.
     ///
     /// # Errors
     /// Storage only.
     async fn case_history(&self, subject: &str, since_least_ms: u64) -> Result<CaseHistory, LedgerError>;
+
+    /// Emergency bypasses by filter, in the order of their cases, at most `limit` (capped at 1,000).
+    ///
+    /// # Errors
+    /// Storage; [`LedgerError::NotFound`] for a cursor that is none of ours.
+    async fn bypasses(
+        &self,
+        filter: &BypassFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<BypassRecord>, LedgerError>;
+
+    /// A subject's bypasses: those issued when the count of time that has passed at least was `since_least_ms` or more, and those
+    /// that nobody has reviewed.
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn bypass_counts(&self, subject: &str, since_least_ms: u64) -> Result<BypassCounts, LedgerError>;
+
+    /// The bypass of a subject that was not reviewed yet, and whether this is its code; the same work whatever it is, and whether
+    /// there is one or not. For [`Mutation::TryBypass`].
+    ///
+    /// # Errors
+    /// Storage only.
+    async fn bypass_of(&self, subject: &str, code: &Secret) -> Result<Option<(BypassRecord, bool)>, LedgerError>;
 
     /// What [`Mutation::KeepTime`] kept last.
     ///
@@ -333,6 +368,15 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Storage.
     async fn open_intents(&self) -> Result<Vec<Intent>, LedgerError>;
+
+    /// Replacements that are half done.
+    ///
+    /// # Errors
+    /// Storage.
+    async fn replacements(&self) -> Result<Vec<Replacement>, LedgerError> {
+        let open = self.open_intents().await?;
+        Ok(open.iter().filter_map(Replacement::of).collect())
+    }
 
     /// Entries after `after`, at most `limit` (capped at 1,000).
     ///

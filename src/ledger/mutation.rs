@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, Binding, Frozen, Intent, IntentEnd, NewCase, NewNote, Obligation, TokenRecord};
+use super::{Account, Binding, Frozen, Intent, IntentEnd, NewBypass, NewCase, NewNote, Obligation, TokenRecord};
 use crate::grant::Authority;
-use crate::types::cases::{Check, Outcome, Step};
+use crate::types::cases::{BypassEnd, Check, Outcome, Step};
 use crate::types::stamp::{Reading, Stamp};
 use crate::types::{
     CaseId, DriftSource, ObligationId, OperationId, RevokeReason, Secret, TokenId, TokenState, UnixMillis,
@@ -321,6 +321,38 @@ pub enum Mutation {
         outcome: Outcome,
         /// What was answered with yes.
         checks: Vec<Check>,
+    },
+    /// Issues the bypass of an open case that has none, if none of its subject waits for a review (else
+    /// [`LedgerError::Stale`](super::LedgerError::Stale)).
+    IssueBypass(Box<NewBypass>),
+    /// A try with a bypass's code: a pass uses it once, if a use is left and it was not ended (else
+    /// [`LedgerError::Stale`](super::LedgerError::Stale)); a miss counts a wrong code. Both write the same row.
+    TryBypass {
+        /// Which case's.
+        case: CaseId,
+        /// When.
+        at: UnixMillis,
+        /// Whether the code was right.
+        passed: bool,
+    },
+    /// Ends a bypass before its time, destroys its code, and has the case wait for the review. Nothing where it has ended so before.
+    EndBypass {
+        /// Which case's.
+        case: CaseId,
+        /// Why.
+        why: BypassEnd,
+        /// Since when the review is waited for.
+        since: Stamp,
+        /// How long that may take, in milliseconds.
+        within_ms: u64,
+    },
+    /// Notes that somebody looked back at a bypass, once (else [`LedgerError::Stale`](super::LedgerError::Stale)). Before, its case is
+    /// not closed.
+    ReviewBypass {
+        /// Which case's.
+        case: CaseId,
+        /// Uid.
+        by: u32,
     },
     /// Keeps what the host's clocks said and the stamp of it, so that time goes on from there after a restart; where a later stamp
     /// is kept already, that one stays. Goes with every stamp that is to hold.

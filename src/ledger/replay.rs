@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::journal::{Inserted, Opened, Recorded};
 use super::{Binding, DriftPoint, Obligation, PROVABLE, Said};
-use crate::types::cases::Anomaly;
+use crate::types::cases::{Anomaly, Step};
 use crate::types::{CaseId, DriftSource, ObligationId, OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
 
+mod bypass;
 mod cases;
 
+pub(crate) use self::bypass::Bypass;
 pub(crate) use self::cases::{Case, Kept, Line, Notes};
 
 mod people;
@@ -338,6 +340,33 @@ impl Replay {
                 };
                 self.open_case_of(case)?.close(at, outcome, &line)
             }
+            Recorded::IssueBypass {
+                case,
+                by,
+                stamp,
+                lasts_ms,
+                uses,
+                found_again,
+                code,
+            } => {
+                let new = Bypass::new(at, by, stamp, (lasts_ms, uses), found_again, code);
+                self.open_case_of(case)?.issue_bypass(new)
+            }
+            Recorded::TryBypass { case, at, passed } => self.open_case_of(case)?.unreviewed()?.tried(at, passed),
+            Recorded::EndBypass {
+                case,
+                why,
+                since,
+                within_ms,
+            } => {
+                let case = self.open_case_of(case)?;
+                case.step(Step::Review, since, within_ms);
+                case.unreviewed()?.end(at, why)
+            }
+            Recorded::ReviewBypass { case, by } => {
+                self.open_case_of(case)?.unreviewed()?.review(at, by);
+                Ok(())
+            }
             Recorded::Oblige(new) => match self.obligations.insert(new.id, new) {
                 Some(old) => Err(format!("takes on obligation {} a second time", old.id)),
                 None => Ok(()),
@@ -595,6 +624,10 @@ fn subject(mutation: &Recorded) -> &[u8; 16] {
         | Recorded::Note { case, .. }
         | Recorded::Step { case, .. }
         | Recorded::Escalate { case, .. }
+        | Recorded::IssueBypass { case, .. }
+        | Recorded::TryBypass { case, .. }
+        | Recorded::EndBypass { case, .. }
+        | Recorded::ReviewBypass { case, .. }
         | Recorded::CloseCase { case, .. } => case.as_bytes(),
         Recorded::Oblige(obligation) => obligation.id.as_bytes(),
         Recorded::Prove { id, .. } | Recorded::Discharge { id, .. } => id.as_bytes(),

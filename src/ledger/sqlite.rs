@@ -6,6 +6,7 @@
 mod apply;
 mod assign;
 mod bulk;
+mod bypass;
 mod cases;
 mod clock;
 mod fault;
@@ -39,9 +40,9 @@ use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
-    Account, BatchFailure, CaseFilter, CaseHistory, CaseNote, CaseRecord, DriftPoint, Event, Filter, Frozen, Intent,
-    JournalEntry, Ledger, LedgerError, Mutation, Obligation, ObligationFilter, Page, Standing, TokenRecord, Unique,
-    VerifyReport,
+    Account, BatchFailure, BypassCounts, BypassFilter, BypassRecord, CaseFilter, CaseHistory, CaseNote, CaseRecord,
+    DriftPoint, Event, Filter, Frozen, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
+    ObligationFilter, Page, Standing, TokenRecord, Unique, VerifyReport,
 };
 use crate::types::stamp::{Reading, Stamp};
 use crate::types::{CaseId, ObligationId, Secret, TokenId};
@@ -383,6 +384,27 @@ impl Ledger for SqliteLedger {
 
     async fn case_history(&self, subject: &str, since_least_ms: u64) -> Result<CaseHistory, LedgerError> {
         self.read_case_history(subject, since_least_ms).await
+    }
+
+    async fn bypasses(
+        &self,
+        filter: &BypassFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<BypassRecord>, LedgerError> {
+        self.read_bypasses(filter, cursor, limit).await
+    }
+
+    async fn bypass_counts(&self, subject: &str, since_least_ms: u64) -> Result<BypassCounts, LedgerError> {
+        self.read_bypass_counts(subject, since_least_ms).await
+    }
+
+    async fn bypass_of(&self, subject: &str, code: &Secret) -> Result<Option<(BypassRecord, bool)>, LedgerError> {
+        self.look_up_bypass(subject, code).await
+    }
+
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError> {
+        self.read_next_deadline().await
     }
 
     async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {

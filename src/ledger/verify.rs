@@ -1,6 +1,7 @@
 //! Does the ledger say what we wrote? First the frame (file, schema, notes), then the chain, then the journal played again
 //! ([`replay`](super::replay)) against every row. All in one read transaction, while commits go on.
 
+mod bypass;
 mod cases;
 mod cell;
 mod frame;

@@ -2,7 +2,7 @@
 //! can lack its authority.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::device::session::Session;
 use crate::grant::{Action, Authority, Grant, Object};
 use crate::ledger::{Account, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::operation::{Hint, Phase, Step, UserAction, UserActionKind};
+use crate::lifecycle::replace::{self, Finished};
 use crate::lifecycle::tries::Admitted;
 use crate::lifecycle::{Lifecycle, Refusal};
 use crate::types::{DeviceId, TokenId, TokenState, time_left};
@@ -32,6 +33,10 @@ pub struct Act {
     pub last_tries: bool,
     /// How long another program that has the device is waited for; as configured when the caller did not say.
     patience: Option<Duration>,
+    /// The token whose place is taken by the one that this act puts in somebody's hands.
+    replaces: Option<TokenId>,
+    /// The replacement that came to its end in this act.
+    finished: Arc<Mutex<Option<Finished>>>,
 }
 
 impl Act {
@@ -50,7 +55,32 @@ impl Act {
             house,
             last_tries,
             patience,
+            replaces: None,
+            finished: Arc::default(),
         }
+    }
+
+    /// The same act, by which a token takes the place of another.
+    #[must_use]
+    pub fn replacing(self, old: Option<TokenId>) -> Self {
+        Self { replaces: old, ..self }
+    }
+
+    /// The token whose place is taken.
+    #[must_use]
+    pub const fn replaces(&self) -> Option<TokenId> {
+        self.replaces
+    }
+
+    /// A replacement came to its end.
+    pub fn has_finished(&self, finished: Finished) {
+        *self.finished.lock().unwrap_or_else(PoisonError::into_inner) = Some(finished);
+    }
+
+    /// The replacement that came to its end.
+    #[must_use]
+    pub fn finished(&self) -> Option<Finished> {
+        *self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Consumes the grant for this action and object. First line of every verb.
@@ -100,11 +130,12 @@ impl Act {
         mutations: Vec<Mutation>,
     ) -> Result<(), LedgerError> {
         let event = self.event(name, token, detail);
-        self.house.commit_and_tell(event, mutations, self.bench()).await
+        replace::commit(self, event, mutations).await
     }
 
     /// Whether nobody is spoken for here.
-    fn bench(&self) -> bool {
+    #[must_use]
+    pub fn bench(&self) -> bool {
         self.grant.subject().is_none() && self.grant.case().is_some()
     }
 

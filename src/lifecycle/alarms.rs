@@ -16,6 +16,7 @@ use crate::authority::policy::AnomalyRule;
 use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Event, Filter, Frozen, JournalEntry, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::act::facts;
+use crate::lifecycle::bypass::Endings;
 use crate::lifecycle::{Lifecycle, Refusal};
 use crate::types::cases::{Anomaly, Hours};
 use crate::types::stamp::{Moment, Stamp};
@@ -70,7 +71,7 @@ fn deed_of<'d>(event: &str, detail: impl Fn(&str) -> Option<&'d Value>) -> Optio
         "resync.refused" if said("why", "implausible") => Deed::Implausible,
         "resync.applied" if detail("beyond_bound") == Some(&Value::Bool(true)) => Deed::Implausible,
         "token.suspended" | "token.lost" | "resync.applied" | "resync.undone" | "clock.set" | "oath.done"
-        | "account.unlocked" | "token.exported" => Deed::Changed,
+        | "account.unlocked" | "token.exported" | "bypass.issued" | "replacement.begun" => Deed::Changed,
         "verify.failed" | "test.failed" => Deed::Failed,
         "case.denied" => Deed::Denied,
         _ => return None,
@@ -220,11 +221,29 @@ impl Lifecycle {
             since: at,
             why: kind,
         });
+        let mut endings = if freeze {
+            // What cannot be looked up must not keep the freeze from being written.
+            self.issued_by(alarm.operator).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "what bypasses the operator issued could not be looked up");
+                Endings::default()
+            })
+        } else {
+            Endings::default()
+        };
         let written = if freeze {
-            match self.ledger().commit(event(), vec![change]).await {
+            let mut frozen = event();
+            endings.noted(&mut frozen.detail);
+            let mut changes = vec![change];
+            changes.extend(endings.take());
+            match self.ledger().commit(frozen, changes).await {
                 // Frozen already: the alarm is one all the same.
                 Err(LedgerError::Stale(_)) => self.ledger().commit(event(), Vec::new()).await,
-                written => written,
+                written => {
+                    if written.is_ok() {
+                        self.told_endings(endings);
+                    }
+                    written
+                }
             }
         } else {
             self.ledger().commit(event(), Vec::new()).await

@@ -13,6 +13,7 @@ pub mod alarms;
 mod assert;
 mod assign;
 mod attempts;
+pub mod bypass;
 mod card;
 pub mod code;
 mod describe;
@@ -35,6 +36,7 @@ mod read_clock;
 mod recover;
 mod refusal;
 mod register;
+mod replace;
 mod request;
 mod reset;
 mod resync;
@@ -156,6 +158,9 @@ pub struct Lifecycle {
     organisation: OnceLock<Organisation>,
     outbox: tell::Outbox,
     alarms: alarms::Alarms,
+    bypasses: bypass::Bypasses,
+    /// One commit after the other that a replacement depends on.
+    replacing: tokio::sync::Mutex<()>,
 }
 
 impl Lifecycle {
@@ -185,6 +190,8 @@ impl Lifecycle {
             organisation: OnceLock::new(),
             outbox: tell::Outbox::default(),
             alarms: alarms::Alarms::default(),
+            bypasses: bypass::Bypasses::default(),
+            replacing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -210,6 +217,12 @@ impl Lifecycle {
     #[must_use]
     pub const fn alarms(&self) -> &alarms::Alarms {
         &self.alarms
+    }
+
+    /// What becomes of bypasses.
+    #[must_use]
+    pub const fn bypasses(&self) -> &bypass::Bypasses {
+        &self.bypasses
     }
 
     /// The ledger.
@@ -240,6 +253,11 @@ impl Lifecycle {
     #[must_use]
     pub const fn waiting(&self) -> &code::Waiting {
         &self.waiting
+    }
+
+    /// Held while something is written that a replacement depends on.
+    const fn replacing(&self) -> &tokio::sync::Mutex<()> {
+        &self.replacing
     }
 
     /// Codes whose resync was previewed, with the time they came.
@@ -403,94 +421,107 @@ impl Lifecycle {
 }
 
 async fn run(act: Act, request: Request) -> Result<Outcome, Refusal> {
+    let (request, old) = request.replaced();
+    if let Some(old) = old {
+        replace::ready(&act, old, &request).await?;
+    }
+    let act = act.replacing(old);
+    let outcome = verb(&act, request).await?;
+    Ok(replace::told(act.finished(), outcome))
+}
+
+async fn verb(act: &Act, request: Request) -> Result<Outcome, Refusal> {
     match request {
-        Request::Patient { .. } => Err(Refusal::Internal("a wait within a wait")),
+        Request::Replacing { .. } | Request::Patient { .. } => Err(Refusal::Internal("a wait within a wait")),
         Request::RegisterFido2 {
             device,
             subject,
             pin,
             options,
-        } => register::fido2::register(&act, device, subject, pin, options).await,
+        } => register::fido2::register(act, device, subject, pin, options).await,
         Request::RegisterForProvider {
             device,
             pin,
             commission,
-        } => register::provider::register(&act, device, pin, *commission).await,
+        } => register::provider::register(act, device, pin, *commission).await,
         Request::RegisterOathCard {
             device,
             subject,
             options,
-        } => register::oath_card::register(&act, device, subject, options).await,
+        } => register::oath_card::register(act, device, subject, options).await,
         Request::RegisterFob {
             subject,
             serial,
             seed,
             codes,
             options,
-        } => register::fob::register(&act, subject, serial, seed, codes, options).await,
+        } => register::fob::register(act, subject, serial, seed, codes, options).await,
         Request::RegisterApp {
             subject,
             pairing,
             options,
-        } => register::app::register(&act, subject, pairing, options).await,
+        } => register::app::register(act, subject, pairing, options).await,
         Request::RegisterRecoveryCodes { subject, sheet, count } => {
-            register::recovery_codes::register(&act, subject, sheet, count).await
+            register::recovery_codes::register(act, subject, sheet, count).await
         }
         Request::RegisterNfcFob {
             device,
             subject,
             seed,
             options,
-        } => register::nfc_fob::register(&act, device, subject, seed, options).await,
+        } => register::nfc_fob::register(act, device, subject, seed, options).await,
         Request::ReadClock {
             token,
             device,
             allowances,
-        } => read_clock::read_clock(&act, token, device, allowances).await,
+        } => read_clock::read_clock(act, token, device, allowances).await,
         Request::SetClock {
             token,
             device,
             reseed,
             unsynchronised,
-        } => set_clock::set_clock(&act, token, device, set_clock::Words { reseed, unsynchronised }).await,
-        Request::Fido { device, deed, with } => fido::administer(&act, device, deed, with).await,
+        } => set_clock::set_clock(act, token, device, set_clock::Words { reseed, unsynchronised }).await,
+        Request::Fido { device, deed, with } => fido::administer(act, device, deed, with).await,
         Request::Oath {
             device,
             deed,
             password,
             place,
-        } => oath_admin::administer(&act, (device, place), deed, password).await,
-        Request::Test { token, code, at } => test::test(&act, token, code, at).await,
-        Request::TestForProvider { token, at, query } => assert::test(&act, token, at, *query).await,
+        } => oath_admin::administer(act, (device, place), deed, password).await,
+        Request::Test { token, code, at } => test::test(act, token, code, at).await,
+        Request::TestForProvider { token, at, query } => assert::test(act, token, at, *query).await,
         Request::Resync {
             token,
             codes,
             allowances,
-        } => resync::resync(&act, token, &codes, allowances).await,
-        Request::UndoResync(token) => undo::undo(&act, token).await,
-        Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(&act, token).await,
+        } => resync::resync(act, token, &codes, allowances).await,
+        Request::UndoResync(token) => undo::undo(act, token).await,
+        Request::Suspend(token) | Request::Lost(token) | Request::Resume(token) => suspend::transfer(act, token).await,
         Request::Revoke {
             token,
             reason,
             at,
             reset,
             absent,
-        } => revoke::revoke(&act, token, reason, at, revoke::Extent { reset, absent }).await,
-        Request::Import { file, options } => import::import(&act, file, *options).await,
-        Request::Mark { token, organisation } => mark::mark(&act, token, organisation).await,
-        Request::Assign { token, subject } => assign::assign(&act, token, subject).await,
+        } => revoke::revoke(act, token, reason, at, revoke::Extent { reset, absent }).await,
+        Request::Replace { token, lost, withdraw } => {
+            replace::replace(act, token, replace::Words { lost, withdraw }).await
+        }
+        Request::Import { file, options } => import::import(act, file, *options).await,
+        Request::Mark { token, organisation } => mark::mark(act, token, organisation).await,
+        Request::Assign { token, subject } => assign::assign(act, token, subject).await,
         Request::Export {
             format,
             filter,
             passphrase,
             rp_id,
             into,
-        } => export::export(&act, format, *filter, passphrase, rp_id, into).await,
+        } => export::export(act, format, *filter, passphrase, rp_id, into).await,
         Request::Discharge {
             obligation,
             at,
             collected,
             reset,
-        } => settle::discharge(&act, obligation, at, settle::Words { collected, reset }).await,
+        } => settle::discharge(act, obligation, at, settle::Words { collected, reset }).await,
     }
 }

@@ -29,6 +29,8 @@ pub enum Verb {
     Resume,
     /// Kill.
     Revoke,
+    /// Have a token replaced.
+    Replace,
     /// Settle an obligation.
     Discharge,
     /// Take a seed file in.
@@ -59,6 +61,7 @@ impl Verb {
             Self::Lost => "lost",
             Self::Resume => "resume",
             Self::Revoke => "revoke",
+            Self::Replace => "replace",
             Self::Discharge => "discharge",
             Self::Import => "import",
             Self::Assign => "assign",
@@ -197,6 +200,8 @@ pub struct Details {
     pub token: Option<TokenId>,
     /// What is left to do.
     pub obligation: Option<ObligationId>,
+    /// The token whose place this one took, which is dead with that.
+    pub replaced: Option<TokenId>,
     /// Signature counter.
     pub sign_count: Option<u32>,
     /// Whether the PIN was set (rather than verified).

@@ -39,8 +39,12 @@ pub struct Organisation {
     pub policy: InForce,
     /// What tells people what happened to their tokens.
     pub hook: Option<Hook>,
+    /// What tells those who look after the help desk that a case has waited too long.
+    pub overseer: Option<Hook>,
     /// Who watches for anomalies; nobody where there is one user only.
     pub watchman: Option<Watchman>,
+    /// The standing authority by which a replaced token dies.
+    pub replacing: Option<Grant>,
 }
 
 impl Default for Organisation {
@@ -49,7 +53,9 @@ impl Default for Organisation {
             directory: Arc::new(Nobody),
             policy: Arc::new(|| None),
             hook: None,
+            overseer: None,
             watchman: None,
+            replacing: None,
         }
     }
 }

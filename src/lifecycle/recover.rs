@@ -4,7 +4,9 @@
 use serde_json::json;
 
 use crate::grant::{Action, Authority, Grant, Object};
-use crate::ledger::{Binding, Duty, Event, Intent, IntentEnd, LedgerError, Mutation, Obligation, TokenRecord};
+use crate::ledger::{
+    Binding, Duty, Event, Intent, IntentEnd, LedgerError, Mutation, Obligation, REPLACE_VERB, TokenRecord,
+};
 use crate::lifecycle::act::facts;
 use crate::lifecycle::settle;
 use crate::lifecycle::tell;
@@ -33,8 +35,8 @@ impl Lifecycle {
     pub async fn recover(&self, standing: &Grant) -> Result<usize, Refusal> {
         standing.require(Action::Revoke, &Object::Whole)?;
         let mut intents = self.ledger().open_intents().await?;
-        // Letters wait for the one who delivers them.
-        intents.retain(|intent| intent.verb != tell::VERB);
+        // Letters wait for the one who delivers them, replacements for the new token.
+        intents.retain(|intent| ![tell::VERB, REPLACE_VERB].contains(&intent.verb.as_str()));
         for intent in &intents {
             let end = self
                 .conclude(intent, standing.authority(Some(intent.operation)))

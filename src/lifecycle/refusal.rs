@@ -6,10 +6,11 @@ use crate::device::DeviceError;
 use crate::grant::GrantMismatch;
 use crate::ledger::LedgerError;
 use crate::lifecycle::advice::Advice;
+use crate::lifecycle::bypass::BypassRefusal;
 use crate::lifecycle::validity;
 use crate::trust::Distrust;
 use crate::trust::registration::RegistrationError;
-use crate::types::{TokenKind, UnixMillis};
+use crate::types::{CaseId, TokenKind, UnixMillis};
 
 /// Why a verb did not do it. Nothing is half done when one of these comes back, except where the text says that an
 /// obligation stands.
@@ -30,6 +31,18 @@ pub enum Refusal {
     /// No token with this id.
     #[error("there is no token with this id")]
     UnknownToken,
+    /// A replacement of the token is half done elsewhere.
+    #[error(
+        "the token is being replaced already{}: go on there, or withdraw that first",
+        .case.map(|case| format!(" in case {case}")).unwrap_or_default()
+    )]
+    BeingReplaced {
+        /// Where.
+        case: Option<CaseId>,
+    },
+    /// No replacement of the token was begun.
+    #[error("the token is not being replaced: that is begun first (“claviger replace TOKEN”)")]
+    NotBeingReplaced,
     /// No such obligation, or it was discharged.
     #[error("there is no such open obligation")]
     UnknownObligation,
@@ -48,6 +61,9 @@ pub enum Refusal {
     /// The operator is frozen, or wants to thaw themselves.
     #[error("frozen authority is lifted by somebody else who is not frozen")]
     Frozen,
+    /// Nothing was done to a bypass.
+    #[error(transparent)]
+    Bypass(#[from] BypassRefusal),
     /// The verb does not go with this kind of token.
     #[error("a {kind} token cannot be {verb}")]
     WrongKind {
@@ -145,7 +161,7 @@ pub enum Refusal {
     #[error("the key's signature counter went back: a copy of it may exist")]
     CounterWentBack,
     /// What was to be handed out could not be; nothing was written.
-    #[error("nothing was registered, because the secret could not be handed out: the descriptor {0}")]
+    #[error("nothing was registered or issued, because the secret could not be handed out: the descriptor {0}")]
     Undelivered(String),
     /// A wrong code a moment ago.
     #[error("after a wrong code the next one is looked at in {wait_s} s")]

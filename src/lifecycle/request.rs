@@ -89,6 +89,22 @@ pub enum Request {
         /// How long.
         wait: Duration,
     },
+    /// The same as the request in it, which puts a token in somebody's hands: it takes the place of another.
+    Replacing {
+        /// What is to be done.
+        request: Box<Request>,
+        /// The token whose place is taken.
+        old: TokenId,
+    },
+    /// Have a token replaced, or not replaced after all.
+    Replace {
+        /// The token.
+        token: TokenId,
+        /// It is lost: out of use at once.
+        lost: bool,
+        /// It is not to be replaced after all.
+        withdraw: bool,
+    },
     /// Give a token of the inventory to a person.
     Assign {
         /// The token.
@@ -312,6 +328,8 @@ pub enum FidoDeed {
     Reset {
         /// The word was said. Without it the operation tells what would be lost.
         confirmed: bool,
+        /// Where the key is, when another one cannot be told from it.
+        place: Option<String>,
     },
 }
 
@@ -564,7 +582,7 @@ impl Request {
     pub fn last_tries(&self) -> bool {
         match self {
             Self::RegisterFido2 { options, .. } => options.last_tries,
-            Self::Patient { request, .. } => request.last_tries(),
+            Self::Patient { request, .. } | Self::Replacing { request, .. } => request.last_tries(),
             Self::Fido { with, .. } => with.last_tries,
             Self::Test { at, .. }
             | Self::TestForProvider { at, .. }
@@ -580,6 +598,27 @@ impl Request {
         match self {
             Self::Patient { request, wait } => (*request, Some(wait)),
             other => (other, None),
+        }
+    }
+
+    /// What is to be done, and the token whose place is taken by it.
+    #[must_use]
+    pub fn replaced(self) -> (Self, Option<TokenId>) {
+        match self {
+            Self::Replacing { request, old } => (*request, Some(old)),
+            other => (other, None),
+        }
+    }
+
+    /// The same, by which a token takes the place of another. Goes inside of [`Request::waiting`].
+    #[must_use]
+    pub fn replacing(self, old: Option<TokenId>) -> Self {
+        match old {
+            Some(old) => Self::Replacing {
+                request: Box::new(self),
+                old,
+            },
+            None => self,
         }
     }
 
@@ -618,7 +657,8 @@ impl Request {
             Self::Revoke { .. } => Verb::Revoke,
             Self::Discharge { .. } => Verb::Discharge,
             Self::Import { .. } => Verb::Import,
-            Self::Patient { request, .. } => request.verb(),
+            Self::Patient { request, .. } | Self::Replacing { request, .. } => request.verb(),
+            Self::Replace { .. } => Verb::Replace,
             Self::Assign { .. } => Verb::Assign,
             Self::Mark { .. } => Verb::Configure,
             Self::Export { .. } => Verb::Export,

@@ -15,13 +15,15 @@ use tokio::time::Instant;
 
 use crate::grant::{Authority, Grant};
 use crate::hook::{Hook, HookError};
-use crate::ledger::{Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
+use crate::ledger::{CaseRecord, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::act::facts;
-use crate::types::{OperationId, RevokeReason, TokenId, TokenState};
+use crate::types::{CaseId, OperationId, RevokeReason, TokenId, TokenState};
 
 /// The verb of an intent that is a letter. Recovery leaves it alone: it is no act on hardware.
 pub const VERB: &str = "tell";
+/// Whom a letter goes to that names nobody, in its detail.
+const ORGANISATION: &str = "organisation";
 /// Version of the JSON.
 const FORM: u32 = 1;
 /// First pause after a failure; each is twice the one before.
@@ -148,6 +150,17 @@ impl Outbox {
         u32::try_from(letters.values().filter(of).count()).unwrap_or(u32::MAX)
     }
 
+    /// Letters about what was done in a case that failed at least once.
+    #[must_use]
+    pub fn failing_in(&self, case: CaseId) -> u32 {
+        let case = case.to_string();
+        let letters = self.letters();
+        let of = |letter: &&Letter| {
+            letter.tries > 0 && letter.intent.detail.get("case").and_then(Value::as_str) == Some(case.as_str())
+        };
+        u32::try_from(letters.values().filter(of).count()).unwrap_or(u32::MAX)
+    }
+
     /// The letter that is due next, or when it will be.
     fn next(&self) -> Result<(Intent, u32), Option<Instant>> {
         let letters = self.letters();
@@ -201,18 +214,78 @@ impl Lifecycle {
         Ok(letters)
     }
 
+    /// A letter about a bypass, to be begun in the commit of what it tells. None where nobody is told.
+    pub(super) fn bypass_letter(&self, what: &str, subject: &str, case: CaseId, more: Value) -> Option<Intent> {
+        self.organisation().hook.as_ref()?;
+        let now = self.clock().now();
+        let mut detail = json!({
+            "form": FORM,
+            "what": what,
+            "subject": subject,
+            "at-ms": now.0,
+            "case": case.to_string(),
+        });
+        if let (Some(members), Value::Object(more)) = (detail.as_object_mut(), more) {
+            members.extend(more);
+        }
+        Some(Intent {
+            operation: OperationId::generate(),
+            verb: VERB.to_owned(),
+            token: None,
+            phase: "0".to_owned(),
+            detail,
+            started: now,
+        })
+    }
+
     /// Writes a commit of a verb, with the letters that it is cause for, and holds it against the policy's anomalies.
     pub(super) async fn commit_and_tell(
         &self,
         event: Event,
-        mut changes: Vec<Mutation>,
+        changes: Vec<Mutation>,
         bench: bool,
     ) -> Result<(), LedgerError> {
-        let letters = self.letters(&event, &changes).await?;
-        changes.extend(letters.iter().cloned().map(Mutation::Begin));
-        self.ledger().commit(event.clone(), changes).await?;
-        self.outbox().post(letters);
-        self.happened(&event, None, bench).await;
+        self.commit_all_and_tell(vec![(event, changes)], bench).await
+    }
+
+    /// The same of several commits that are one transaction.
+    pub(super) async fn commit_all_and_tell(
+        &self,
+        mut commits: Vec<(Event, Vec<Mutation>)>,
+        bench: bool,
+    ) -> Result<(), LedgerError> {
+        let mut posted = Vec::new();
+        let mut ended = Vec::new();
+        for (event, changes) in &mut commits {
+            let letters = self.letters(event, changes).await?;
+            changes.extend(letters.iter().cloned().map(Mutation::Begin));
+            posted.extend(letters);
+            if let ("test.passed" | "token.resumed", Some(token)) = (event.name, event.token) {
+                let mut endings = self.found_again(token).await?;
+                endings.noted(&mut event.detail);
+                changes.extend(endings.take());
+                ended.push(endings);
+            }
+        }
+        let events: Vec<Event> = commits.iter().map(|(event, _)| event.clone()).collect();
+        match (commits.pop(), commits.is_empty()) {
+            (Some((event, changes)), true) => drop(self.ledger().commit(event, changes).await?),
+            (Some(last), false) => {
+                commits.push(last);
+                self.ledger()
+                    .commit_all(commits)
+                    .await
+                    .map_err(|failure| failure.error)?;
+            }
+            (None, _) => {}
+        }
+        self.outbox().post(posted);
+        for endings in ended {
+            self.told_endings(endings);
+        }
+        for event in &events {
+            self.happened(event, None, bench).await;
+        }
         Ok(())
     }
 
@@ -242,21 +315,57 @@ impl Lifecycle {
         }
     }
 
+    /// The letter about a case that has waited too long. It names nobody: whoever looks after that may look at the case.
+    #[must_use]
+    pub fn overdue_letter(&self, case: &CaseRecord) -> Option<Intent> {
+        self.organisation().overseer.as_ref()?;
+        let now = self.clock().now();
+        Some(Intent {
+            operation: OperationId::generate(),
+            verb: VERB.to_owned(),
+            token: None,
+            phase: "0".to_owned(),
+            detail: json!({
+                "form": FORM,
+                "what": "case-overdue",
+                "to": ORGANISATION,
+                "at-ms": now.0,
+                "case": case.id.to_string(),
+                "kind": case.kind.as_str(),
+                "channel": case.channel.as_str(),
+                "step": case.step.as_str(),
+                "opened-ms": case.opened_at.0,
+            }),
+            started: now,
+        })
+    }
+
+    /// The hook that a letter goes to, if there is one.
+    fn carrier(&self, letter: &Intent) -> Option<&Hook> {
+        let organisation = self.organisation();
+        if to_organisation(letter) {
+            organisation.overseer.as_ref()
+        } else {
+            organisation.hook.as_ref()
+        }
+    }
+
     /// Delivers letters until it is dropped. On a standing grant, whose reason is journalled.
     ///
     /// # Errors
     /// Storage, when what was left over cannot be read.
     pub async fn tell(self: Arc<Self>, standing: Grant) -> Result<(), LedgerError> {
         let left_over = self.ledger().open_intents().await?;
+        let letters = left_over.into_iter().filter(|intent| intent.verb == VERB);
+        // Letters from when there was a hook for them stay until there is one again.
         self.outbox()
-            .post(left_over.into_iter().filter(|intent| intent.verb == VERB));
-        let Some(hook) = self.organisation().hook.clone() else {
-            // Letters from when there was one stay until there is one again.
-            return Ok(());
-        };
+            .post(letters.filter(|letter| self.carrier(letter).is_some()));
         loop {
             match self.outbox().next() {
-                Ok((intent, tries)) => self.deliver(&hook, &standing, intent, tries).await,
+                Ok((intent, tries)) => match self.carrier(&intent) {
+                    Some(hook) => self.deliver(hook, &standing, intent, tries).await,
+                    None => self.outbox().gone(intent.operation),
+                },
                 Err(Some(due)) => {
                     tokio::select! {
                         () = tokio::time::sleep_until(due) => {}
@@ -274,11 +383,14 @@ impl Lifecycle {
         let operation = intent.operation;
         let now = self.clock().now();
         let end = |end| Mutation::End { operation, end };
+        let [is_told, is_not, given_up] = if to_organisation(&intent) {
+            ["organisation.told", "organisation.not-told", "organisation.given-up"]
+        } else {
+            ["subject.told", "subject.not-told", "subject.given-up"]
+        };
         let (name, change) = match &outcome {
-            Ok(()) => ("subject.told", end(IntentEnd::Completed)),
-            Err(_) if now.0.saturating_sub(intent.started.0) > GIVEN_UP_MS => {
-                ("subject.given-up", end(IntentEnd::RolledBack))
-            }
+            Ok(()) => (is_told, end(IntentEnd::Completed)),
+            Err(_) if now.0.saturating_sub(intent.started.0) > GIVEN_UP_MS => (given_up, end(IntentEnd::RolledBack)),
             Err(error) => {
                 let phase = format!("{} {}", tries.saturating_add(1), error.name());
                 let change = Mutation::Phase {
@@ -286,12 +398,12 @@ impl Lifecycle {
                     phase,
                     detail: None,
                 };
-                ("subject.not-told", change)
+                (is_not, change)
             }
         };
         let why = outcome.as_ref().err();
         if let Some(error) = why {
-            tracing::warn!(%operation, why = error.name(), tries = tries.saturating_add(1), "the subject could not be told");
+            tracing::warn!(%operation, why = error.name(), tries = tries.saturating_add(1), "a letter could not be delivered");
         }
         let mut detail = facts([("tries", json!(tries.saturating_add(1)))]);
         if let Some(error) = why {
@@ -304,7 +416,7 @@ impl Lifecycle {
             at: now,
             detail,
         };
-        let over = name != "subject.not-told";
+        let over = name != is_not;
         match self.ledger().commit(event, vec![change]).await {
             Ok(_) if over => self.outbox().gone(operation),
             Ok(_) => {
@@ -340,6 +452,11 @@ impl Lifecycle {
         }
         detail
     }
+}
+
+/// Whether a letter goes to those who look after the help desk, not to a person whose token it is about.
+fn to_organisation(letter: &Intent) -> bool {
+    letter.detail.get("to").and_then(Value::as_str) == Some(ORGANISATION)
 }
 
 /// The record that a commit inserts.

@@ -10,6 +10,7 @@ use crate::codec::recovery::{self, RANDOM, RecoveryError};
 use crate::grant::{Action, Grant, Object};
 use crate::ledger::{Account, Binding, Event, Filter, LedgerError, Mutation, Standing, TokenRecord};
 use crate::lifecycle::act::{Facts, facts};
+use crate::lifecycle::bypass::{BypassUse, Endings, OnHand};
 use crate::lifecycle::code::{Judgement, Pass, judge};
 use crate::lifecycle::evidence::evidence;
 use crate::lifecycle::register::fresh;
@@ -28,6 +29,8 @@ const NOBODYS: &str = "000000";
 pub struct Verified {
     /// The token it was of, if it was right.
     pub token: Option<(TokenId, TokenKind, Reality)>,
+    /// The bypass it was of, if it was the code of one.
+    pub bypass: Option<BypassUse>,
     /// Recovery codes left, after one was used.
     pub recovery_left: Option<u32>,
     /// Wrong tries on the account before this one, since somebody last passed.
@@ -81,7 +84,15 @@ struct Hit {
     change: Mutation,
 }
 
-/// Verifies `code` for `subject` across the active tokens that show codes, and uses it up.
+impl Verified {
+    /// Whether the code was right.
+    #[must_use]
+    pub const fn accepted(&self) -> bool {
+        self.token.is_some() || self.bypass.is_some()
+    }
+}
+
+/// Verifies `code` for `subject` across the active tokens that show codes, and a bypass, and uses it up.
 ///
 /// # Errors
 /// [`Refusal::TryLater`], [`Refusal::SoftLocked`], [`Refusal::Locked`], by which nothing of the code is told;
@@ -115,6 +126,7 @@ pub async fn verify(
     if tokens.is_empty() {
         decoy(now)?;
     }
+    let on_hand = bypass(house, subject, &typed).await?;
     let verified = Verified {
         wrong_before: admitted.wrong_before(),
         next_code,
@@ -122,7 +134,7 @@ pub async fn verify(
     };
     if let Some(first) = hits.first() {
         let passed = (first.record.id, first.record.kind, first.record.reality);
-        match pass(house, grant, &admitted, hits, passed).await {
+        match pass(house, grant, (&admitted, on_hand.as_ref()), hits, passed).await {
             Ok(()) => {
                 let recovery_left = match passed.1 {
                     TokenKind::RecoveryCodes => Some(house.ledger().recovery_left(passed.0).await?),
@@ -138,9 +150,35 @@ pub async fn verify(
             Err(LedgerError::Stale(_) | LedgerError::WrongState { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+    } else if let Some(right) = on_hand.as_ref().filter(|on_hand| on_hand.right) {
+        match house.use_bypass(grant, subject, right, admitted.passed()).await {
+            Ok(used) => {
+                return Ok(Verified {
+                    bypass: Some(used),
+                    ..verified
+                });
+            }
+            // Ended in between.
+            Err(LedgerError::Stale(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    miss(house, grant, &admitted, tokens.first()).await?;
+    miss(house, grant, (&admitted, on_hand.as_ref()), tokens.first()).await?;
     Ok(verified)
+}
+
+/// The bypass that the person has now. What cannot be its code is looked up in place of one that can.
+async fn bypass(house: &Lifecycle, subject: &str, typed: &Typed) -> Result<Option<OnHand>, LedgerError> {
+    let nobodys = recovery::encode(&[0; RANDOM]);
+    let (code, possible) = match typed {
+        Typed::Recovery(code) => (code, true),
+        Typed::Displayed(_) => (&nobodys, false),
+    };
+    let mut found = house.bypass_on_hand(subject, code).await?;
+    if let Some(on_hand) = &mut found {
+        on_hand.right &= possible;
+    }
+    Ok(found)
 }
 
 /// The tokens that are asked, the one seen last first.
@@ -244,7 +282,7 @@ fn decoy(now: UnixMillis) -> Result<(), Refusal> {
 async fn pass(
     house: &Lifecycle,
     grant: &Grant,
-    admitted: &Admitted,
+    (admitted, on_hand): (&Admitted, Option<&OnHand>),
     hits: Vec<Hit>,
     (token, kind, reality): (TokenId, TokenKind, Reality),
 ) -> Result<(), LedgerError> {
@@ -262,15 +300,23 @@ async fn pass(
         _ => Method::TokenTest,
     };
     changes.extend(evidence(grant, method, token, reality));
-    let detail = facts([("kind", json!(kind)), ("reality", json!(reality))]);
-    commit(house, grant, "verify.passed", Some(token), detail, changes).await
+    let mut detail = facts([("kind", json!(kind)), ("reality", json!(reality))]);
+    let mut endings = match on_hand {
+        Some(_) => house.found_again(token).await?,
+        None => Endings::default(),
+    };
+    endings.noted(&mut detail);
+    changes.extend(endings.take());
+    commit(house, grant, "verify.passed", Some(token), detail, changes).await?;
+    house.told_endings(endings);
+    Ok(())
 }
 
 /// One more wrong try. It is noted on the token seen last, too, as a test of that one would note it.
 async fn miss(
     house: &Lifecycle,
     grant: &Grant,
-    admitted: &Admitted,
+    (admitted, on_hand): (&Admitted, Option<&OnHand>),
     token: Option<&TokenRecord>,
 ) -> Result<(), LedgerError> {
     let mut changes: Vec<_> = token
@@ -278,6 +324,7 @@ async fn miss(
         .into_iter()
         .collect();
     changes.push(admitted.missed());
+    changes.extend(on_hand.map(|on_hand| on_hand.tried(false)).into_iter().flatten());
     commit(house, grant, "verify.failed", None, Facts::new(), changes).await
 }
 

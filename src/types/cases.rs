@@ -199,6 +199,20 @@ named_enum!(
 );
 
 named_enum!(
+    /// Why a bypass ended before its time.
+    BypassEnd, "end of a bypass" {
+        /// Somebody ended it.
+        ByHand = "by-hand",
+        /// The token is back in use.
+        FoundAgain = "found-again",
+        /// The person leaves.
+        Leaver = "leaver",
+        /// The authority of the operator who issued it was frozen.
+        Frozen = "frozen",
+    }
+);
+
+named_enum!(
     /// How far somebody has come with a second factor.
     Enrolment, "status (off, pending, on)" {
         /// They have none.

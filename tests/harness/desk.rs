@@ -183,8 +183,32 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(CaseHistory::default())
     }
+    async fn next_deadline(&self) -> Result<Option<u64>, LedgerError> {
+        Ok(None)
+    }
     async fn kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {
         self.touch();
+        Ok(None)
+    }
+    async fn bypasses(
+        &self,
+        _: &claviger::ledger::BypassFilter,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Page<claviger::ledger::BypassRecord>, LedgerError> {
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    }
+    async fn bypass_counts(&self, _: &str, _: u64) -> Result<claviger::ledger::BypassCounts, LedgerError> {
+        Ok(claviger::ledger::BypassCounts::default())
+    }
+    async fn bypass_of(
+        &self,
+        _: &str,
+        _: &Secret,
+    ) -> Result<Option<(claviger::ledger::BypassRecord, bool)>, LedgerError> {
         Ok(None)
     }
     async fn deferrals(&self, _: &Account) -> Result<u32, LedgerError> {
@@ -374,6 +398,28 @@ impl Verbs for FakeVerbs {
         Ok(grant.require(Action::Suspend, &Object::Subject(subject.to_owned()))?)
     }
 
+    async fn issue_bypass(
+        &self,
+        grant: &Grant,
+        subject: &str,
+        _: claviger::lifecycle::bypass::BypassWish,
+        _: claviger::lifecycle::Delivery,
+    ) -> Result<claviger::lifecycle::bypass::BypassTerms, Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Bypass, &Object::Subject(subject.to_owned()))?;
+        Err(claviger::lifecycle::bypass::BypassRefusal::NoPolicy.into())
+    }
+
+    async fn end_bypass(&self, grant: &Grant, case: CaseId) -> Result<(), Refusal> {
+        self.described.fetch_add(1, Ordering::SeqCst);
+        grant.require(Action::Suspend, &Object::Case(case))?;
+        Err(claviger::lifecycle::bypass::BypassRefusal::None.into())
+    }
+
+    fn bypass_news(&self) -> broadcast::Receiver<claviger::lifecycle::bypass::BypassNews> {
+        broadcast::channel(1).1
+    }
+
     async fn enforcement_for(&self, grant: &Grant, subject: &str) -> Result<SubjectStatus, Refusal> {
         self.described.fetch_add(1, Ordering::SeqCst);
         grant.require(Action::Verify, &Object::Subject(subject.to_owned()))?;
@@ -422,6 +468,16 @@ impl Verbs for FakeVerbs {
     }
 
     fn untold_of(&self, _: TokenId) -> u32 {
+        0
+    }
+
+    fn overdue_letter(&self, _: &CaseRecord) -> Option<Intent> {
+        None
+    }
+
+    fn post(&self, _: Vec<Intent>) {}
+
+    fn untold_in(&self, _: CaseId) -> u32 {
         0
     }
 

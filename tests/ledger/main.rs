@@ -1,6 +1,7 @@
 //! The ledger against a disk.
 #![allow(missing_docs)]
 
+mod bypass;
 mod cases;
 mod contract;
 mod crash;

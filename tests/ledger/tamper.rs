@@ -11,11 +11,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sqlx::{AssertSqlSafe, Connection};
 
+use crate::bypass::{ended as ended_bypass, issue, reviewed as reviewed_bypass, tried as tried_bypass};
 use crate::cases::{case, close, keep_time, note, shown, step};
 use crate::desk::{Dice, by_hand, event, fob, insert, intent, key, obligation, open, stranger};
 
 /// Entries of the furnished journal.
-const ENTRIES: u64 = 20;
+const ENTRIES: u64 = 24;
 /// Diagnostic columns of the migration tool, which nothing relies on.
 const UNWATCHED: [&str; 2] = ["_sqlx_migrations.installed_on", "_sqlx_migrations.execution_time"];
 
@@ -103,6 +104,10 @@ async fn furnish(directory: &Path) -> Vec<String> {
         since: UnixMillis(64),
         why: Anomaly::OperatorBurst,
     });
+    let (lent, lending) = (
+        case(CaseKind::Recovery, Some("bob")),
+        case(CaseKind::Recovery, Some("bob")),
+    );
     let (case, closed) = (case(CaseKind::Support, Some("ada")), case(CaseKind::Bench, None));
     let commits = vec![
         vec![advance(100, Some(DriftSource::First)), advance(101, None)],
@@ -138,6 +143,10 @@ async fn furnish(directory: &Path) -> Vec<String> {
             close(&closed),
             keep_time(73),
         ],
+        vec![Mutation::OpenCase(Box::new(lent.clone())), issue(&lent)],
+        vec![tried_bypass(&lent, true), tried_bypass(&lent, false)],
+        vec![ended_bypass(&lent), reviewed_bypass(&lent)],
+        vec![Mutation::OpenCase(Box::new(lending.clone())), issue(&lending)],
         vec![],
     ];
     for (at, mutations) in (10..).zip(commits) {

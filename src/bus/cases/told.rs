@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::authority::decide::{Decision, Need};
 use crate::bus::values::{Dict, Put};
 use crate::guard::cases::{Cases, WholeCase};
-use crate::ledger::{CaseNote, CaseRecord, Said};
+use crate::ledger::{CaseNote, CaseRecord, Replacement, Said};
 use crate::types::cases::{Check, Method, Tier};
 
 /// Whole seconds, rounded up: nothing is said to be over before it is.
-pub(super) fn seconds(time: Duration) -> u32 {
+pub(in crate::bus) fn seconds(time: Duration) -> u32 {
     let whole = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
     u32::try_from(whole).unwrap_or(u32::MAX)
 }
@@ -32,8 +32,18 @@ pub(super) fn case(record: &CaseRecord) -> Dict {
     told
 }
 
-/// A case with all that was said in it.
-pub(super) fn whole(cases: &Cases, whole: &WholeCase) -> Dict {
+/// A replacement that is half done.
+fn replacement(half: &Replacement) -> Dict {
+    let mut told = Dict::new();
+    told.put("token", half.old.to_string());
+    told.put("lost", half.lost);
+    told.put_some("new", half.new.map(|id| id.to_string()));
+    told
+}
+
+/// A case with all that was said in it, the replacements that are half done in it, and how many letters about what was done in it
+/// could not be delivered.
+pub(super) fn whole(cases: &Cases, whole: &WholeCase, half: &[Replacement], untold: u32) -> Dict {
     let WholeCase { record, notes } = whole;
     let mut told = case(record);
     let now = cases.time().now().stamp;
@@ -42,6 +52,12 @@ pub(super) fn whole(cases: &Cases, whole: &WholeCase) -> Dict {
         told.put("left-s", left.map_or(0, seconds));
     }
     told.put_some("opener-account", cases.people().account(record.opener));
+    if !half.is_empty() {
+        told.put("replacing", half.iter().map(replacement).collect::<Vec<_>>());
+    }
+    if untold > 0 {
+        told.put("untold", untold);
+    }
     let notes: Vec<Dict> = notes.iter().map(|one| note(cases, one)).collect();
     told.put("notes", notes);
     told
@@ -73,6 +89,19 @@ fn note(cases: &Cases, note: &CaseNote) -> Dict {
             told.put_some("counts-s", left(policy.map(|policy| policy.approval.within)));
         }
         Said::Denied => told.put("what", "denied"),
+        Said::BypassIssued => told.put("what", "bypass-issued"),
+        Said::BypassUsed => told.put("what", "bypass-used"),
+        Said::BypassReviewed => told.put("what", "bypass-reviewed"),
+        Said::Replacing { token, lost } => {
+            told.put("what", "replacing");
+            told.put("token", token.to_string());
+            told.put("lost", *lost);
+        }
+        Said::Replaced { token, by } => {
+            told.put("what", "replaced");
+            told.put("token", token.to_string());
+            told.put("new", by.to_string());
+        }
         Said::Closed { outcome, checks } => {
             told.put("what", "closed");
             told.put("outcome", outcome.as_str());

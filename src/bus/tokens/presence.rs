@@ -21,9 +21,24 @@ pub(super) fn alone(token: &str, options: Dict, request: impl FnOnce(TokenId) ->
 pub(super) fn assign(token: &str, subject: String, options: Dict) -> Result<Call, BusError> {
     let subject = TextRule::SUBJECT.check("subject", subject)?;
     let token = parse::<TokenId>("token", token)?;
-    let case = Options::new(options, &[])?.case()?;
-    let deed = Deed::on(Object::Token(token), case).for_subject(&subject);
-    Ok(Call::plain(deed, Request::Assign { token, subject }))
+    let mut given = Options::new(options, &[key::REPLACES])?;
+    let old = given.name(key::REPLACES)?;
+    let deed = Deed::on(Object::Token(token), given.case()?).for_subject(&subject);
+    Ok(Call::plain(deed, Request::Assign { token, subject }.replacing(old)))
+}
+
+/// Has a token replaced.
+pub(super) fn replace(token: &str, options: Dict) -> Result<Call, BusError> {
+    let token = parse::<TokenId>("token", token)?;
+    let mut given = Options::new(options, &[key::LOST, key::WITHDRAW])?;
+    let (lost, withdraw) = (given.flag(key::LOST)?, given.flag(key::WITHDRAW)?);
+    if lost && withdraw {
+        return Err(BusError::invalid(
+            "option “withdraw” says that the token is not replaced after all, so it does not go with “lost”",
+        ));
+    }
+    let deed = Deed::on(Object::Token(token), given.case()?).with(key::LOST, lost);
+    Ok(Call::plain(deed, Request::Replace { token, lost, withdraw }))
 }
 
 /// Tests a token.

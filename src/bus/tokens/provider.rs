@@ -32,11 +32,12 @@ pub(super) fn register(
     let device = device_path("device", device)?;
     let subject = TextRule::SUBJECT.check("subject", subject)?;
     let origin = TextRule::ORIGIN.check("origin", origin)?;
-    let mut given = Options::new(options, &[key::PROVIDER, key::LABEL, key::SERIAL])?;
+    let mut given = Options::new(options, &[key::PROVIDER, key::LABEL, key::SERIAL, key::REPLACES])?;
+    let old = given.name(key::REPLACES)?;
     let provider = given.name::<Provider>(key::PROVIDER)?.unwrap_or(Provider::Webauthn);
     let label = given.text(key::LABEL, TextRule::LABEL)?;
     let serial = given.text(key::SERIAL, TextRule::SERIAL)?;
-    let deed = Deed::on(Object::Device(device), given.case()?);
+    let deed = Deed::on(Object::Device(device), given.case()?).for_subject(&subject);
     let sealed = Sealed {
         pin: Some(pin),
         json: Some(sent.json),
@@ -57,7 +58,8 @@ pub(super) fn register(
             device,
             pin: required(opened.pin)?,
             commission: Box::new(commission),
-        })
+        }
+        .replacing(old))
     }))
 }
 

@@ -26,8 +26,10 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
         key::LAST_TRIES,
         key::ORGANISATION,
         key::WAIT_S,
+        key::REPLACES,
     ];
     let mut given = Options::new(options, &known)?;
+    let old = given.name(key::REPLACES)?;
     let options = Fido2Options {
         label: given.text(key::LABEL, TextRule::LABEL)?,
         serial: given.text(key::SERIAL, TextRule::SERIAL)?,
@@ -50,6 +52,7 @@ pub(super) fn fido2(device: &ObjectPath<'_>, subject: String, pin: OwnedFd, opti
             pin: required(opened.pin)?,
             options,
         }
+        .replacing(old)
         .waiting(wait))
     }))
 }
@@ -68,8 +71,10 @@ pub(super) fn oath_card(device: &ObjectPath<'_>, subject: String, options: Dict)
         key::ONLY_INCREASING,
         key::EVENT,
         key::PASSWORD,
+        key::REPLACES,
     ];
     let mut given = Options::new(options, &known)?;
+    let old = given.name(key::REPLACES)?;
     let mut options = OathOptions {
         label: given.text(key::LABEL, TextRule::LABEL)?,
         serial: given.text(key::SERIAL, TextRule::SERIAL)?,
@@ -92,7 +97,8 @@ pub(super) fn oath_card(device: &ObjectPath<'_>, subject: String, options: Dict)
             device,
             subject,
             options,
-        })
+        }
+        .replacing(old))
     }))
 }
 
@@ -117,8 +123,10 @@ pub(super) fn fob(
         key::MAKER,
         key::FACTOR,
         key::COUNTER,
+        key::REPLACES,
     ];
     let mut given = Options::new(options, &known)?;
+    let old = given.name(key::REPLACES)?;
     let encoding = encoding(given.string(key::ENCODING)?)?;
     let options = FobOptions {
         label: given.text(key::LABEL, TextRule::LABEL)?,
@@ -142,7 +150,8 @@ pub(super) fn fob(
             seed: required(opened.seed)?,
             codes,
             options,
-        })
+        }
+        .replacing(old))
     }))
 }
 
@@ -157,8 +166,10 @@ pub(super) fn nfc_fob(device: &ObjectPath<'_>, subject: String, options: Dict) -
         key::ALGORITHM,
         key::PERIOD_S,
         key::UNSYNCHRONISED,
+        key::REPLACES,
     ];
     let mut given = Options::new(options, &known)?;
+    let old = given.name(key::REPLACES)?;
     let encoding = encoding(given.string(key::ENCODING)?)?;
     let options = NfcFobOptions {
         label: given.text(key::LABEL, TextRule::LABEL)?,
@@ -179,7 +190,8 @@ pub(super) fn nfc_fob(device: &ObjectPath<'_>, subject: String, options: Dict) -
             subject,
             seed: opened.seed,
             options,
-        })
+        }
+        .replacing(old))
     }))
 }
 
@@ -193,8 +205,10 @@ pub(super) fn app(subject: String, pairing: OwnedFd, options: Dict) -> Result<Ca
         key::ALGORITHM,
         key::DIGITS,
         key::PERIOD_S,
+        key::REPLACES,
     ];
     let mut given = Options::new(options, &known)?;
+    let old = given.name(key::REPLACES)?;
     let options = AppOptions {
         label: given.text(key::LABEL, TextRule::LABEL)?,
         issuer: given.text(key::ISSUER, TextRule::MODEL)?,
@@ -213,7 +227,8 @@ pub(super) fn app(subject: String, pairing: OwnedFd, options: Dict) -> Result<Ca
             subject,
             pairing: required(opened.out)?,
             options,
-        })
+        }
+        .replacing(old))
     }))
 }
 

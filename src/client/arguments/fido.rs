@@ -98,6 +98,9 @@ pub enum FidoVerb {
     Reset {
         /// The device
         device: String,
+        /// Where the device is, as “claviger devices” has it: needed when another one cannot be told from it
+        #[arg(long)]
+        place: Option<String>,
         /// Ask nothing; this stands for typing the word
         #[arg(long, short)]
         yes: bool,

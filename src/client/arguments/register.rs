@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::names;
 use super::secrets::{PasswordArgs, PinArgs};
+use super::tokens::ReplacesArgs;
 use crate::types::Provider;
 
 /// What `register` registers.
@@ -63,6 +64,9 @@ pub struct RegisterFido2 {
     /// Where the PIN comes from.
     #[command(flatten)]
     pub pin: PinArgs,
+    /// Whose place it takes.
+    #[command(flatten)]
+    pub place: ReplacesArgs,
 }
 
 /// JSON of an identity provider.
@@ -109,6 +113,9 @@ pub struct RegisterOathCard {
     /// Where the password comes from.
     #[command(flatten)]
     pub password: PasswordArgs,
+    /// Whose place it takes.
+    #[command(flatten)]
+    pub place: ReplacesArgs,
 }
 
 /// `register fob`.
@@ -152,6 +159,9 @@ pub struct RegisterFob {
     /// Free text
     #[arg(long)]
     pub label: Option<String>,
+    /// Whose place it takes.
+    #[command(flatten)]
+    pub place: ReplacesArgs,
 }
 
 /// `register nfc-fob`.
@@ -180,6 +190,9 @@ pub struct RegisterNfcFob {
     /// Set the clock although that of the host is not synchronised
     #[arg(long)]
     pub unsynchronised: bool,
+    /// Whose place it takes.
+    #[command(flatten)]
+    pub place: ReplacesArgs,
 }
 
 /// `register app`.
@@ -208,6 +221,9 @@ pub struct RegisterApp {
     /// The credential.
     #[command(flatten)]
     pub oath: OathArgs,
+    /// Whose place it takes.
+    #[command(flatten)]
+    pub place: ReplacesArgs,
 }
 
 /// `register recovery-codes`.

@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 
 use super::names;
 use super::secrets::PassphraseArgs;
+use super::tokens::ReplacesArgs;
 use super::tokens::TokensArgs;
 use crate::types::ExportFormat;
 
@@ -51,6 +52,9 @@ pub struct AssignArgs {
     pub token: String,
     /// Who it is for
     pub subject: String,
+    /// Whose place it takes.
+    #[command(flatten)]
+    pub place: ReplacesArgs,
 }
 
 /// `export`.

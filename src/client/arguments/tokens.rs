@@ -53,6 +53,27 @@ pub struct ThawArgs {
     pub uid: u32,
 }
 
+/// `claviger replace`
+#[derive(Debug, Args)]
+pub struct ReplaceArgs {
+    /// The token that is to go
+    pub token: String,
+    /// It is lost: out of use at once
+    #[arg(long)]
+    pub lost: bool,
+    /// It is not replaced after all; what is lost stays lost
+    #[arg(long, conflicts_with = "lost")]
+    pub withdraw: bool,
+}
+
+/// What takes the place of another token.
+#[derive(Debug, Args)]
+pub struct ReplacesArgs {
+    /// The token whose place this one takes, as “claviger replace” said; that one dies when this one has passed its first test
+    #[arg(long, value_name = "TOKEN")]
+    pub replaces: Option<String>,
+}
+
 /// `claviger leaver`
 #[derive(Debug, Args)]
 pub struct LeaverArgs {

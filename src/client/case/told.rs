@@ -108,6 +108,15 @@ pub fn whole(case: &Record) -> String {
     } else {
         lines.push(format!("Closed: {} ({outcome})", cell(case, "closed-ms")));
     }
+    if let Some(Variant::Array(half)) = case.get("replacing").map(|half| &**half) {
+        lines.extend(half.iter().map(|half| half_done(&variant(half))));
+    }
+    if let Some(untold) = number(case, "untold") {
+        lines.push(format!(
+            "The person does not know yet: {untold} letter{} could not be delivered; it is tried again.",
+            if untold == 1 { "" } else { "s" }
+        ));
+    }
     if let Some(Variant::Array(notes)) = case.get("notes").map(|notes| &**notes) {
         lines.extend(notes.iter().map(|note| line(&variant(note))));
     }
@@ -120,6 +129,18 @@ fn who(account: &str, uid: &str) -> String {
     } else {
         account.to_owned()
     }
+}
+
+fn half_done(half: &serde_json::Value) -> String {
+    let text = |key: &str| render::plain(key, half.get(key).unwrap_or(&serde_json::Value::Null));
+    let (token, new) = (text("token"), text("new"));
+    let next = if new.is_empty() {
+        format!("register what takes its place (--replaces {token})")
+    } else {
+        format!("{new} takes its place once it has passed its first test")
+    };
+    let lost = if text("lost") == "true" { ", which is lost" } else { "" };
+    format!("Half replaced: {token}{lost}; {next}")
 }
 
 fn line(note: &serde_json::Value) -> String {
@@ -147,6 +168,16 @@ fn line(note: &serde_json::Value) -> String {
         }
         "approved" => format!("said yes, up to “{}”", text("tier")),
         "denied" => "said no".to_owned(),
+        "bypass-issued" => "issued a bypass".to_owned(),
+        "bypass-used" => "had the bypass's code verified: it was right".to_owned(),
+        "bypass-reviewed" => "looked back at the bypass".to_owned(),
+        "replacing" if text("lost") == "true" => format!("has token {} replaced, which is lost", text("token")),
+        "replacing" => format!("has token {} replaced", text("token")),
+        "replaced" => format!(
+            "brought token {} in the place of {}, which is dead",
+            text("new"),
+            text("token")
+        ),
         "closed" => format!("closed it: {}", text("outcome")),
         other => other.to_owned(),
     };

@@ -116,7 +116,7 @@ pub async fn run(session: &Session, verb: &FidoVerb) -> Result<u8, Failure> {
         }
         FidoVerb::Finger { what } => finger(session, what).await,
         FidoVerb::Blobs { what } => blobs(session, what).await,
-        FidoVerb::Reset { device, yes } => reset(session, device, *yes).await,
+        FidoVerb::Reset { device, place, yes } => reset(session, device, place.as_deref(), *yes).await,
     }
 }
 
@@ -287,7 +287,7 @@ async fn blobs(session: &Session, what: &BlobsVerb) -> Result<u8, Failure> {
 }
 
 /// The daemon says what would be lost, the person types the word, then it is done.
-async fn reset(session: &Session, device: &str, yes: bool) -> Result<u8, Failure> {
+async fn reset(session: &Session, device: &str, place: Option<&str>, yes: bool) -> Result<u8, Failure> {
     let key = open(session, device).await?;
     if !yes {
         let lost = match follow::run(session, key.reset(&no_options())).await {
@@ -302,6 +302,9 @@ async fn reset(session: &Session, device: &str, yes: bool) -> Result<u8, Failure
     }
     let mut given = Options::new();
     flag(&mut given, options::RESET, true);
+    if let Some(place) = place {
+        given.insert(options::PLACE, Variant::from(place));
+    }
     let ended = follow::run(session, key.reset(&given)).await?;
     let proof = match ended.text("proof").as_str() {
         "assertion" => "it signed before and after the replug",

@@ -139,6 +139,27 @@ pub(super) const ROWS: &[Entry] = &[
         subject: "The help desk has a few questions before your case is closed.",
     },
     Entry {
+        name: "ReviewMissing",
+        wire: Wire::Error(ErrorName::ReviewMissing),
+        status: Status::None,
+        desk: "A bypass waits for its review. Somebody who had no part in its case looks at how it was used and records that (`claviger bypass review`).",
+        subject: "The emergency code from before has to be looked back at first.",
+    },
+    Entry {
+        name: "NoBypass",
+        wire: Wire::Error(ErrorName::NoBypass),
+        status: Status::None,
+        desk: "This case has no bypass, or it is over. `claviger bypass list` shows which there are.",
+        subject: "There is no emergency code, or it is no longer good.",
+    },
+    Entry {
+        name: "BypassLive",
+        wire: Wire::Error(ErrorName::BypassLive),
+        status: Status::None,
+        desk: "The bypass is good yet. End it first (`claviger bypass end`), or wait until it is over.",
+        subject: "Your emergency code is still good.",
+    },
+    Entry {
         name: "NotHuman",
         wire: Wire::Error(ErrorName::NotHuman),
         status: Status::None,
@@ -340,6 +361,20 @@ pub(super) const ROWS: &[Entry] = &[
         status: Status::None,
         desk: "The last thing learned of the clock was no resync, or the first ever: there is nothing to take back.",
         subject: "There is nothing to take back. There is nothing that you have to do.",
+    },
+    Entry {
+        name: "ReplacementOpen",
+        wire: Wire::Error(ErrorName::ReplacementOpen),
+        status: Status::None,
+        desk: "A token is half replaced. Register the new one with `--replaces OLD` in the case that has it in hand and have its first test pass; or withdraw it: `claviger replace OLD --withdraw`. `claviger case show` says what is missing.",
+        subject: "The exchange of your token is not finished yet. Please stay on the line until the new one has worked once.",
+    },
+    Entry {
+        name: "NotBeingReplaced",
+        wire: Wire::Error(ErrorName::NotBeingReplaced),
+        status: Status::None,
+        desk: "Nobody said yet that this token is to be replaced: `claviger replace OLD` first, with `--lost` if it is gone.",
+        subject: "The help desk has to note first which of your tokens is exchanged. Please wait a moment.",
     },
     Entry {
         name: "ClockUnsynchronised",

@@ -1,15 +1,17 @@
 //! A case as the policy looks at it.
 
-use super::{Cases, WholeCase};
+use super::{Asked, Cases, WholeCase};
 use crate::authority::Policy;
 use crate::authority::conduct::Participants;
-use crate::authority::decide::{Approved, BypassHistory, Evidence, Facts};
-use crate::authority::policy::{Marks, Situation, Words};
-use crate::ledger::{Account, LedgerError, Said};
-use crate::types::UnixMillis;
+use crate::authority::decide::{Approved, Evidence, Facts};
+use crate::authority::policy::{Marks, Situation};
+use crate::ledger::{Account, Filter, LedgerError, Said};
 use crate::types::cases::{CaseKind, Mark, Privilege};
 use crate::types::stamp::Stamp;
+use crate::types::{TokenState, UnixMillis};
 
+/// Most tokens of a person that are looked at.
+const LOOKED_AT: u32 = 100;
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
 
@@ -21,7 +23,7 @@ impl Cases {
         case: &WholeCase,
         about: Option<&str>,
         actor: u32,
-        words: Words,
+        asked: Asked,
         now: Stamp,
     ) -> Result<Facts, LedgerError> {
         let record = &case.record;
@@ -49,7 +51,7 @@ impl Cases {
                 channel: record.channel,
                 hours: policy.hours(minute_of_week(UnixMillis::now())),
                 marks,
-                words,
+                words: asked.words,
             },
             actor: self.people.caller(actor),
             opener: self.people.caller(record.opener),
@@ -65,7 +67,14 @@ impl Cases {
                 .await?
                 .iter()
                 .any(|frozen| frozen.operator == actor),
-            bypass: BypassHistory::default(),
+            enrolled: match about {
+                // Asked for no more often than it matters.
+                Some(subject) if asked.enrols && record.channel.remote() && record.kind.about_a_claim() => {
+                    self.was_enrolled(subject).await?
+                }
+                _ => false,
+            },
+            bypass: self.bypass_history(record.kind, about, now).await?,
         })
     }
 
@@ -94,6 +103,20 @@ impl Cases {
         Ok(Marks::of(&marks))
     }
 
+    /// Whether somebody has or had a token in use. One whose registration came to nothing is none.
+    async fn was_enrolled(&self, subject: &str) -> Result<bool, LedgerError> {
+        let filter = Filter {
+            subject: Some(subject.to_owned()),
+            ..Filter::default()
+        };
+        let page = self.ledger.find(&filter, None, LOOKED_AT).await?;
+        Ok(page.items.iter().any(|token| match token.state {
+            TokenState::Active | TokenState::Suspended | TokenState::Lost => true,
+            TokenState::Revoked => token.last_seen.is_some(),
+            TokenState::Inventory | TokenState::Pending => false,
+        }))
+    }
+
     fn approvals(&self, policy: &Policy, case: &WholeCase) -> Vec<Approved> {
         case.notes
             .iter()
@@ -114,7 +137,12 @@ impl Cases {
         let worked = case
             .notes
             .iter()
-            .filter(|note| matches!(note.said, Said::Worked | Said::Evidence { .. }))
+            .filter(|note| {
+                matches!(
+                    note.said,
+                    Said::Worked | Said::Evidence { .. } | Said::Replacing { .. } | Said::Replaced { .. }
+                )
+            })
             .filter_map(|note| note.by)
             .map(|uid| self.people.caller(uid))
             .collect();

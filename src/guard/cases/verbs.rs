@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Cases, WholeCase, case_of};
+use super::{Asked, Cases, WholeCase, case_of};
 use crate::authority::Policy;
 use crate::authority::conduct::{self, Refusal};
 use crate::authority::decide::{Decision, Need};
@@ -15,10 +15,13 @@ use crate::grant::{Action, Caller, Grant, GrantMismatch, Object};
 use crate::guard::sessions::AttachError;
 use crate::guard::time::keep;
 use crate::guard::{CallerWatch, Denied};
-use crate::ledger::{CaseFilter, CasePersonal, CaseRecord, Event, LedgerError, Mutation, NewCase, NewNote, Said};
+use crate::ledger::{
+    CaseFilter, CasePersonal, CaseRecord, Event, Intent, IntentEnd, LedgerError, Mutation, NewCase, NewNote,
+    Replacement, Said,
+};
 use crate::types::cases::{CaseKind, Channel, Check, Method, Outcome, Step, Tier, Weighty};
 use crate::types::stamp::Moment;
-use crate::types::{CaseId, Reality};
+use crate::types::{CaseId, Reality, TokenId};
 
 /// Most cases that are looked at in one go: the next go takes the next.
 const OVERDUE_AT_ONCE: u32 = 200;
@@ -53,12 +56,29 @@ pub enum CaseError {
     /// Something of the checklist was not answered.
     #[error("before the case is closed as done: {}", questions(.0))]
     Unchecked(Vec<Check>),
+    /// A bypass was issued in it, and nobody has looked back at it.
+    #[error(
+        "the bypass of this case waits for its review: somebody who had no part in the case records what came of it (“claviger bypass review”)"
+    )]
+    Unreviewed,
+    /// There is nothing to review.
+    #[error("this case has no bypass that waits for a review")]
+    NoBypass,
+    /// It is too early for that.
+    #[error("the bypass is good yet: it is reviewed when it is over. End it first (“claviger bypass end”)")]
+    BypassLive,
+    /// One token died and no other took its place, or the other way round.
+    #[error("the case is not done while a token is half replaced: {}", ids(.0))]
+    HalfReplaced(Vec<TokenId>),
     /// Nobody can say who asks.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// No session.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// The kernel's timers cannot be read.
+    #[error("the timers of deadlines cannot be read: {0}")]
+    Clock(String),
     /// The grant does not fit.
     #[error(transparent)]
     Grant(#[from] GrantMismatch),
@@ -72,6 +92,7 @@ impl From<LedgerError> for CaseError {
         match error {
             // Somebody closed it between our reading and our writing.
             LedgerError::Stale("case") => Self::Closed,
+            LedgerError::Stale("review") => Self::Unreviewed,
             other => Self::Ledger(other),
         }
     }
@@ -83,6 +104,11 @@ const fn how(method: &Method) -> &'static str {
         Method::RecoveryCode => "claviger verify --case",
         _ => "the configured hook",
     }
+}
+
+fn ids(tokens: &[TokenId]) -> String {
+    let ids: Vec<String> = tokens.iter().map(TokenId::to_string).collect();
+    ids.join(", ")
 }
 
 fn questions(checks: &[Check]) -> String {
@@ -113,6 +139,15 @@ pub struct Attached {
     pub idle: Duration,
     /// It ends after so long in any case.
     pub absolute: Duration,
+}
+
+/// What has waited too long, or waits for something else now.
+#[derive(Debug, Default)]
+pub struct Escalated {
+    /// Cases that show something else now.
+    pub changed: Vec<CaseId>,
+    /// Letters about those that have waited too long; they are durable.
+    pub letters: Vec<Intent>,
 }
 
 impl Cases {
@@ -147,6 +182,7 @@ impl Cases {
         self.ledger
             .commit(event, vec![Mutation::OpenCase(Box::new(new)), keep(moment)])
             .await?;
+        self.stir();
         Ok(id)
     }
 
@@ -296,11 +332,16 @@ impl Cases {
     }
 
     /// Looks for open cases that have waited for longer than they may, and notes that they are overdue; those that meanwhile wait for
-    /// something else, since a test passed or an approval ran out, are moved on instead. Answers with those that changed.
+    /// something else, since a test passed or an approval ran out, are moved on instead. What `letter` makes of a case that is overdue
+    /// is written with that, once for each step.
     ///
     /// # Errors
     /// Storage.
-    pub async fn overdue(&self, standing: &Grant) -> Result<Vec<CaseId>, CaseError> {
+    pub async fn overdue(
+        &self,
+        standing: &Grant,
+        letter: &(dyn Fn(&CaseRecord) -> Option<Intent> + Send + Sync),
+    ) -> Result<Escalated, CaseError> {
         standing.require(Action::Case, &Object::Whole)?;
         let moment = self.time.now();
         let late = CaseFilter {
@@ -308,29 +349,35 @@ impl Cases {
             ..CaseFilter::default()
         };
         let page = self.ledger.cases(&late, None, OVERDUE_AT_ONCE).await?;
-        let mut changed = Vec::new();
+        let mut escalated = Escalated::default();
         for record in page.items {
             let id = record.id;
             let step = record.step;
             let notes = self.ledger.case_notes(id).await?;
             let case = WholeCase { record, notes };
+            let mut told = None;
             let (name, change) = match self.moved_on(&case, moment).await? {
                 Some(moved) => ("case.moved-on", moved),
-                None => ("case.overdue", Mutation::Escalate { case: id, step }),
+                None => {
+                    told = letter(&case.record);
+                    ("case.overdue", Mutation::Escalate { case: id, step })
+                }
             };
+            let mut changes = vec![change, keep(moment)];
+            changes.extend(told.clone().map(Mutation::Begin));
             let detail = BTreeMap::from([("case", json!(id)), ("step", json!(step.as_str()))]);
-            let written = self
-                .ledger
-                .commit(event(name, standing, moment, detail), vec![change, keep(moment)])
-                .await;
+            let written = self.ledger.commit(event(name, standing, moment, detail), changes).await;
             match written {
-                Ok(_) => changed.push(id),
+                Ok(_) => {
+                    escalated.changed.push(id);
+                    escalated.letters.extend(told);
+                }
                 // Somebody was faster: then it is not overdue, or somebody was told.
                 Err(LedgerError::Stale(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(changed)
+        Ok(escalated)
     }
 
     /// The case, if this human can be its second person.
@@ -346,7 +393,8 @@ impl Cases {
     /// Closes a case for good and ends the sessions in it.
     ///
     /// # Errors
-    /// [`CaseError::Unchecked`]: as done only with the whole checklist.
+    /// [`CaseError::Unchecked`]: as done only with the whole checklist; [`CaseError::Unreviewed`]: with a bypass only when somebody
+    /// looked back at it.
     pub async fn close(&self, grant: &Grant, outcome: Outcome, checks: Vec<Check>) -> Result<(), CaseError> {
         let case = self.open_case(grant, Action::Case).await?;
         let asked = case.record.kind.checklist().iter().copied();
@@ -354,8 +402,14 @@ impl Cases {
         if outcome == Outcome::Done && !open.is_empty() {
             return Err(CaseError::Unchecked(open));
         }
+        let half = self.half_replaced(case.record.id).await?;
+        if outcome == Outcome::Done && !half.is_empty() {
+            return Err(CaseError::HalfReplaced(half.iter().map(|half| half.old).collect()));
+        }
         let moment = self.time.now();
         let detail = BTreeMap::from([("outcome", json!(outcome.as_str()))]);
+        // What is half replaced is not replaced after all: nobody goes on with it.
+        let mut changes: Vec<Mutation> = half.iter().map(|half| half.end(IntentEnd::RolledBack)).collect();
         let close = Mutation::CloseCase {
             case: case.record.id,
             by: Some(uid_of(grant)?),
@@ -363,11 +417,22 @@ impl Cases {
             outcome,
             checks,
         };
+        changes.extend([close, keep(moment)]);
         self.ledger
-            .commit(event("case.closed", grant, moment, detail), vec![close, keep(moment)])
+            .commit(event("case.closed", grant, moment, detail), changes)
             .await?;
         self.sessions.end_case(case.record.id);
         Ok(())
+    }
+
+    /// The replacements that are half done in a case.
+    ///
+    /// # Errors
+    /// Storage.
+    pub async fn half_replaced(&self, id: CaseId) -> Result<Vec<Replacement>, CaseError> {
+        let mut half = self.ledger.replacements().await?;
+        half.retain(|half| half.case == Some(id));
+        Ok(half)
     }
 
     /// A case with all that was said in it.
@@ -396,14 +461,18 @@ impl Cases {
         };
         let about = case.record.personal.subject.as_deref();
         let now = self.time.now().stamp;
-        let decision = self
-            .decide(&policy, case, about, actor, (tier, Words::of(words)), now)
-            .await?;
+        // What may have to wait is said, too.
+        let asked = Asked {
+            tier,
+            words: Words::of(words),
+            enrols: true,
+        };
+        let decision = self.decide(&policy, case, about, actor, asked, now).await?;
         Ok(Some(decision))
     }
 
     /// The case that a grant is for, if it is open.
-    async fn open_case(&self, grant: &Grant, action: Action) -> Result<WholeCase, CaseError> {
+    pub(super) async fn open_case(&self, grant: &Grant, action: Action) -> Result<WholeCase, CaseError> {
         grant.require(action, grant.object())?;
         let id = case_of(grant.object()).ok_or(GrantMismatch)?;
         let case = self.whole(id).await?;
@@ -413,7 +482,14 @@ impl Cases {
         Ok(case)
     }
 
-    fn note(&self, case: &WholeCase, grant: &Grant, moment: Moment, said: Said, reference: Option<String>) -> Mutation {
+    pub(super) fn note(
+        &self,
+        case: &WholeCase,
+        grant: &Grant,
+        moment: Moment,
+        said: Said,
+        reference: Option<String>,
+    ) -> Mutation {
         Mutation::Note(Box::new(NewNote {
             case: case.record.id,
             by: grant.caller().map(|caller| caller.uid),
@@ -454,6 +530,7 @@ impl Cases {
         self.ledger
             .commit(event(name, grant, moment, detail), mutations)
             .await?;
+        self.stir();
         Ok(())
     }
 
@@ -471,10 +548,27 @@ impl Cases {
         }))
     }
 
-    async fn step_of(&self, policy: &Policy, case: &WholeCase, moment: Moment) -> Result<Step, CaseError> {
+    pub(super) async fn step_of(&self, policy: &Policy, case: &WholeCase, moment: Moment) -> Result<Step, CaseError> {
+        if let Some(step) = self.lent(case.record.id, moment.stamp).await? {
+            return Ok(step);
+        }
+        self.usual_step_of(policy, case, moment).await
+    }
+
+    /// The same where no bypass is waited for.
+    pub(super) async fn usual_step_of(
+        &self,
+        policy: &Policy,
+        case: &WholeCase,
+        moment: Moment,
+    ) -> Result<Step, CaseError> {
         let record = &case.record;
         let about = record.personal.subject.as_deref();
-        let wanted = (record.kind.aims_at(), Words::default());
+        let wanted = Asked {
+            tier: record.kind.aims_at(),
+            words: Words::default(),
+            enrols: false,
+        };
         let decision = self
             .decide(policy, case, about, record.opener, wanted, moment.stamp)
             .await?;
@@ -503,7 +597,7 @@ impl Cases {
     }
 
     /// How long a step may take, in milliseconds; where no policy says it, a day.
-    fn within(&self, step: Step) -> u64 {
+    pub(super) fn within(&self, step: Step) -> u64 {
         let within = self.law.policy().map_or(Duration::from_secs(86_400), |policy| {
             let deadlines = policy.deadlines;
             match step {
@@ -518,11 +612,11 @@ impl Cases {
     }
 }
 
-fn uid_of(grant: &Grant) -> Result<u32, GrantMismatch> {
+pub(super) fn uid_of(grant: &Grant) -> Result<u32, GrantMismatch> {
     grant.caller().map(|caller| caller.uid).ok_or(GrantMismatch)
 }
 
-fn event(
+pub(super) fn event(
     name: &'static str,
     grant: &Grant,
     moment: Moment,

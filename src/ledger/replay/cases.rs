@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::Replay;
+use super::{Bypass, Replay};
 use crate::ledger::Said;
 use crate::ledger::journal::{Opened, canonical, value};
 use crate::types::cases::{Outcome, Step};
@@ -19,6 +19,7 @@ pub(crate) struct Case {
     pub(crate) escalated: bool,
     pub(crate) closed: Option<(Outcome, UnixMillis)>,
     pub(crate) notes: Notes,
+    pub(crate) bypass: Option<Bypass>,
 }
 
 /// What the host's clocks said when time was last kept.
@@ -95,6 +96,7 @@ impl Replay {
             escalated: false,
             closed: None,
             notes: Notes::default(),
+            bypass: None,
             is,
         };
         match self.cases.insert(id, case) {
@@ -123,6 +125,12 @@ impl Case {
     }
 
     pub(super) fn close(&mut self, at: UnixMillis, outcome: Outcome, last: &Line<'_>) -> Result<(), String> {
+        if self.unreviewed().is_ok() {
+            return Err(format!(
+                "closes case {}, whose bypass nobody has reviewed",
+                self.is.case
+            ));
+        }
         self.closed = Some((outcome, at));
         self.notes.add(last)
     }

@@ -137,6 +137,15 @@ impl Apply<'_> {
                 outcome,
                 checks,
             } => self.close_case(case, by, stamp, outcome, checks).await,
+            Mutation::IssueBypass(new) => self.issue_bypass(*new).await,
+            Mutation::TryBypass { case, at, passed } => return self.try_bypass(case, at, passed).await,
+            Mutation::EndBypass {
+                case,
+                why,
+                since,
+                within_ms,
+            } => return self.end_bypass(case, why, since, within_ms).await,
+            Mutation::ReviewBypass { case, by } => self.review_bypass(case, by).await,
             Mutation::KeepTime { reading, stamp } => return self.keep_time(reading, stamp).await,
         };
         recorded.map(Some)

@@ -127,6 +127,7 @@ impl Apply<'_> {
         outcome: Outcome,
         checks: Vec<Check>,
     ) -> Done {
+        self.require_reviewed(case).await?;
         let last = NewNote {
             case,
             by,
@@ -259,6 +260,14 @@ impl SqliteLedger {
             cases: read.number("cases")?,
             denied: read.number("denied")?,
         })
+    }
+
+    pub(super) async fn read_next_deadline(&self) -> Result<Option<u64>, LedgerError> {
+        let query =
+            "SELECT 'of all', MIN(since_most + within_ms) AS due FROM cases WHERE outcome IS NULL AND escalated = 0";
+        let row = sqlx::query(query).fetch_one(&self.readers).await;
+        let row = row.map_err(|error| self.fault(&error))?;
+        Reader::new(&row, &self.place, "cases").number_or_null("due")
     }
 
     pub(super) async fn read_kept_time(&self) -> Result<Option<(Reading, Stamp)>, LedgerError> {

@@ -47,6 +47,7 @@ impl Audit<'_> {
         self.sheets(&replay, share).await?;
         self.accounts(&mut replay, share).await?;
         self.people(&mut replay, share).await?;
+        self.bypasses(&replay, share).await?;
         self.cases(&mut replay, share).await?;
         let mut from = Vec::new();
         while let Some(rows) = self.page(&TOKENS, &mut from).await? {

@@ -33,13 +33,14 @@ const FINGERS: u32 = 3;
 /// Looks after the FIDO2 application of `device`.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for what would touch the body of a token by the back door; [`Refusal::LastTries`]; the key's own.
+/// [`Refusal::Invalid`] for what would touch the body of a token by the back door; [`Refusal::LastTries`]; for a reset,
+/// [`Refusal::PersonalKey`] and [`Refusal::LooksAlike`]; the key's own.
 pub async fn administer(act: &Act, device: DeviceId, deed: FidoDeed, with: Unlocking) -> Result<Outcome, Refusal> {
     act.require(action(&deed), &Object::Device(device))?;
     let handle = act.house.devices().get(device).ok_or(Refusal::UnknownDevice)?;
     act.phase(Phase::Identifying, 5);
     let done = match deed {
-        FidoDeed::Reset { confirmed } => reset::reset(act, handle, confirmed).await,
+        FidoDeed::Reset { confirmed, place } => reset::reset(act, handle, place.as_deref(), confirmed).await,
         deed => {
             act.in_lane(&handle, budget(act, &deed), move |session, act| {
                 with_key(session, Some(act), device, |key| {

@@ -19,6 +19,7 @@ use crate::ledger::{Binding, Duty, Filter, IntentEnd, Mutation, Obligation, Obli
 use crate::lifecycle::Refusal;
 use crate::lifecycle::act::{Act, facts};
 use crate::lifecycle::key::{Credential, Holds, Key, challenge, with_key};
+use crate::lifecycle::mark::organisations;
 use crate::lifecycle::operation::{FidoReport, Phase};
 use crate::lifecycle::recover::{kill, phase};
 use crate::lifecycle::reset::{Verdict, may_reset_here, replugged, sure, wipe};
@@ -33,9 +34,20 @@ const MOST_OBLIGATIONS: u32 = 64;
 /// The relying party of a credential that is made to know a key again. The name resolves nowhere (RFC 2606).
 const PROOF_RP: &str = "same-key.claviger.invalid";
 
+/// A live token that may be on the key.
+struct Known {
+    token: TokenId,
+    aaguid: String,
+    credential: Credential,
+    /// Marked as the organisation's.
+    ours: bool,
+}
+
 /// What was found on the key before the replug.
 struct Before {
     tokens: Vec<TokenId>,
+    /// One of them is on a key that is its person's own.
+    personal: bool,
     owed: Vec<Obligation>,
     /// By which it proves itself, where it can.
     credential: Option<Credential>,
@@ -72,9 +84,18 @@ impl Looks {
 /// Resets `before`.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] without the word, with what would be lost; [`Refusal::ResetElsewhere`], [`Refusal::ResetTooLate`],
+/// [`Refusal::Invalid`] without the word, with what would be lost; [`Refusal::PersonalKey`] for a token on it that is not marked as the
+/// organisation's; [`Refusal::LooksAlike`]; [`Refusal::ResetElsewhere`], [`Refusal::ResetTooLate`],
 /// [`Refusal::NotTheSameDevice`], [`Refusal::DeviceAbsent`]; the key's own.
-pub(super) async fn reset(act: &Act, before: DeviceHandle, confirmed: bool) -> Result<Done, Refusal> {
+pub(super) async fn reset(
+    act: &Act,
+    before: DeviceHandle,
+    place: Option<&str>,
+    confirmed: bool,
+) -> Result<Done, Refusal> {
+    if confirmed {
+        act.house.unambiguous(&before, place, act.step.cancel_flag()).await?;
+    }
     let known = known_tokens(act, &before).await?;
     let owed = open_obligations(act, &before).await?;
     let device = before.id();
@@ -87,6 +108,10 @@ pub(super) async fn reset(act: &Act, before: DeviceHandle, confirmed: bool) -> R
                 let mut found = look(key, known, owed, Looks::of(shown, &info))?;
                 if !confirmed {
                     return Err(Refusal::Invalid(what_is_lost(&info, &found.tokens)));
+                }
+                // A key that holds nothing of ours is nobody's that we know of: the word alone decides.
+                if found.personal {
+                    return Err(Refusal::PersonalKey);
                 }
                 if found.credential.is_none() {
                     found.credential = make_proof(key, &info)?;
@@ -171,7 +196,7 @@ fn is_open(key: &Key<'_, '_>, refusal: &Refusal) -> bool {
 }
 
 /// Live tokens that the key could be the body of, by its model.
-async fn known_tokens(act: &Act, before: &DeviceHandle) -> Result<Vec<(TokenId, String, Credential)>, Refusal> {
+async fn known_tokens(act: &Act, before: &DeviceHandle) -> Result<Vec<Known>, Refusal> {
     let reality = before.info().reality;
     let filter = Filter {
         kind: Some(TokenKind::Fido2),
@@ -185,7 +210,12 @@ async fn known_tokens(act: &Act, before: &DeviceHandle) -> Result<Vec<(TokenId, 
         for record in page.items.iter().filter(|record| record.reality == reality) {
             if let (Binding::Fido2 { aaguid, .. }, Ok(credential)) = (&record.binding, Credential::of(&record.binding))
             {
-                known.push((record.id, aaguid.clone(), credential));
+                known.push(Known {
+                    token: record.id,
+                    aaguid: aaguid.clone(),
+                    credential,
+                    ours: organisations(&record.binding).is_ok(),
+                });
             }
         }
         match page.next {
@@ -205,25 +235,22 @@ async fn open_obligations(act: &Act, before: &DeviceHandle) -> Result<Vec<Obliga
 }
 
 /// Finds out, without a touch, which of them are on the key.
-fn look(
-    key: &mut Key<'_, '_>,
-    known: Vec<(TokenId, String, Credential)>,
-    owed: Vec<Obligation>,
-    looks: Looks,
-) -> Result<Before, Refusal> {
+fn look(key: &mut Key<'_, '_>, known: Vec<Known>, owed: Vec<Obligation>, looks: Looks) -> Result<Before, Refusal> {
     let info = key.session.get_info(&mut key.context)?;
     let model = uuid::Uuid::from_bytes(info.aaguid).hyphenated().to_string();
     let mut found = Before {
         tokens: Vec::new(),
+        personal: false,
         owed: Vec::new(),
         credential: None,
         looks,
     };
-    let of_model = known.into_iter().filter(|(_, aaguid, _)| *aaguid == model);
-    for (token, _, credential) in of_model.take(MOST_TOKENS) {
-        if key.holds(&credential)? == Holds::Yes {
-            found.tokens.push(token);
-            found.credential.get_or_insert(credential);
+    let of_model = known.into_iter().filter(|known| known.aaguid == model);
+    for known in of_model.take(MOST_TOKENS) {
+        if key.holds(&known.credential)? == Holds::Yes {
+            found.tokens.push(known.token);
+            found.personal |= !known.ours;
+            found.credential.get_or_insert(known.credential);
         }
     }
     for obligation in owed {

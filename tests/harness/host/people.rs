@@ -9,8 +9,8 @@ use std::process::Stdio;
 
 use futures_util::StreamExt;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use zbus::OwnedVariant;
 use zbus::message::{Flags, Type};
-use zbus::zvariant::OwnedValue;
 use zbus::{Connection, Message, MessageStream};
 
 use super::{Host, Process, within};
@@ -229,7 +229,7 @@ where
             let name = reply.header().error_name().map(ToString::to_string).unwrap_or_default();
             let body = reply.body();
             // A refusal of ours has what to do about it as its second argument.
-            let told = body.deserialize::<(&str, HashMap<String, OwnedValue>)>();
+            let told = body.deserialize::<(&str, HashMap<String, OwnedVariant>)>();
             let sentence = told.map_or_else(
                 |_| body.deserialize::<&str>().unwrap_or_default(),
                 |(sentence, _)| sentence,

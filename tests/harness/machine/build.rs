@@ -113,6 +113,11 @@ fn make_root() -> PathBuf {
     let _ = fs::remove_dir_all(&half);
     let made = Command::new("mmdebstrap")
         .args(["--quiet", "--variant=apt"])
+        // What the mirror or the network gets wrong once is asked for again; and apt's own user need not be able to reach the place.
+        .args([
+            "--aptopt=Acquire::Retries \"5\"",
+            "--aptopt=APT::Sandbox::User \"root\"",
+        ])
         .arg(format!("--include={}", INCLUDED.join(",")))
         .arg(SUITE)
         .arg(&half)
