@@ -3,13 +3,10 @@
 #[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
-#[allow(dead_code, missing_docs)]
 #[path = "harness/host/mod.rs"]
 mod host;
-#[allow(dead_code, missing_docs)]
 #[path = "harness/house.rs"]
 mod house;
-#[allow(dead_code, missing_docs)]
 #[path = "harness/shim.rs"]
 mod shim;
 

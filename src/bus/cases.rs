@@ -237,8 +237,9 @@ impl CaseObject {
         Ok(self.desk.guard.admit(header, deed).await?)
     }
 
-    /// Shows what the case waits for now.
+    /// Shows what the case waits for now. Its deadline is another one then, whoever set it.
     async fn refresh(&self, emitter: &SignalEmitter<'_>) -> Result<(), BusError> {
+        self.desk.guard.cases().stir();
         let Some(record) = self.desk.verbs.ledger().case(self.id).await? else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use crate::client::render::{cell, clean, record, table};
 use crate::client::secret;
 use crate::client::session::{Session, no_options};
 use crate::contract::options;
-use crate::contract::proxy::Record;
+use crate::contract::proxy::{Options, Record};
 
 /// Does it.
 pub async fn run(session: &Session, verb: &BypassVerb) -> Result<u8, Failure> {
@@ -84,7 +84,6 @@ async fn review(session: &Session, of: &CaseOnly, found: &str) -> Result<u8, Fai
 }
 
 async fn list(session: &Session, all: bool, subject: Option<&str>) -> Result<u8, Failure> {
-    let bypasses = session.bypasses().await?;
     let mut filter = no_options();
     if !all {
         filter.insert("unreviewed", Variant::Bool(true));
@@ -92,17 +91,7 @@ async fn list(session: &Session, all: bool, subject: Option<&str>) -> Result<u8,
     if let Some(subject) = subject {
         filter.insert(options::SUBJECT, Variant::from(subject));
     }
-    let mut found = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let (page, next) = bypasses.find(&filter, &cursor, lookup::PAGE).await?;
-        found.extend(page);
-        // A cursor that stands still would keep us here for ever.
-        if next.is_empty() || next == cursor {
-            break;
-        }
-        cursor = next;
-    }
+    let found = find(session, &filter).await?;
     session
         .output
         .object(&serde_json::json!({ "bypasses": found.iter().map(record).collect::<Vec<_>>() }))?;
@@ -116,6 +105,38 @@ async fn list(session: &Session, all: bool, subject: Option<&str>) -> Result<u8,
         &rows,
     ))?;
     Ok(exit::DONE)
+}
+
+async fn find(session: &Session, filter: &Options<'_>) -> Result<Vec<Record>, Failure> {
+    let bypasses = session.bypasses().await?;
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let (page, next) = bypasses.find(filter, &cursor, lookup::PAGE).await?;
+        found.extend(page);
+        // A cursor that stands still would keep us here for ever.
+        if next.is_empty() || next == cursor {
+            return Ok(found);
+        }
+        cursor = next;
+    }
+}
+
+/// Ends what a person who leaves could still get in with. Answers with the cases whose bypass was ended.
+pub(super) async fn end_all(session: &Session, subject: &str) -> Result<Vec<String>, Failure> {
+    let filter = Options::from([
+        ("unreviewed", Variant::Bool(true)),
+        (options::SUBJECT, Variant::from(subject)),
+    ]);
+    let mut ended = Vec::new();
+    for bypass in find(session, &filter).await? {
+        if cell(&bypass, "state") == "live" {
+            let case = cell(&bypass, "case");
+            session.bypasses().await?.end(&case, &no_options()).await?;
+            ended.push(case);
+        }
+    }
+    Ok(ended)
 }
 
 fn row(bypass: &Record) -> Vec<String> {

@@ -12,7 +12,7 @@ use crate::client::arguments::{LeaverArgs, exit};
 use crate::client::failure::Failure;
 use crate::client::render::{cell, clean};
 use crate::client::session::{Session, no_options};
-use crate::client::{follow, lookup, secret};
+use crate::client::{bypass, follow, lookup, secret};
 use crate::contract::options;
 use crate::contract::proxy::{Options, Record, Tokens1Proxy};
 use crate::types::{RevokeReason, TokenState};
@@ -60,13 +60,19 @@ pub async fn run(session: &Session, args: &LeaverArgs) -> Result<u8, Failure> {
             .cloned()
             .collect();
     }
+    // Whoever never had a token may have one, too. The last token's end has ended it already.
+    let bypasses = bypass::end_all(session, &args.subject).await?;
     let trusting = trusting(&proxy, &tokens).await?;
     session.output.object(&json!({
         "subject": args.subject,
         "revoked": revoked,
         "left": left.iter().map(|(id, why)| json!({"token": id, "why": why})).collect::<Vec<_>>(),
+        "bypasses": bypasses,
         "trusting": trusting,
     }))?;
+    for case in &bypasses {
+        session.output.say(&format!("Ended the bypass of case {case}."))?;
+    }
     if tokens.is_empty() {
         session
             .output

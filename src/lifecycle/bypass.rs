@@ -427,14 +427,19 @@ impl Lifecycle {
         self.endings(&of, BypassEnd::Frozen, |_| true).await
     }
 
-    /// What ends because somebody leaves: for the commit of that verb, which tells it with [`Lifecycle::told_endings`].
+    /// What ends because the person whose token this is leaves.
     ///
     /// # Errors
     /// Storage.
-    #[allow(dead_code, reason = "called by the verb for leavers")]
-    pub(super) async fn left_behind(&self, subject: &str) -> Result<Endings, LedgerError> {
+    pub(super) async fn left_behind(&self, token: TokenId) -> Result<Endings, LedgerError> {
+        let Some(record) = self.ledger().token(token).await? else {
+            return Ok(Endings::default());
+        };
+        let Some(subject) = record.personal.subject else {
+            return Ok(Endings::default());
+        };
         let of = BypassFilter {
-            subject: Some(subject.to_owned()),
+            subject: Some(subject),
             unreviewed: true,
             ..BypassFilter::default()
         };

@@ -18,6 +18,7 @@ use crate::hook::{Hook, HookError};
 use crate::ledger::{CaseRecord, Event, Intent, IntentEnd, LedgerError, Mutation, TokenRecord};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::act::facts;
+use crate::lifecycle::bypass::Endings;
 use crate::types::{CaseId, OperationId, RevokeReason, TokenId, TokenState};
 
 /// The verb of an intent that is a letter. Recovery leaves it alone: it is no act on hardware.
@@ -248,6 +249,16 @@ impl Lifecycle {
         self.commit_all_and_tell(vec![(event, changes)], bench).await
     }
 
+    /// Which bypasses an event ends.
+    async fn ends_bypasses(&self, event: &Event) -> Result<Endings, LedgerError> {
+        let leaves = event.detail.get("reason") == Some(&serde_json::json!(RevokeReason::Leaver));
+        match (event.name, event.token) {
+            ("test.passed" | "token.resumed", Some(token)) => self.found_again(token).await,
+            ("token.revoked", Some(token)) if leaves => self.left_behind(token).await,
+            _ => Ok(Endings::default()),
+        }
+    }
+
     /// The same of several commits that are one transaction.
     pub(super) async fn commit_all_and_tell(
         &self,
@@ -260,12 +271,10 @@ impl Lifecycle {
             let letters = self.letters(event, changes).await?;
             changes.extend(letters.iter().cloned().map(Mutation::Begin));
             posted.extend(letters);
-            if let ("test.passed" | "token.resumed", Some(token)) = (event.name, event.token) {
-                let mut endings = self.found_again(token).await?;
-                endings.noted(&mut event.detail);
-                changes.extend(endings.take());
-                ended.push(endings);
-            }
+            let mut endings = self.ends_bypasses(event).await?;
+            endings.noted(&mut event.detail);
+            changes.extend(endings.take());
+            ended.push(endings);
         }
         let events: Vec<Event> = commits.iter().map(|(event, _)| event.clone()).collect();
         match (commits.pop(), commits.is_empty()) {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use claviger::contract::error::ACCESS_DENIED;
-use claviger::contract::{CASES_PATH, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH};
+use claviger::contract::{
+    BYPASSES_PATH, CASES_PATH, DEVICES_PATH, DRIFT_PATH, ROOT_PATH, SUBJECTS_PATH, TOKENS_PATH, VERIFY_PATH,
+};
 use claviger::grant::{Action, Tier};
 use claviger::guard::action::{self, Rule, Scope};
 use zbus::wire::StructureBuilder;
@@ -378,6 +380,7 @@ impl Cell<'_> {
             "org.claviger.Drift1" => DRIFT_PATH.to_owned(),
             "org.claviger.Verify1" => VERIFY_PATH.to_owned(),
             "org.claviger.Subjects1" => SUBJECTS_PATH.to_owned(),
+            "org.claviger.Bypasses1" => BYPASSES_PATH.to_owned(),
             "org.claviger.Device1" | "org.claviger.Fido1" => self.device.clone(),
             "org.claviger.Case1" => format!("{CASES_PATH}/{}", self.case.replace('-', "")),
             other => panic!("where are objects with {other}?"),
