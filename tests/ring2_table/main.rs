@@ -7,7 +7,6 @@ mod cells;
 #[path = "../harness/contract.rs"]
 #[allow(dead_code, missing_docs)]
 mod contract;
-#[allow(dead_code)]
 #[path = "../harness/host/mod.rs"]
 mod host;
 mod law;
