@@ -3,6 +3,7 @@
 use std::cell::Cell as Counter;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use claviger::contract::error::ACCESS_DENIED;
 use claviger::contract::{
@@ -18,6 +19,9 @@ use super::host::people::{Caller, Refused, call};
 use super::host::{Person, within};
 use super::law::{Law, State};
 use super::{OPENER, World};
+
+/// How often polkitd may fail to answer in the whole table.
+const MOST_SILENCES: usize = 20;
 
 /// What becomes of a call at the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -372,8 +376,20 @@ impl Cell<'_> {
         }
     }
 
-    /// Calls it. What it began and waits for a person is cancelled.
-    pub async fn call(&self, caller: &Caller) -> (Answer, String) {
+    /// Calls it. A polkitd that does not answer in time on a busy machine is a denial, too, but not the one the table is about: it is
+    /// asked again, and how often that was is counted.
+    pub async fn call(&self, caller: &Caller, silences: &AtomicUsize) -> (Answer, String) {
+        loop {
+            let (answer, sentence) = self.once(caller).await;
+            if !sentence.contains("polkit did not answer") {
+                return (answer, sentence);
+            }
+            assert!(silences.fetch_add(1, Ordering::Relaxed) < MOST_SILENCES, "{sentence}");
+        }
+    }
+
+    /// What it began and waits for a person is cancelled.
+    async fn once(&self, caller: &Caller) -> (Answer, String) {
         let path = match self.drawing.interface.as_str() {
             "org.claviger.Manager1" => ROOT_PATH.to_owned(),
             "org.claviger.Tokens1" => TOKENS_PATH.to_owned(),

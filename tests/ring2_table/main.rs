@@ -16,6 +16,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cells::{Answer, Bench, Cell, NEWCOMERS, Tokens, newcomer};
 use claviger::contract::CASES_PATH;
@@ -121,6 +122,7 @@ struct World {
     _daemon: Daemon,
     _plugged: Arc<Plugged>,
     people: Vec<(Person, Caller)>,
+    silences: AtomicUsize,
 }
 
 fn readable(host: &Host, name: &str, text: &str) -> std::path::PathBuf {
@@ -174,6 +176,7 @@ impl World {
             _daemon: daemon,
             _plugged: plugged,
             people,
+            silences: AtomicUsize::new(0),
         })
     }
 
@@ -234,7 +237,7 @@ async fn run(
     let of_people = Person::ALL.iter().map(|who| async move {
         let mut told = Vec::new();
         for cell in cells.iter().filter(|cell| cell.who == *who) {
-            told.push((cell, cell.call(world.caller(*who)).await));
+            told.push((cell, cell.call(world.caller(*who), &world.silences).await));
         }
         told
     });
@@ -294,9 +297,10 @@ async fn every_method_in_every_state_for_everybody() {
     }
     let size: usize = tally.values().sum();
     println!(
-        "{size} cells: {} methods, {cases} cases and none, {} people; {tally:?}",
+        "{size} cells: {} methods, {cases} cases and none, {} people; {tally:?}; polkitd was asked again {} times",
         methods.len(),
-        Person::ALL.len()
+        Person::ALL.len(),
+        world.silences.load(Ordering::Relaxed)
     );
     assert!(
         wrong.is_empty(),
