@@ -27,6 +27,7 @@ fn systemd_brings_it_back_and_a_stop_loses_nothing() {
 
     killed(&machine);
     hung(&machine);
+    reloaded(&machine);
     wrongly_configured(&machine);
     stopped(&machine);
 
@@ -69,6 +70,20 @@ fn hung(machine: &Machine) {
     machine
         .sh("rm -r /run/systemd/system/clavigerd.service.d && systemctl daemon-reload && systemctl restart clavigerd")
         .done();
+    intact(machine);
+}
+
+/// Read anew, by the same process: a faulty file leaves in force what was, and says so where systemd shows it.
+fn reloaded(machine: &Machine) {
+    let pid = main_pid(machine);
+    let failed = |machine: &Machine| machine.property("clavigerd", "StatusText").contains("reload failed");
+    machine.put("/etc/claviger/clavigerd.toml", b"no-such-key = 1\n", 0o644);
+    machine.sh("systemctl reload clavigerd").done();
+    machine.until("the fault to be told", failed);
+    machine.put("/etc/claviger/clavigerd.toml", desk::CONFIGURATION.as_bytes(), 0o644);
+    machine.sh("systemctl reload clavigerd").done();
+    machine.until("the mended file to be read", |machine| !failed(machine));
+    assert_eq!(main_pid(machine), pid);
     intact(machine);
 }
 
