@@ -284,6 +284,7 @@ fn reset(guest: &Guest) {
     let token = key("nitrokey-3", "RESET", 45);
     let (plugged, device) = guest.plug(&token, 2);
     let id = register(guest, "marvin", path(&device));
+    guest.claviger(&["mark", &id, "organisation"], "").done();
     // Its window has closed long ago; the person's other passkeys are on it, too.
     token.advance(Duration::from_secs(60));
     let client = format!(
