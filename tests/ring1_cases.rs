@@ -243,7 +243,7 @@ async fn whoever_leaves_takes_everything_with_them() {
     let register = async |options: Options<'static>| {
         let end = house
             .run(async |tokens| {
-                let pin = Fd::from(OwnedFd::from(secret(PIN.as_bytes())));
+                let pin = Fd::from(secret(PIN.as_bytes()));
                 tokens.register_fido2(&path, ALICE, pin, &options).await
             })
             .await;

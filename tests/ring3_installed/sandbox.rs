@@ -40,7 +40,10 @@ const PROOFS: &[(&str, &[Proof])] = &[
         &[Elsewhere("service: `systemctl start` returns when ready")],
     ),
     ("ExecStart=/usr/bin/clavigerd", &[Elsewhere("desk")]),
-    ("ExecReload=/bin/sh -c 'kill -HUP $MAINPID'", &[Elsewhere("service: reloaded")]),
+    (
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
+        &[Elsewhere("service: reloaded")],
+    ),
     ("User=claviger", &[Denied("uid", "UID", Root)]),
     ("Group=claviger", &[Denied("gid", "GID", Root)]),
     ("StateDirectory=claviger", &[Is("state-file", "ok")]),
