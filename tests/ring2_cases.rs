@@ -1,5 +1,5 @@
-//! Ring 2: cases, told as stories: the shipped daemon in system mode, the real polkitd, people under uids of their own, a clock that
-//! the test sets.
+//! Ring 2: cases beside the stories of the manual (`ring2_stories`): the shipped daemon in system mode, the real polkitd, people under
+//! uids of their own, a clock that the test sets.
 #[allow(dead_code, missing_docs)]
 #[path = "harness/bus.rs"]
 mod bus;
@@ -18,19 +18,17 @@ use std::path::Path;
 
 use claviger::contract::CASES_PATH;
 use claviger::contract::proxy::Record;
-use host::daemon::{Daemon, standing};
+use host::daemon::Daemon;
 use host::logind::{Chair, Logind};
 use host::people::Caller;
 use host::{Answer, Host, Person};
 use house::fob;
 use hw_fixtures::fob::Fob;
-use nix::sys::signal::Signal;
 use shim::{Shim, library};
 use zbus::{OwnedFd, Variant};
 
 /// A Friday morning, in the middle of a fob's step.
 const NOON: i64 = 1_800_000_015;
-const DAY: i64 = 86_400;
 
 /// Who may call what: what they may do in a case is the policy's to say.
 const RULES: &str = r#"
@@ -49,9 +47,7 @@ struct Desk {
     chairs: Vec<(Person, Chair)>,
     _logind: Logind,
     shim: Shim,
-    daemon: Daemon,
-    environment: Vec<(String, String)>,
-    sections: String,
+    _daemon: Daemon,
 }
 
 fn open_to_all(path: &Path, mode: u32) {
@@ -112,16 +108,8 @@ impl Desk {
             chairs,
             _logind: logind,
             shim,
-            daemon,
-            environment,
-            sections,
+            _daemon: daemon,
         })
-    }
-
-    /// `kill -9`, and a daemon that starts anew.
-    fn crash(&mut self) {
-        self.daemon.process.end(Signal::SIGKILL);
-        self.daemon = Daemon::start(&self.host, &self.sections, &self.environment);
     }
 
     fn says(&self, who: Person, words: &[&str]) -> Answer {
@@ -190,72 +178,6 @@ fn policy_text() -> String {
         .replace(burst, "[anomalies.operator-burst]\ncount = 100\n")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drifted_fob_on_the_phone() {
-    let Some(desk) = Desk::open().await else { return };
-    let (of_eve, token) = desk.fob_of("eve", "C-1", 1);
-    let (_, other) = desk.fob_of("bob", "C-2", 2);
-    let helper = Person::HelpDesk;
-    let now = NOON + 3_600;
-    desk.shim.set_clock(now);
-    let (first, second) = (of_eve.code(now), of_eve.code(now + 30));
-    let resync = ["resync", &token, &first, &second];
-
-    desk.says(helper, &resync).refused("CaseRequired");
-    let case = desk.case(helper, "support", "eve");
-    let lacking = desk.in_case(helper, &case, &resync).refused("EvidenceMissing");
-    assert_eq!(lacking.said["needs"][0]["need"], "weight");
-    assert_eq!(desk.needs(helper, &case, "test"), ["weight"]);
-    desk.says(helper, &["case", "evidence", &case, "call-back", "0351 2718"])
-        .done();
-    assert_eq!(desk.needs(helper, &case, "test"), [] as [&str; 0]);
-    desk.in_case(helper, &case, &["suspend", &other])
-        .refused("CaseMismatch");
-    desk.shim.set_clock(now + 30);
-    desk.in_case(helper, &case, &resync).done();
-
-    // A quarter of an hour later the call-back counts no more.
-    desk.shim.set_clock(now + 16 * 60);
-    desk.in_case(helper, &case, &["suspend", &token])
-        .refused("EvidenceMissing");
-    desk.says(helper, &["case", "close", &case]).refused("ChecklistOpen");
-    desk.says(helper, &["case", "close", &case, "--check", "works", "--check", "told"])
-        .done();
-    assert_ne!(desk.in_case(helper, &case, &["suspend", &token]).code, 0);
-    // It fails unless the journal verifies.
-    println!("{}", standing(&desk.host).await);
-    let shown = desk.says(helper, &["case", "show", &case]).done();
-    assert_eq!((shown.text("outcome"), shown.text("subject")), ("done", "eve"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_attacker_with_the_right_name_and_birthday() {
-    let Some(desk) = Desk::open().await else { return };
-    let (_, token) = desk.fob_of("eve", "C-1", 1);
-    let case = desk.case(Person::HelpDesk, "recovery", "eve");
-    // What can be looked up is no word of ours.
-    let told = desk.says(Person::HelpDesk, &["case", "evidence", &case, "birthday", "24 May"]);
-    assert_eq!(told.code, 2, "{}", told.told);
-    for own_word in ["token-test", "recovery-code", "sent-code"] {
-        let told = desk.says(Person::HelpDesk, &["case", "evidence", &case, own_word, "he said so"]);
-        told.refused("NotByWord");
-    }
-    desk.in_case(Person::HelpDesk, &case, &["suspend", &token])
-        .refused("EvidenceMissing");
-    desk.in_case(Person::Allowed, &case, &["revoke", &token, "--reason", "lost", "--yes"])
-        .refused("EvidenceMissing");
-    // Nor does a case about a colleague help, nor one of the bench.
-    let bench = desk.says(Person::Allowed, &["case", "open", "bench"]).done();
-    desk.in_case(
-        Person::Allowed,
-        bench.text("case"),
-        &["revoke", &token, "--reason", "lost", "--yes"],
-    )
-    .refused("CaseMismatch");
-    desk.says(Person::HelpDesk, &["case", "close", &case, "--outcome", "refused"])
-        .done();
-}
-
 /// Attaches on a connection of its own.
 async fn attach(caller: &Caller, case: &str) -> OwnedFd {
     let path = format!("{CASES_PATH}/{}", case.replace('-', ""));
@@ -278,7 +200,7 @@ async fn suspend(caller: &Caller, case: &str, token: &str) -> Result<(), String>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tool_crashes_in_the_middle_of_a_case() {
+async fn a_session_is_of_one_connection() {
     let Some(desk) = Desk::open().await else { return };
     let (_, token) = desk.fob_of("eve", "C-1", 1);
     let case = desk.case(Person::HelpDesk, "support", "eve");
@@ -306,94 +228,6 @@ async fn a_tool_crashes_in_the_middle_of_a_case() {
     let _session = attach(&again, &case).await;
     desk.shim.set_clock(NOON + 11 * 60);
     assert_eq!(suspend(&again, &case, &token).await, Err("NotAttached".to_owned()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_be_the_second_person() {
-    let Some(desk) = Desk::open().await else { return };
-    // The case is about somebody who has an account here and could approve.
-    let subject = Person::Stranger.user();
-    let case = desk.case(Person::Allowed, "recovery", subject);
-    let approve = ["case", "approve", &case, "--tier", "bypass"];
-    for who in [Person::Allowed, Person::Stranger, Person::HelpDesk] {
-        // The opener; whom it is about; the opener again, under a second uid.
-        desk.says(who, &approve).refused("NotSecondPerson");
-    }
-    desk.says(
-        Person::Stranger,
-        &["case", "evidence", &case, "manager", "I vouch for myself"],
-    )
-    .refused("NotSecondPerson");
-    desk.says(Person::Barred, &approve).refused("AccessDenied");
-    // Somebody else, in another's case: until they work in it themselves.
-    let case = desk.case(Person::Allowed, "recovery", "eve");
-    desk.says(Person::Stranger, &["case", "evidence", &case, "hr", "Mr. Prosser"])
-        .done();
-    desk.says(Person::Stranger, &["case", "approve", &case])
-        .refused("NotSecondPerson");
-    let case = desk.case(Person::Allowed, "recovery", "eve");
-    desk.says(Person::Stranger, &["case", "approve", &case]).done();
-    desk.says(
-        Person::Stranger,
-        &["case", "deny", &case, "--remark", "on second thoughts"],
-    )
-    .done();
-    assert_eq!(desk.needs(Person::Allowed, &case, "test"), ["another-case"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_between_approval_and_act_and_a_clock_set_back() {
-    let Some(mut desk) = Desk::open().await else { return };
-    let (_, token) = desk.fob_of("ada", "C-1", 1);
-    let (operator, approver) = (Person::Allowed, Person::Stranger);
-    let case = desk.case(operator, "recovery", "ada");
-    let resume = ["resume", &token];
-    desk.says(operator, &["case", "evidence", &case, "live-video", "passport"])
-        .done();
-    desk.says(operator, &["case", "evidence", &case, "call-back", "0351 2718"])
-        .done();
-    desk.in_case(operator, &case, &["suspend", &token]).done();
-    // A recovery of somebody who is not here waits, and one who has much to lose takes two.
-    assert_eq!(desk.needs(operator, &case, "register"), ["approval", "wait"]);
-    let case = {
-        let words = [
-            "case",
-            "open",
-            "support",
-            "--channel",
-            "video",
-            "--subject",
-            "ada",
-            "--reason",
-            "back again",
-        ];
-        desk.says(operator, &words).done().text("case").to_owned()
-    };
-    desk.says(operator, &["case", "evidence", &case, "live-video", "passport"])
-        .done();
-    desk.says(operator, &["case", "evidence", &case, "call-back", "0351 2718"])
-        .done();
-    desk.in_case(operator, &case, &resume).refused("ApprovalMissing");
-    desk.says(approver, &["case", "approve", &case, "--tier", "register"])
-        .done();
-
-    desk.crash();
-    desk.in_case(operator, &case, &resume).done();
-    desk.in_case(operator, &case, &["suspend", &token]).done();
-    // A day back, in the same boot: nothing is given back, and nothing is taken.
-    desk.shim.set_clock(NOON - DAY);
-    desk.in_case(operator, &case, &resume).done();
-    desk.in_case(operator, &case, &["suspend", &token]).done();
-    desk.crash();
-    desk.shim.set_clock(NOON - DAY + 16 * 60);
-    // The yes and the call-back have ended, by the clock that was set back as by any other.
-    assert_eq!(
-        desk.needs(operator, &case, "register"),
-        ["weight", "classes", "approval", "wait"]
-    );
-    desk.in_case(operator, &case, &resume).refused("EvidenceMissing");
-    // It fails unless the journal verifies.
-    println!("{}", standing(&desk.host).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

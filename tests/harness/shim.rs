@@ -28,6 +28,7 @@ const MODE: u64 = 0;
 const NTH: u64 = 8;
 const COUNT: u64 = 16;
 const CLOCK: u64 = 24;
+const BOOT: u64 = 32;
 
 impl Shim {
     /// Has the daemons that this house starts from now on carry the shim.
@@ -43,7 +44,7 @@ impl Shim {
 
     /// A page of its own, for a daemon that is started otherwise.
     pub fn on(path: &Path) -> Self {
-        std::fs::write(path, [0; 32]).expect("a page");
+        std::fs::write(path, [0; 40]).expect("a page");
         let page = File::options().read(true).write(true).open(path).expect("the page");
         Self { page }
     }
@@ -86,6 +87,11 @@ impl Shim {
     /// The daemon's clock stands still at this second.
     pub fn set_clock(&self, unix_s: i64) {
         self.set(CLOCK, u64::try_from(unix_s * 1000).expect("after 1970"));
+    }
+
+    /// So does the clock that nobody can set: this many seconds since boot.
+    pub fn set_boot(&self, seconds: u64) {
+        self.set(BOOT, seconds * 1000);
     }
 }
 

@@ -7,6 +7,7 @@
  *   nth    counted from 1 since `count` was last set to 0
  *   count  writes so far
  *   clock  milliseconds since 1970 that the clock shows, 0: the true time
+ *   boot   milliseconds since boot that CLOCK_BOOTTIME shows, 0: the true time
  * CLAVIGER_SHIM_STATE is the path of the state directory.
  */
 #define _GNU_SOURCE
@@ -29,6 +30,7 @@ struct page {
     _Atomic uint64_t nth;
     _Atomic uint64_t count;
     _Atomic int64_t clock;
+    _Atomic int64_t boot;
 };
 
 enum { NOTHING, COUNT, BEFORE, AFTER, TORN };
@@ -124,8 +126,12 @@ int ftruncate64(int fd, off64_t length) WRITES(ftruncate64, fd, length)
 int clock_gettime(clockid_t id, struct timespec *now)
 {
     REAL(clock_gettime);
-    int64_t still = page ? atomic_load(&page->clock) : 0;
-    if (id != CLOCK_REALTIME || still == 0)
+    int64_t still = 0;
+    if (page && id == CLOCK_REALTIME)
+        still = atomic_load(&page->clock);
+    else if (page && id == CLOCK_BOOTTIME)
+        still = atomic_load(&page->boot);
+    if (still == 0)
         return real(id, now);
     now->tv_sec = still / 1000;
     now->tv_nsec = still % 1000 * 1000000;

@@ -138,7 +138,7 @@ fn is_true(ended: &Ended, key: &str) -> bool {
 /// PIN, finger and the word for the last tries, as options. The PIN is asked for when it was not given and none but it will do; how
 /// many tries are left is said before.
 async fn unlocking(session: &Session, key: &Fido1Proxy<'_>, from: UnlockArgs) -> Result<Options<'static>, Failure> {
-    let mut given = Options::new();
+    let mut given = session.options();
     flag(&mut given, options::FINGER, from.finger);
     flag(&mut given, options::LAST_TRIES, from.last_tries);
     if let Some(pin) = present_pin(session, key, from).await? {
@@ -290,7 +290,7 @@ async fn blobs(session: &Session, what: &BlobsVerb) -> Result<u8, Failure> {
 async fn reset(session: &Session, device: &str, place: Option<&str>, yes: bool) -> Result<u8, Failure> {
     let key = open(session, device).await?;
     if !yes {
-        let lost = match follow::run(session, key.reset(&no_options())).await {
+        let lost = match follow::run(session, key.reset(&session.options())).await {
             Err(Failure::Refused { name, message, .. }) if name.ends_with(".InvalidArgument") => message,
             Err(other) => return Err(other),
             Ok(_) => return Err(Failure::local("the daemon reset the key unasked".to_owned())),
@@ -300,7 +300,7 @@ async fn reset(session: &Session, device: &str, place: Option<&str>, yes: bool) 
             return Err(Failure::Cancelled("not confirmed; nothing was done".to_owned()));
         }
     }
-    let mut given = Options::new();
+    let mut given = session.options();
     flag(&mut given, options::RESET, true);
     if let Some(place) = place {
         given.insert(options::PLACE, Variant::from(place));

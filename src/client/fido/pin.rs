@@ -28,7 +28,7 @@ pub(super) async fn run(session: &Session, verb: &PinVerb) -> Result<u8, Failure
             let key = open(session, device).await?;
             let new = new_pin(&key.pin_status(&no_options()).await?, *new_fd)?;
             let new = Fd::from(secret::sealed(&new)?);
-            let ended = follow::run(session, key.set_pin(new, &no_options())).await?;
+            let ended = follow::run(session, key.set_pin(new, &session.options())).await?;
             let sentence = format!("The key has a PIN{}.", left(&ended));
             ended.report(session, "configure", &sentence)
         }
@@ -80,7 +80,7 @@ async fn draw(session: &Session, verb: &PinVerb) -> Result<u8, Failure> {
     let key = open(session, device).await?;
     let mut given = match *change || secret::is_piped(with.pin_from) {
         true => unlocking(session, &key, *with).await?,
-        false => no_options(),
+        false => session.options(),
     };
     given.remove(options::FINGER);
     if let Some(length) = length {

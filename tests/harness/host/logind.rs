@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use super::people::Caller;
@@ -175,27 +175,12 @@ impl Chair {
 
     /// The command-line client, from this log-in.
     pub fn claviger(&self, host: &Host, arguments: &[&str]) -> Answer {
-        let group = cgroup_root().join(format!(
-            "user.slice/user-{}.slice/session-{}.scope",
-            self.who.uid(),
-            self.session
-        ));
-        fs::create_dir_all(&group).expect("a control group");
-        let plain = host.command_as(self.who.user(), &[], host.dir().join("bin/claviger"));
-        let mut command = std::process::Command::new("sh");
+        let mut command = self.command(host);
         command
-            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
-            .arg(&group)
-            .arg(plain.get_program())
-            .args(plain.get_args())
             .args(["--json", "--timeout", "60"])
             .args(arguments)
-            .current_dir("/")
             .stdin(Stdio::null());
-        let (tell, told) = mpsc::channel();
-        let run = Box::new(move || tell.send(command.output().expect("the client")).expect("the test"));
-        self.jobs.send(run).expect("the chair");
-        let answer = Answer::of(told.recv().expect("an answer"));
+        let answer = Answer::of(self.run(move || command.output().expect("the client")));
         println!(
             "{}, logged in: claviger {} -> {} {}",
             self.who.user(),
@@ -204,6 +189,46 @@ impl Chair {
             answer.said
         );
         answer
+    }
+
+    /// The same as a person sees it; both outputs go to one file. What it reads is the caller's.
+    pub fn begin(&self, host: &Host, arguments: &[&str], output: &Path) -> Child {
+        let to = fs::File::create(output).expect("a file");
+        let mut command = self.command(host);
+        command
+            .args(["--timeout", "60"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(to.try_clone().expect("a descriptor"))
+            .stderr(to);
+        self.run(move || command.spawn().expect("the client"))
+    }
+
+    /// The client in the control group of the session.
+    fn command(&self, host: &Host) -> Command {
+        let group = cgroup_root().join(format!(
+            "user.slice/user-{}.slice/session-{}.scope",
+            self.who.uid(),
+            self.session
+        ));
+        fs::create_dir_all(&group).expect("a control group");
+        let plain = host.command_as(self.who.user(), &[], host.dir().join("bin/claviger"));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(&group)
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir("/");
+        command
+    }
+
+    /// In the thread that has logged in: what it starts inherits the login uid.
+    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        let run = Box::new(move || tell.send(work()).map_err(drop).expect("the test"));
+        self.jobs.send(run).expect("the chair");
+        told.recv().expect("an answer")
     }
 }
 
