@@ -1,6 +1,6 @@
 //! An attacker with the right name and birthday.
 
-use crate::told::{APPROVER, HELPER, OPERATOR, Story};
+use crate::told::{APPROVER, HELPER, MINUTE, OPERATOR, Story};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attacker_with_the_right_name_and_birthday() {
@@ -27,6 +27,8 @@ async fn an_attacker_with_the_right_name_and_birthday() {
         .refused("somebody's");
     story.note("the caller guesses what the fob shows");
     for code in ["314159", "271828", "141421", "173205", "161803"] {
+        // Whoever guesses waits.
+        story.later(MINUTE);
         story
             .gives(
                 HELPER,

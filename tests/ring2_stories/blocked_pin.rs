@@ -116,6 +116,8 @@ async fn a_blocked_pin() {
     evidence(&story, &case);
     register(&story, &case, &device).refused("waits before a new token");
     story.set_clock(-2 * HOUR, "and back again");
+    // The daemon looks at the clock when it is set; this one is not the kernel's, which would tell it.
+    assert!(story.needs(HELPER, &case, "register").contains(&"wait".to_owned()));
     story.later(HOUR);
     evidence(&story, &case);
     register(&story, &case, &device).done();

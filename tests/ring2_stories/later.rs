@@ -4,10 +4,13 @@ use crate::told::{DAY, HELPER, OPERATOR, Story};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn activate_later_until_it_runs_out() {
-    let Some(mut story) = Story::begin("activate-later").await else {
+    let subject = "arthur@example.org";
+    let subjects = format!(
+        "form = 1\n[[subject]]\nname = {subject:?}\nrole = \"staff\"\ncontact = \"mailto:{subject}\"\ncontact-verified = 2026-11-02\n"
+    );
+    let Some(mut story) = Story::begin_about("activate-later", &subjects).await else {
         return;
     };
-    let subject = "claviger-barred";
     story.says(HELPER, &["subjects", subject]).done();
     story.says(HELPER, &["defer", subject]).done().with("1 more time");
     story.later(DAY);

@@ -67,6 +67,12 @@ async fn whoever_leaves_takes_everything_with_them() {
     // Once more there is nothing left.
     story.acts(OPERATOR, &case, &["leaver", "alice", "--yes"]).done();
     story.says(OPERATOR, &["tokens", "--subject", "alice"]).done();
+    let owed = story.unseen(OPERATOR, &["obligations"]).done();
+    let owed = owed.said["obligations"][0]["id"]
+        .as_str()
+        .expect("an obligation")
+        .to_owned();
+    story.name(&owed, "OBLIGATION");
     story.says(OPERATOR, &["obligations"]).done();
     let bobs = story.unseen(OPERATOR, &["show", &of_bob]).done();
     assert_eq!(bobs.text("state"), "active");

@@ -196,15 +196,26 @@ impl Story {
             assert!(policy.contains(shipped), "the shipped policy has no “{shipped}”");
             policy = policy.replacen(shipped, ours, 1);
         }
-        Self::open("", &CAST, &policy).await
+        Self::open("", &CAST, &policy, None).await
     }
 
     pub async fn begin_with(name: &'static str, cast: &[(Person, &'static str)]) -> Option<Self> {
         assert!(crate::ALL.contains(&name), "{name} is no story of the page");
-        Self::open(name, cast, &policy_text()).await
+        Self::open(name, cast, &policy_text(), None).await
     }
 
-    async fn open(name: &'static str, cast: &[(Person, &'static str)], policy_text: &str) -> Option<Self> {
+    /// With a file of subjects.
+    pub async fn begin_about(name: &'static str, subjects: &str) -> Option<Self> {
+        assert!(crate::ALL.contains(&name), "{name} is no story of the page");
+        Self::open(name, &CAST, &policy_text(), Some(subjects)).await
+    }
+
+    async fn open(
+        name: &'static str,
+        cast: &[(Person, &'static str)],
+        policy_text: &str,
+        subjects: Option<&str>,
+    ) -> Option<Self> {
         if let Some(what) = Logind::absent() {
             let ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false" && ci != "0");
             assert!(!ci, "ring2_stories: no {what}, and on CI nothing may be skipped");
@@ -230,6 +241,15 @@ impl Story {
         open_to_all(&drop, 0o777);
         let policy = host.dir().join("policy.toml");
         fs::write(&policy, policy_text).expect("a policy");
+        let listed = host.dir().join("subjects.toml");
+        let subjects = match subjects {
+            None => String::new(),
+            Some(text) => {
+                fs::write(&listed, text).expect("subjects");
+                open_to_all(&listed, 0o644);
+                format!("[subjects]\nfile = {:?}\n", listed.display())
+            }
+        };
         let (page, preloaded) = (host.dir().join("page"), host.dir().join("daemon_shim.so"));
         let shim = Shim::on(&page);
         fs::copy(library(), &preloaded).expect("a copy");
@@ -248,7 +268,7 @@ impl Story {
         let environment: Vec<_> = environment.map(|(name, value)| (name.to_owned(), value)).into();
         let sections = format!(
             "[devices]\nhid = false\ncards = false\n[virtual]\nsocket = {:?}\n[authority]\npolicy = {:?}\nrole = \"staff\"\n\
-             roles = {{ ada = \"administrator\", claviger-stranger = \"administrator\" }}\n",
+             roles = {{ ada = \"administrator\", claviger-stranger = \"administrator\" }}\n{subjects}",
             virtual_socket(&host),
             policy.display()
         );

@@ -25,7 +25,7 @@ async fn a_tool_crashes_in_the_middle_of_a_case() {
     shell.until("You are in case").await;
     story.typed_in(&format!("suspend {token}"));
     shell.types(&format!("suspend {token}"));
-    shell.until("suspended").await;
+    shell.until("Suspended token").await;
     story.killed(shell);
     // The case is as it was: who begins again goes on.
     story.later(MINUTE);
