@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::client::arguments::{ThawArgs, exit};
 use crate::client::failure::Failure;
-use crate::client::render::{cell, instant, record, table};
+use crate::client::render::{cell, record, table};
 use crate::client::session::{Session, no_options};
 
 /// How many alarms are shown.
@@ -28,10 +28,9 @@ pub async fn run(session: &Session) -> Result<u8, Failure> {
         let rows: Vec<Vec<String>> = alarms
             .iter()
             .map(|alarm| {
-                let at = cell(alarm, "at-ms").parse().map_or_else(|_| String::new(), instant);
                 vec![
                     cell(alarm, "seq"),
-                    at,
+                    cell(alarm, "at-ms"),
                     cell(alarm, "kind"),
                     cell(alarm, "operator"),
                     cell(alarm, "token"),

@@ -43,13 +43,20 @@ impl Transcript {
             return;
         }
         let of_kind = |by: &str| by == kind || by.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-'));
-        let earlier = self.names.iter().filter(|(_, by)| of_kind(by)).count();
+        let is_whole = |what: &str| what.contains('-');
+        let earlier = self
+            .names
+            .iter()
+            .filter(|(what, by)| of_kind(by) && is_whole(what))
+            .count();
         let name = if earlier == 0 {
             kind.to_owned()
         } else {
             format!("{kind}-{}", earlier + 1)
         };
         self.call(id, &name);
+        // As it stands in an object's path.
+        self.call(&id.replace('-', ""), &name);
     }
 
     /// A line of the narrator's: a clock, a crash.

@@ -101,7 +101,10 @@ async fn a_blocked_pin() {
     let plugged = story.plug(&key);
     story.heard(reset).done().with("The key is empty");
     let device = number(&plugged);
-    story.says(HELPER, &["show", &id]).done().with("revoked");
+    story
+        .says(HELPER, &["tokens", "--subject", "eve"])
+        .done()
+        .with("revoked");
 
     // A reset is no enrolment: whoever is not here waits, whoever agrees.
     story
