@@ -137,7 +137,13 @@ impl Session {
     /// As the daemon says.
     pub async fn attach(&mut self, given: &str) -> Result<Terms, Failure> {
         let id = lookup::case(self, given).await?;
-        let (session, terms) = self.case(&id).await?.attach(&no_options()).await?;
+        let (session, terms) = match self.case(&id).await?.attach(&no_options()).await.map_err(Failure::from) {
+            // Only open cases are on the bus.
+            Err(Failure::Refused { name, .. }) if name.ends_with(".UnknownObject") => {
+                return Err(Failure::local(format!("case {id} is not open: open another one")));
+            }
+            attached => attached?,
+        };
         let seconds = |key: &str| {
             terms
                 .get(key)

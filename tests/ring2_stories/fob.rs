@@ -53,8 +53,7 @@ async fn a_drifted_fob_on_the_phone() {
     story
         .says(HELPER, &["case", "close", &case, "--check", "works", "--check", "told"])
         .done();
-    let closed = story.unseen(HELPER, &["--case", &case, "suspend", &token]);
-    assert_ne!(closed.code, 0);
+    story.acts(HELPER, &case, &["suspend", &token]).refused("is not open");
     let shown = story.unseen(HELPER, &["case", "show", &case]).done();
     assert_eq!((shown.text("outcome"), shown.text("subject")), ("done", "eve"));
     story.ends().await;
