@@ -47,6 +47,7 @@ fn the_names_stay() {
             "devices_over_fido2_token",
             "devices_over_ykman",
             "parallel_16_over_slowest",
+            "guard_overhead_ratio",
         ]
     );
 }

@@ -26,6 +26,8 @@ pub fn state_directory() -> TempDir {
 pub struct Setup {
     pub hid: bool,
     pub cards: bool,
+    /// The policy's file. Without one no case is demanded.
+    pub policy: Option<PathBuf>,
     pub environment: Vec<(String, String)>,
 }
 
@@ -49,10 +51,11 @@ impl Daemon {
         let (socket, config, told) = (own("virtual"), own("config"), own("notify"));
         let text = format!(
             "mode = \"{}\"\n[state]\ndirectory = {state:?}\n[virtual]\nsocket = {socket:?}\n\
-             [devices]\nhid = {}\ncards = {}\n",
+             [devices]\nhid = {}\ncards = {}\n[authority]\nrole = \"staff\"\npolicy = {:?}\n",
             stage.mode(),
             setup.hid,
-            setup.cards
+            setup.cards,
+            setup.policy.as_deref().unwrap_or(Path::new("off"))
         );
         fs::write(&config, text).expect("its configuration");
         let notified = UnixDatagram::bind(&told).expect("a socket");

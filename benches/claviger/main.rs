@@ -14,6 +14,7 @@ mod engine;
 mod fleet;
 mod fobs;
 mod full_ledger;
+mod guarded;
 mod harness;
 mod idle;
 mod listings;
@@ -108,6 +109,7 @@ async fn run(wanted: &[String]) -> (Vec<Figure>, bool) {
         .await;
     house.one("two cards listed, against ykman", listings::over_ykman).await;
     house.one("sixteen keys tested at once", crowd::ratio).await;
+    house.one("a Test in a case, with 10,000 open", guarded::ratio).await;
     (house.figures, house.sound)
 }
 

@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use claviger::codec::iso7816::Encoding;
 use claviger::codec::ykoath::{self, CredentialName};
-use claviger::contract::proxy::{Options, Record, Tokens1Proxy};
+use claviger::contract::proxy::{Case1Proxy, Cases1Proxy, Options, Record, Tokens1Proxy};
 use futures_util::StreamExt;
 use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
 use zbus::message::Type;
@@ -22,6 +23,9 @@ use crate::stage::{PERSON, Stage};
 
 /// Of the encrypted delivery.
 pub const PASSPHRASE: &str = "a long enough passphrase";
+
+/// Whose the card is.
+const SUBJECT: &str = "bench";
 
 /// Who the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +122,11 @@ pub async fn play(role: Role, arguments: &[String]) -> ExitCode {
         let line = line.expect("text");
         let words: Vec<&str> = line.split(' ').collect();
         let answer = match (&caller, words.as_slice()) {
-            (Some(caller), ["register", device]) => caller.register(device).await,
-            (Some(caller), ["test", token]) => milliseconds(caller.test(token).await),
+            (Some(caller), ["register", device]) => caller.register(device, None).await,
+            (Some(caller), ["register", device, case]) => caller.register(device, Some(case)).await,
+            (Some(caller), ["test", token]) => milliseconds(caller.test(token, None).await),
+            (Some(caller), ["test", token, case]) => milliseconds(caller.test(token, Some(case)).await),
+            (Some(caller), ["case", kind]) => caller.attach(kind).await,
             (Some(caller), ["find", limit]) => caller.find(limit.parse().expect("a number")).await,
             (Some(caller), ["import", file]) => caller.import(file).await,
             (None, ["exchange", name]) => milliseconds(exchange(name)),
@@ -139,6 +146,8 @@ fn milliseconds(time: Duration) -> String {
 pub struct Caller {
     connection: Connection,
     tokens: Tokens1Proxy<'static>,
+    /// A session in a case lasts as long as its descriptor is open.
+    sessions: Mutex<Vec<OwnedFd>>,
 }
 
 impl Caller {
@@ -152,7 +161,11 @@ impl Caller {
             .build()
             .await
             .expect("a proxy");
-        Self { connection, tokens }
+        Self {
+            connection,
+            tokens,
+            sessions: Mutex::default(),
+        }
     }
 
     /// From the method call to `Completed`, and the details of what was done.
@@ -179,11 +192,38 @@ impl Caller {
         }
     }
 
-    async fn register(&self, device: &str) -> String {
+    /// Opens a case, shows in it what its kind wants before a test, and stays attached to it; the case.
+    async fn attach(&self, kind: &str) -> String {
+        let cases = Cases1Proxy::new(&self.connection).await.expect("a proxy");
+        let (none, mut options) = (Options::new(), Options::new());
+        let is_about_somebody = kind != "bench";
+        if is_about_somebody {
+            options.insert("subject", Variant::from(SUBJECT));
+            options.insert("reason", Variant::from("the card is refused at the door"));
+        }
+        let opened = within("a case", cases.open(kind, "desk", &options)).await;
+        let (id, path) = opened.expect("opened");
+        let case = Case1Proxy::builder(&self.connection)
+            .path(path)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await
+            .expect("a proxy");
+        if is_about_somebody {
+            let shown = case.add_evidence("manager", "stands beside them", &none);
+            within("evidence", shown).await.expect("taken");
+        }
+        let (session, _) = within("a session", case.attach(&none)).await.expect("attached");
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.push(session.into());
+        id
+    }
+
+    async fn register(&self, device: &str, case: Option<&str>) -> String {
         let device = ObjectPath::try_from(device).expect("a path");
-        let options = Options::new();
+        let options = in_case(case);
         let (_, details) = self
-            .run(self.tokens.register_oath_card(&device, "bench", &options))
+            .run(self.tokens.register_oath_card(&device, SUBJECT, &options))
             .await;
         let text = |name: &str| <&str>::try_from(&details[name]).expect("text").to_owned();
         format!("{} {}", text("token"), text("oath-name"))
@@ -207,8 +247,8 @@ impl Caller {
         self.run(self.tokens.test(token, &options)).await.0
     }
 
-    async fn test(&self, token: &str) -> Duration {
-        self.run(self.tokens.test(token, &Options::new())).await.0
+    async fn test(&self, token: &str, case: Option<&str>) -> Duration {
+        self.run(self.tokens.test(token, &in_case(case))).await.0
     }
 
     /// Milliseconds, and how many tokens were taken in.
@@ -230,6 +270,10 @@ impl Caller {
         let (records, _) = self.tokens.find(&HashMap::new(), "", limit).await.expect("records");
         records.len().to_string()
     }
+}
+
+fn in_case(case: Option<&str>) -> Options<'_> {
+    case.into_iter().map(|case| ("case", Variant::from(case))).collect()
 }
 
 /// The APDUs of a test, SELECT and CALCULATE, on a card that is connected already.
