@@ -82,7 +82,6 @@ async fn needs(house: &House, subject: &str) -> Result<String, String> {
         .expect("opened");
     let case = Case1Proxy::builder(&house.client)
         .path(path)
-        .expect("a path")
         .cache_properties(CacheProperties::No)
         .build()
         .await
