@@ -171,6 +171,7 @@ async fn a_server_that_is_silent_makes_nobody_ordinary() {
         use std::io::Write as _;
         // As long a message as can be announced; a tower of sequences; a message without an operation; a greeting.
         let tower = [&[0x30, 0x83, 3, 0xd0, 0x90][..], &[0x30, 0x80].repeat(125_000)].concat();
+        let mut kept = Vec::new();
         for said in [
             &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff][..],
             &tower,
@@ -179,7 +180,12 @@ async fn a_server_that_is_silent_makes_nobody_ordinary() {
         ] {
             if let Ok((mut asked, _)) = babbler.accept() {
                 let _ = asked.write_all(said);
+                kept.push(asked);
             }
+        }
+        // A connection that ends takes with it what was said in it last.
+        loop {
+            std::thread::park();
         }
     });
     let house = House::start(&self::figures(&server, &uri, "")).await;

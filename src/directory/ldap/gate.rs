@@ -41,9 +41,12 @@ pub(super) async fn pass(
 /// # Errors
 /// [`Fault::Closed`], [`Fault::Malformed`].
 pub(super) async fn message(from: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<u8>, Vec<u8>), Fault> {
-    let mut head = vec![byte(from).await?];
+    let tag = byte(from).await?;
+    if tag != SEQUENCE {
+        return Err(Fault::Malformed);
+    }
     let first = byte(from).await?;
-    head.push(first);
+    let mut head = vec![tag, first];
     let length = if first < 0x80 {
         usize::from(first)
     } else {
@@ -59,7 +62,7 @@ pub(super) async fn message(from: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<
         }
         length
     };
-    if head.first() != Some(&SEQUENCE) || length > LONGEST {
+    if length > LONGEST {
         return Err(Fault::Malformed);
     }
     let mut body = vec![0; length];
@@ -115,7 +118,7 @@ fn element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     }
     let (&first, mut rest) = rest.split_first()?;
     let length = match first {
-        0..0x80 => usize::from(first),
+        0..=0x7f => usize::from(first),
         0x81..=0x84 => {
             let (digits, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
             rest = after;
