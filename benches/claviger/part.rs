@@ -205,7 +205,6 @@ impl Caller {
         let (id, path) = opened.expect("opened");
         let case = Case1Proxy::builder(&self.connection)
             .path(path)
-            .expect("a path")
             .cache_properties(CacheProperties::No)
             .build()
             .await
