@@ -38,6 +38,7 @@ pub async fn with_full_ledger() -> [Result<Measured, String>; 3] {
         hid: true,
         cards: true,
         environment: pcscd.iter().map(Pcscd::variable).collect(),
+        ..Setup::default()
     };
     let (mut names, mut readies) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
