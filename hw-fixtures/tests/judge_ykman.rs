@@ -352,7 +352,7 @@ fn python_fido2_is_the_host_of_keys_on_a_reader() {
         programs,
         pcscd: Pcscd::start(),
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/card_host.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python_host.py");
     for (profile, lengths) in [
         ("fido-nfc", "short"),
         ("yubikey-5-nfc", "short"),

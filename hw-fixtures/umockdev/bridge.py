@@ -33,7 +33,7 @@ SIZE, GET, INFO, NAME, PHYS, FEATURE, UNIQ = 1, 2, 3, 4, 5, 7, 8
 
 
 class Ioctls(UMockdev.IoctlBase):
-    """Answers the ioctls of one hidraw node."""
+    """Answers the ioctls of one hidraw node, and as the kernel with no more bytes than there are: callers ask with less room than they name."""
 
     def __init__(self, key):
         super().__init__()
@@ -56,7 +56,7 @@ class Ioctls(UMockdev.IoctlBase):
         if number == SIZE:
             return 0, struct.pack("i", len(DESCRIPTOR))
         if number == GET:
-            return 0, struct.pack("I", len(DESCRIPTOR)) + DESCRIPTOR.ljust(4096, b"\0")
+            return 0, struct.pack("I", len(DESCRIPTOR)) + DESCRIPTOR
         if number == INFO:
             return 0, struct.pack("IHH", 3, key["vendor_id"], key["product_id"])
         if number == FEATURE:
@@ -64,8 +64,8 @@ class Ioctls(UMockdev.IoctlBase):
         texts = {NAME: key["title"], PHYS: key["phys"], UNIQ: key["serial"]}
         if number not in texts:
             return None
-        text = texts[number].encode() + b"\0"
-        return min(len(text), size), text.ljust(size, b"\0")[:size]
+        text = (texts[number].encode() + b"\0")[:size]
+        return len(text), text
 
 
 class Key:

@@ -6,6 +6,8 @@ Usage: umockdev-wrapper hidraw.py SHIM.so PROGRAM ARGS...
 The program speaks to this bed by its standard output and input: a line "@plug N" or "@unplug N" is a wish, answered by a
 line "done". Everything else it writes is passed on.
 """
+import fcntl
+import glob
 import os
 import select
 import struct
@@ -24,6 +26,8 @@ MOUSE = bytes.fromhex("05010902a101c0")
 HIDIOCGRDESCSIZE, HIDIOCGRDESC = 1, 2
 # umockdev's emulated nodes have hidraw's major number here.
 MAJOR = 240
+# asm-generic/ioctls.h; Python's termios does not have it.
+TIOCVHANGUP = 0x5437
 
 
 class Ioctls(UMockdev.IoctlBase):
@@ -34,7 +38,7 @@ class Ioctls(UMockdev.IoctlBase):
         if number == HIDIOCGRDESCSIZE:
             answer = struct.pack("i", len(FIDO))
         elif number == HIDIOCGRDESC:
-            answer = struct.pack("I", len(FIDO)) + FIDO.ljust(4096, b"\0")
+            answer = struct.pack("I", len(FIDO)) + FIDO
         else:
             client.complete(-1, 22)
             return True
@@ -98,7 +102,32 @@ class Key:
         for path in (self.raw, self.hid, self.interface, self.usb):
             self.bed.remove_device("/sys" + path)
         os.unlink(root + "/dev/.ptymap/" + pty.replace("/", "_"))
+        slave = os.open(pty, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         os.close(self.master)
+        hang_up(slave, pty)
+
+
+def hang_up(slave, pty):
+    """Makes sure that whoever reads from the node is told: once in some hundred runs the pseudo-terminal outlived its master."""
+    poll = select.poll()
+    poll.register(slave, 0)
+    if not poll.poll(1000):
+        print(f"{pty} lives on; its masters: {masters(pty)}", file=sys.stderr, flush=True)
+        fcntl.ioctl(slave, TIOCVHANGUP)
+    os.close(slave)
+
+
+def masters(pty):
+    """Who has the other end open, as (process, descriptor)."""
+    found = []
+    for info in glob.glob("/proc/[0-9]*/fdinfo/*"):
+        try:
+            with open(info) as file:
+                if f"tty-index:\t{os.path.basename(pty)}\n" in file.read():
+                    found.append(tuple(info.split("/")[2::2]))
+        except OSError:
+            pass  # It ended meanwhile.
+    return found
 
 
 def main():

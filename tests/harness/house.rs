@@ -370,11 +370,19 @@ impl House {
             let Ok(known) = objects.get_managed_objects().await else {
                 return;
             };
-            if known.keys().any(|known| **known == path) {
+            // Its other interfaces come before this one.
+            let has = |name: &str| name == "org.claviger.Device1";
+            if known
+                .iter()
+                .any(|(at, all)| **at == path && all.keys().any(|name| has(name)))
+            {
                 return;
             }
             while let Some(signal) = added.next().await {
-                if signal.args().is_ok_and(|args| *args.object_path() == path) {
+                let is_it = signal.args().is_ok_and(|args| {
+                    *args.object_path() == path && args.interfaces_and_properties().keys().any(|name| has(name))
+                });
+                if is_it {
                     return;
                 }
             }

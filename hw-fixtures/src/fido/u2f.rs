@@ -43,6 +43,11 @@ impl Answered {
 impl Authenticator {
     /// Runs one request APDU.
     pub(super) fn u2f(&mut self, raw: &[u8], presence: Presence) -> Answered {
+        // Some hosts (python-fido2 is one) send a length of zero where the standard leaves it out, and keys in the field take it.
+        let raw = match raw {
+            [_, 0x03, _, _, 0, 0, 0, 0, 0] => raw.get(..7).unwrap_or_default(),
+            other => other,
+        };
         let Some(apdu) = Apdu::parse(raw) else {
             return Answered::refused(StatusWord::WrongLength);
         };

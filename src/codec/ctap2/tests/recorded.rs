@@ -12,6 +12,8 @@ use super::super::{get_assertion, make_credential, success};
 use super::unhex;
 use crate::codec::cbor::{self, Limits, Map, Value};
 use crate::codec::ctaphid::{self, Assembler, Channel, Command, KeepAlive, Progress, REPORT_LEN, Report};
+use crate::codec::iso7816::{Response, StatusWord};
+use crate::codec::u2f::{self, Verdict};
 
 /// The folder of third-party data, or `None` and one line that says so (past the test harness, which swallows `println`).
 fn shared_data(folder: &str) -> Option<PathBuf> {
@@ -41,19 +43,19 @@ fn reports(recording: &Json, name: &str) -> Vec<Report> {
 
 /// The messages of a recording, as our pump would see them: keep-alives aside, one assembler a message. Some recordings were
 /// put together from several conversations, so all reports are given one channel.
-fn messages(recording: &Json, name: &str) -> Vec<Vec<u8>> {
+fn messages(recording: &Json, name: &str, command: Command) -> Vec<Vec<u8>> {
     let mut reports = reports(recording, name);
     let channel = Channel(0x0022_0002);
     for report in &mut reports {
         report[..4].copy_from_slice(&channel.0.to_be_bytes());
     }
     let mut messages = Vec::new();
-    let mut assembler = Assembler::new(channel, Command::Cbor);
+    let mut assembler = Assembler::new(channel, command);
     for report in &reports {
         match assembler.push(report).unwrap_or_else(|e| panic!("{name}: {e}")) {
             Progress::Message(bytes) => {
                 messages.push(bytes);
-                assembler = Assembler::new(channel, Command::Cbor);
+                assembler = Assembler::new(channel, command);
             }
             Progress::More | Progress::KeepAlive(_) => {}
             other => panic!("{name}: {other:?}"),
@@ -67,7 +69,7 @@ fn recorded_reports_are_read() {
     let Some(folder) = shared_data("ctap-wire") else { return };
     let text = std::fs::read_to_string(folder.join("wiredata_fido2.json")).unwrap();
     let recording: Json = serde_json::from_str(&text).unwrap();
-    let of = |name: &str| messages(&recording, &format!("WIREDATA_CTAP_CBOR_{name}"));
+    let of = |name: &str| messages(&recording, &format!("WIREDATA_CTAP_CBOR_{name}"), Command::Cbor);
     let first = |name: &str| of(name).remove(0);
 
     let init = reports(&recording, "WIREDATA_CTAP_INIT")[0];
@@ -110,6 +112,43 @@ fn recorded_reports_are_read() {
     for name in ["PINTOKEN", "BIO_INFO", "BIO_ENUM", "LARGEBLOB_GET_ARRAY"] {
         cbor::decode(success(&first(name)).unwrap(), Limits::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
+}
+
+#[test]
+fn recorded_answers_of_u2f_are_read() {
+    let Some(folder) = shared_data("ctap-wire") else { return };
+    let text = std::fs::read_to_string(folder.join("wiredata_u2f.json")).unwrap();
+    let recording: Json = serde_json::from_str(&text).unwrap();
+    let answers = |name: &str| -> Vec<Response> {
+        let messages = messages(&recording, &format!("WIREDATA_CTAP_U2F_{name}"), Command::Msg);
+        let answer = |bytes: &Vec<u8>| {
+            let (data, status) = bytes.split_last_chunk().unwrap();
+            Response {
+                data: data.to_vec().into(),
+                status: StatusWord(u16::from_be_bytes(*status)),
+            }
+        };
+        messages.iter().map(answer).collect()
+    };
+    let asked = answers("6985");
+    assert_eq!(asked.len(), 1);
+    assert_eq!(u2f::verdict(asked[0].status), Verdict::TouchNeeded);
+
+    let made = answers("REGISTER");
+    let (registered, waits): (Vec<_>, Vec<_>) = made.iter().partition(|one| u2f::verdict(one.status) == Verdict::Done);
+    assert_eq!(registered.len(), 1);
+    assert!(waits.iter().all(|one| u2f::verdict(one.status) == Verdict::TouchNeeded));
+    let key = u2f::parse_registered(&registered[0].data).unwrap();
+    assert!(!key.credential_id.is_empty() && key.certificate.starts_with(&[0x30, 0x82]));
+    assert!(key.signature.starts_with(&[0x30]));
+
+    let signed = answers("AUTH");
+    let signed = signed
+        .iter()
+        .find(|one| u2f::verdict(one.status) == Verdict::Done)
+        .unwrap();
+    let got = u2f::parse_authenticated(&[7; u2f::HASH_LEN], &signed.data).unwrap();
+    assert!(got.signature.starts_with(&[0x30]));
 }
 
 /// Member number by name, written from the standard's table, not from the parser.
