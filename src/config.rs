@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::device::Deadlines;
+use crate::directory::ldap;
 use crate::trust::section::SectionError;
 use crate::trust::{Rules, Section};
 use crate::types::{Mode, UnixMillis};
@@ -141,6 +142,8 @@ impl Authority {
 pub struct Subjects {
     /// The file. Absent: in system mode `/etc/claviger/subjects.toml`, if it is there; in session mode none.
     pub file: Option<PathBuf>,
+    /// A server that is asked about whoever the file gives no role.
+    pub ldap: Option<ldap::Section>,
 }
 
 /// `[hooks]`
@@ -446,6 +449,9 @@ impl Config {
             return Err("fido2.rp-id must be a domain name of 1 to 253 characters".to_owned());
         }
         self.trust.check().map_err(|error| error.to_string())?;
+        if let Some(ldap) = &self.subjects.ldap {
+            ldap.check()?;
+        }
         let single = self.drift.battery_days_of.values();
         if let Some(days) = single
             .chain([&self.drift.battery_days])

@@ -28,7 +28,7 @@ use crate::bus::{self, NameError};
 use crate::clock::{self, HostClock};
 use crate::config::{Config, ConfigError, LogTarget};
 use crate::device::registry::{self, DeviceConfig, Registry};
-use crate::directory::local::{FileError, LocalDirectory};
+use crate::directory::local::LocalDirectory;
 use crate::grant::{Action, Object, Tier};
 use crate::guard::cases::Cases;
 use crate::guard::law::{Law, PolicyError, PolicySource};
@@ -109,9 +109,9 @@ pub enum StartError {
     /// Recorder.
     #[error("cannot record: {0}")]
     Trace(String),
-    /// The file of subjects.
+    /// Who people are.
     #[error(transparent)]
-    Subjects(#[from] FileError),
+    Subjects(#[from] organisation::DirectorySetup),
     /// Recovery.
     #[error("cannot bring to an end what the last run left open: {0}")]
     Recovery(Refusal),
@@ -177,6 +177,9 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
 
 fn start_log(config: &Config) -> Result<(), StartError> {
     let filter = EnvFilter::try_new(&config.log.filter).map_err(|error| StartError::Log(error.to_string()))?;
+    // It would write down entries of people, and what it warns of comes as an error anyway.
+    let quiet = "ldap3=off".parse();
+    let filter = filter.add_directive(quiet.map_err(|_| StartError::Log("no filter".to_owned()))?);
     let journald = match config.log.target {
         LogTarget::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
         LogTarget::Journald => true,

@@ -55,6 +55,9 @@ pub enum HookError {
     /// Something killed it.
     #[error("the hook was killed by a signal")]
     Killed,
+    /// Nobody could say how the person is told.
+    #[error("the hook was not called, since nobody can say now how the person is told: {0}")]
+    Unaddressed(String),
 }
 
 impl HookError {
@@ -68,6 +71,7 @@ impl HookError {
             Self::Flooded => "flooded",
             Self::Failed { .. } => "failed",
             Self::Killed => "killed",
+            Self::Unaddressed(_) => "unaddressed",
         }
     }
 }

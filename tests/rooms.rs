@@ -63,7 +63,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("client", &["authority", "config::Config", "contract", "trust"]),
     (
         "config",
-        &["device::Deadlines", "trust::Rules", "trust::Section", "trust::section"],
+        &[
+            "device::Deadlines",
+            "directory::ldap",
+            "trust::Rules",
+            "trust::Section",
+            "trust::section",
+        ],
     ),
     // The composition root.
     (
@@ -97,6 +103,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ctap_hid_fido2", &["client/second_opinion.rs"]),
     ("psl", &["codec/webauthn/origin.rs"]),
     ("ring", &["trust"]),
+    ("ldap3", &["directory/ldap"]),
+    ("tokio_rustls", &["directory/ldap"]),
     ("rustls_pki_types", &["trust/chain.rs"]),
     ("webpki", &["trust/chain.rs"]),
     ("x509_parser", &["trust/certificate.rs"]),
@@ -122,6 +130,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "daemon.rs",
             "daemon",
             "device",
+            "directory/ldap",
             "guard",
             "hook.rs",
             "ledger",

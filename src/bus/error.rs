@@ -98,6 +98,7 @@ impl From<Denied> for BusError {
             Denied::NotOwner => advice::row("NotOwner"),
             Denied::TooManyPending => advice::row("TooManyPending"),
             Denied::SameHuman => advice::row("SameHuman"),
+            Denied::Directory(_) => advice::of_error(ErrorName::DirectoryUnavailable),
             Denied::Frozen => advice::of_error(ErrorName::Frozen),
             Denied::NotHuman(_) => advice::of_error(ErrorName::NotHuman),
             Denied::UnknownCase(_) => advice::of_error(ErrorName::UnknownCase),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::authority::Policy;
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::directory::ldap::{LdapDirectory, SetupError};
 use crate::directory::local::{self, FileError, LocalDirectory};
 use crate::grant::{Action, Object, Tier};
 use crate::guard::cases::Cases;
@@ -19,17 +20,35 @@ use crate::types::Mode;
 /// policy there are no roles that it could name.
 ///
 /// # Errors
-/// [`FileError`].
-pub fn directory(config: &Config, policy: Option<&Policy>) -> Result<Option<Arc<LocalDirectory>>, FileError> {
+/// [`DirectorySetup`].
+pub fn directory(config: &Config, policy: Option<&Policy>) -> Result<Option<Arc<LocalDirectory>>, DirectorySetup> {
     let subjects = match (&config.subjects.file, config.mode) {
         (Some(path), _) => Some(path.as_path()),
         (None, Mode::System) => Some(Path::new(local::DEFAULT_PATH)),
         (None, Mode::Session) => None,
     };
-    match (subjects, policy) {
-        (Some(path), Some(policy)) => Ok(Some(Arc::new(LocalDirectory::open(path, policy)?))),
-        _ => Ok(None),
-    }
+    let Some(policy) = policy else {
+        return Ok(None);
+    };
+    let ldap = config.subjects.ldap.as_ref();
+    let ldap = ldap.map(|section| LdapDirectory::open(section, policy)).transpose()?;
+    let local = match subjects {
+        Some(path) => LocalDirectory::open(path, policy)?,
+        None if ldap.is_some() => LocalDirectory::without_file(),
+        None => return Ok(None),
+    };
+    Ok(Some(Arc::new(local.with_ldap(ldap))))
+}
+
+/// Why nobody can be asked who people are.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectorySetup {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The server.
+    #[error(transparent)]
+    Ldap(#[from] SetupError),
 }
 
 /// What the house knows of the organisation. Where there is one user only, nobody watches: there is no second person who could lift

@@ -1,10 +1,11 @@
-//! The file of subjects, and behind it the accounts of this host.
+//! The file of subjects, behind it an LDAP server, and behind both the accounts of this host.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::ldap::{Found, LdapDirectory};
 use super::nss::{self, Member};
 use super::{Directory, DirectoryError, Subject};
 use crate::authority::Fault;
@@ -43,6 +44,7 @@ pub enum FileError {
 pub struct LocalDirectory {
     path: PathBuf,
     people: RwLock<Arc<People>>,
+    ldap: Option<LdapDirectory>,
 }
 
 impl LocalDirectory {
@@ -54,7 +56,34 @@ impl LocalDirectory {
         Ok(Self {
             path: path.to_owned(),
             people: RwLock::new(Arc::new(read(path, policy)?)),
+            ldap: None,
         })
+    }
+
+    /// Nobody by name: for those who ask a server only.
+    #[must_use]
+    pub fn without_file() -> Self {
+        Self {
+            path: PathBuf::new(),
+            people: RwLock::default(),
+            ldap: None,
+        }
+    }
+
+    /// With a server that is asked for whoever the file gives no role.
+    #[must_use]
+    pub fn with_ldap(mut self, ldap: Option<LdapDirectory>) -> Self {
+        self.ldap = ldap;
+        self
+    }
+
+    /// What the server says of somebody. Whom the file gives a role it is not asked about: the administrator who mends a server that is
+    /// down is known without it.
+    fn found(&self, name: &str, listed: Option<&Listed>) -> Result<Option<Found>, DirectoryError> {
+        match &self.ldap {
+            Some(ldap) if listed.is_none_or(|listed| listed.role.is_none()) => ldap.find(name),
+            _ => Ok(None),
+        }
     }
 
     /// Reads the file again, for a policy that may be another now.
@@ -62,6 +91,9 @@ impl LocalDirectory {
     /// # Errors
     /// [`FileError`]; then what was in force stays in force.
     pub fn reload(&self, policy: &Policy) -> Result<(), FileError> {
+        if self.path.as_os_str().is_empty() {
+            return Ok(());
+        }
         let people = Arc::new(read(&self.path, policy)?);
         *self.people.write().unwrap_or_else(PoisonError::into_inner) = people;
         Ok(())
@@ -99,17 +131,18 @@ impl Directory for LocalDirectory {
     fn subject(&self, name: &str) -> Result<Option<Subject>, DirectoryError> {
         let people = self.people();
         let listed = people.named(name);
-        let account = match listed.and_then(|listed| listed.account.as_deref()) {
-            Some(account) => Some(account),
-            None => people.account_of(name),
-        };
+        let found = self.found(name, listed)?;
+        let named = listed.and_then(|listed| listed.account.as_deref());
+        let account = named
+            .or_else(|| found.as_ref().and_then(|found| found.account.as_deref()))
+            .or_else(|| people.account_of(name));
         // Whoever gives nobody a role by their account need not be asked about accounts that no entry names.
-        let asks = listed.is_some() || people.accounts.is_some() || !people.groups.is_empty();
+        let asks = listed.is_some() || found.is_some() || people.accounts.is_some() || !people.groups.is_empty();
         let member = match account.filter(|_| asks) {
             Some(account) => nss::by_name(account)?,
             None => None,
         };
-        Ok(joined(&people, name, listed, member))
+        Ok(joined(&people, name, listed, found, member))
     }
 
     fn of_uid(&self, uid: u32) -> Result<Option<Subject>, DirectoryError> {
@@ -129,7 +162,18 @@ impl Directory for LocalDirectory {
                 .find(|listed| listed.account.is_none())
         });
         let name = listed.map_or_else(|| with_domain.unwrap_or(account), |listed| listed.name.clone());
-        Ok(joined(&people, &name, listed, Some(member)))
+        let found = self.found(&name, listed)?;
+        // An entry that names another account is about somebody else.
+        let other = |found: &Found| {
+            found
+                .account
+                .as_ref()
+                .is_some_and(|named| *named != member.account.name)
+        };
+        if listed.is_none() && found.as_ref().is_some_and(other) {
+            return Ok(None);
+        }
+        Ok(joined(&people, &name, listed, found, Some(member)))
     }
 
     fn names(&self) -> Vec<String> {
@@ -137,22 +181,37 @@ impl Directory for LocalDirectory {
     }
 }
 
-/// What the file says comes first; whoever is neither in it nor an account is unknown.
-fn joined(people: &People, name: &str, listed: Option<&Listed>, member: Option<Member>) -> Option<Subject> {
+/// What the file says comes first, then what LDAP says; whoever is in neither and has no account is unknown.
+fn joined(
+    people: &People,
+    name: &str,
+    listed: Option<&Listed>,
+    found: Option<Found>,
+    member: Option<Member>,
+) -> Option<Subject> {
     let by_account = member.as_ref().and_then(|member| {
         let everybody = people.accounts.as_ref().map(|all| all.role.as_str());
         people.role_of_groups(&member.groups).or(everybody)
     });
-    let role = listed.and_then(|listed| listed.role.as_deref()).or(by_account);
-    if listed.is_none() && role.is_none() {
+    let is_known = listed.is_some() || found.is_some();
+    let (of_ldap, contact_there, privilege_there) = match found {
+        Some(found) => (found.role, found.contact, found.privilege),
+        None => (None, None, None),
+    };
+    let role = listed
+        .and_then(|listed| listed.role.clone())
+        .or(of_ldap)
+        .or_else(|| by_account.map(str::to_owned));
+    if !is_known && role.is_none() {
         return None;
     }
     Some(Subject {
         name: name.to_owned(),
-        role: role.map(str::to_owned),
+        role,
         account: member.map(|member| member.account),
-        privilege: listed.and_then(|listed| listed.privilege),
-        contact: listed.and_then(|listed| listed.contact.clone()),
+        // The more of the two.
+        privilege: listed.and_then(|listed| listed.privilege).max(privilege_there),
+        contact: listed.and_then(|listed| listed.contact.clone()).or(contact_there),
         contact_verified: listed.and_then(|listed| listed.contact_verified),
         exempt_until: listed.and_then(|listed| listed.exempt_until),
     })

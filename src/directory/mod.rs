@@ -1,8 +1,9 @@
 //! Whom a token is for: which role somebody has, how they are told, which account of this host is theirs.
 //!
-//! [`local`] asks the file of subjects and the accounts of the host ([`nss`]); another source is another [`Directory`]. All of it
-//! may block (an account can live in a directory far away), so whoever asks does so where that harms nobody.
+//! [`local`] asks the file of subjects, an LDAP server where one is configured ([`ldap`]), and the accounts of the host ([`nss`]);
+//! another source is another [`Directory`]. All of it may block (an account can live in a directory far away), so whoever asks does so where that harms nobody.
 
+pub mod ldap;
 pub mod local;
 mod nss;
 
@@ -63,6 +64,14 @@ pub enum DirectoryError {
     /// The host's accounts could not be asked.
     #[error("the accounts of this host could not be asked: {0}")]
     Accounts(String),
+    /// The LDAP server could not be asked, or its answer names nobody.
+    #[error("the LDAP server {server} did not say who that is: {fault}")]
+    Ldap {
+        /// Which, as the configuration names it.
+        server: String,
+        /// Why.
+        fault: ldap::Fault,
+    },
 }
 
 /// A source of people.

@@ -187,8 +187,7 @@ impl Cases {
             let about = deed.subject.as_deref().or(case.record.personal.subject.as_deref());
             let decision = self
                 .decide(&policy, &case, about, caller.uid, asked, moment.stamp)
-                .await
-                .map_err(Denied::Ledger)?;
+                .await?;
             if !decision.allowed() {
                 return Err(missing(decision.needs));
             }
@@ -208,7 +207,7 @@ impl Cases {
         actor: u32,
         asked: Asked,
         now: Stamp,
-    ) -> Result<Decision, crate::ledger::LedgerError> {
+    ) -> Result<Decision, Denied> {
         let facts = self.facts(policy, case, about, actor, asked, now).await?;
         Ok(policy.decide(asked.tier, &facts, now))
     }

@@ -118,6 +118,9 @@ pub enum Denied {
         /// What is missing; never empty.
         needs: Vec<Need>,
     },
+    /// Nobody could say who the case is about, so nobody knows what it takes.
+    #[error("nobody can say now who the case is about, so nothing can be drawn from it: {0}")]
+    Directory(people::Unanswered),
     /// The ledger could not be read, so nobody knows what the case says.
     #[error("the case could not be looked at: {0}")]
     Ledger(LedgerError),

@@ -1,5 +1,7 @@
 //! Who somebody is to the policy, and which account of this host is theirs.
 
+use async_trait::async_trait;
+
 use crate::authority::decide::Person;
 use crate::types::cases::Privilege;
 
@@ -14,10 +16,19 @@ pub struct Known {
     pub account: Option<Person>,
 }
 
+/// Nobody could say who somebody is. That somebody is unknown is an answer; this is none, and nothing follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unanswered(pub String);
+
 /// Those who know people.
+#[async_trait]
 pub trait People: Send + Sync {
     /// A subject, as the organisation names people. `None`: nobody knows them, and the policy has no role for them.
-    fn subject(&self, name: &str) -> Option<Known>;
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    async fn subject(&self, name: &str) -> Result<Option<Known>, Unanswered>;
 
     /// Name of the account of a uid.
     fn account(&self, uid: u32) -> Option<String>;

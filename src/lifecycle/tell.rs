@@ -387,8 +387,10 @@ impl Lifecycle {
     }
 
     async fn deliver(&self, hook: &Hook, standing: &Grant, intent: Intent, tries: u32) {
-        let text = self.addressed(&intent).await.to_string();
-        let outcome = hook.call(text.as_bytes()).await;
+        let outcome = match self.addressed(&intent).await {
+            Ok(text) => hook.call(text.to_string().as_bytes()).await,
+            Err(error) => Err(error),
+        };
         let operation = intent.operation;
         let now = self.clock().now();
         let end = |end| Mutation::End { operation, end };
@@ -444,13 +446,14 @@ impl Lifecycle {
         }
     }
 
-    /// The text, with the contact as it is now.
-    async fn addressed(&self, intent: &Intent) -> Value {
+    /// The text, with the contact as it is now. While nobody can say what that is the letter waits: without it nobody would be told.
+    async fn addressed(&self, intent: &Intent) -> Result<Value, HookError> {
         let mut detail = intent.detail.clone();
         let Some(name) = detail.get("subject").and_then(Value::as_str).map(str::to_owned) else {
-            return detail;
+            return Ok(detail);
         };
-        let subject = self.subject(&name).await.ok().flatten();
+        let subject = self.subject(&name).await;
+        let subject = subject.map_err(|error| HookError::Unaddressed(error.to_string()))?;
         if let Some(members) = detail.as_object_mut() {
             members.insert("id".to_owned(), json!(intent.operation.to_string()));
             if let Some(contact) = subject.as_ref().and_then(|subject| subject.contact.clone()) {
@@ -459,7 +462,7 @@ impl Lifecycle {
                 members.insert("contact-verified".to_owned(), json!(verified));
             }
         }
-        detail
+        Ok(detail)
     }
 }
 

@@ -12,7 +12,7 @@ use claviger::contract::{BUS_NAME, DEVICES_PATH};
 use claviger::grant::{Action, Grant, Object};
 use claviger::guard::cases::Cases;
 use claviger::guard::law::{Law, PolicySource};
-use claviger::guard::people::{Known, People};
+use claviger::guard::people::{Known, People, Unanswered};
 use claviger::guard::time::Timepiece;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
@@ -62,9 +62,10 @@ fn open_case() -> CaseRecord {
 /// Nobody.
 struct Nobody;
 
+#[async_trait]
 impl People for Nobody {
-    fn subject(&self, _: &str) -> Option<Known> {
-        None
+    async fn subject(&self, _: &str) -> Result<Option<Known>, Unanswered> {
+        Ok(None)
     }
 
     fn account(&self, _: u32) -> Option<String> {

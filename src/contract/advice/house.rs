@@ -191,7 +191,7 @@ pub(super) const ROWS: &[Entry] = &[
         name: "DirectoryUnavailable",
         wire: Wire::Error(ErrorName::DirectoryUnavailable),
         status: Status::None,
-        desk: "The host's accounts could not be asked: `getent passwd NAME` shows whether they answer. Nothing was done; repeat.",
+        desk: "The LDAP server or the host's accounts could not be asked; the sentence says which and why (`getent passwd NAME` shows whether accounts answer). Nothing was done; repeat.",
         subject: "Your account could not be looked up just now. There is nothing that you have to do.",
     },
     Entry {

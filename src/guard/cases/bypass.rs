@@ -78,7 +78,7 @@ impl Cases {
         let policy = self.law.policy();
         if let Some(policy) = &policy {
             policy
-                .may_approve(human, &self.participants(&case))
+                .may_approve(human, &self.participants(&case).await?)
                 .map_err(CaseError::Conduct)?;
         }
         let moment = self.time.now();

@@ -5,6 +5,8 @@ use crate::authority::Policy;
 use crate::authority::conduct::Participants;
 use crate::authority::decide::{Approved, Evidence, Facts};
 use crate::authority::policy::{Marks, Situation};
+use crate::guard::Denied;
+use crate::guard::people::Known;
 use crate::ledger::{Account, Filter, LedgerError, Said};
 use crate::types::cases::{CaseKind, Mark, Privilege};
 use crate::types::stamp::Stamp;
@@ -25,9 +27,12 @@ impl Cases {
         actor: u32,
         asked: Asked,
         now: Stamp,
-    ) -> Result<Facts, LedgerError> {
+    ) -> Result<Facts, Denied> {
         let record = &case.record;
-        let known = about.and_then(|subject| self.people.subject(subject));
+        let known = match about {
+            Some(subject) => self.known(subject).await?,
+            None => None,
+        };
         let role = known.as_ref().and_then(|known| policy.role(&known.role));
         let privilege = role
             .and_then(|role| policy.roles.get(role))
@@ -40,7 +45,9 @@ impl Cases {
             );
         let marks = match about {
             // At the bench nobody is spoken for, and nobody's history is looked at.
-            Some(subject) if record.kind != CaseKind::Bench => self.marks(policy, case, subject, now).await?,
+            Some(subject) if record.kind != CaseKind::Bench => {
+                self.marks(policy, case, subject, now).await.map_err(Denied::Ledger)?
+            }
             _ => Marks::default(),
         };
         Ok(Facts {
@@ -64,17 +71,21 @@ impl Cases {
             frozen: self
                 .ledger
                 .freezes()
-                .await?
+                .await
+                .map_err(Denied::Ledger)?
                 .iter()
                 .any(|frozen| frozen.operator == actor),
             enrolled: match about {
                 // Asked for no more often than it matters.
                 Some(subject) if asked.enrols && record.channel.remote() && record.kind.about_a_claim() => {
-                    self.was_enrolled(subject).await?
+                    self.was_enrolled(subject).await.map_err(Denied::Ledger)?
                 }
                 _ => false,
             },
-            bypass: self.bypass_history(record.kind, about, now).await?,
+            bypass: self
+                .bypass_history(record.kind, about, now)
+                .await
+                .map_err(Denied::Ledger)?,
         })
     }
 
@@ -133,7 +144,10 @@ impl Cases {
     }
 
     /// Who had a part in a case.
-    pub(super) fn participants(&self, case: &WholeCase) -> Participants {
+    ///
+    /// # Errors
+    /// [`Denied::Directory`].
+    pub(super) async fn participants(&self, case: &WholeCase) -> Result<Participants, Denied> {
         let worked = case
             .notes
             .iter()
@@ -146,14 +160,20 @@ impl Cases {
             .filter_map(|note| note.by)
             .map(|uid| self.people.caller(uid))
             .collect();
-        let subject = case.record.personal.subject.as_deref();
-        Participants {
+        let subject = match case.record.personal.subject.as_deref() {
+            Some(subject) => self.known(subject).await?,
+            None => None,
+        };
+        Ok(Participants {
             opener: self.people.caller(case.record.opener),
             worked,
-            subject: subject
-                .and_then(|subject| self.people.subject(subject))
-                .and_then(|known| known.account),
-        }
+            subject: subject.and_then(|known| known.account),
+        })
+    }
+
+    /// Who somebody is.
+    pub(super) async fn known(&self, subject: &str) -> Result<Option<Known>, Denied> {
+        self.people.subject(subject).await.map_err(Denied::Directory)
     }
 }
 

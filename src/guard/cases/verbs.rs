@@ -280,7 +280,7 @@ impl Cases {
             if policy.source(method).is_none() {
                 return Err(CaseError::NotCounted(method));
             }
-            if let Some(subject) = self.participants(&case).subject
+            if let Some(subject) = self.participants(&case).await?.subject
                 && policy.same_person(&subject, &by)
             {
                 return Err(CaseError::OwnWord);
@@ -307,7 +307,10 @@ impl Cases {
     ) -> Result<(), CaseError> {
         let case = self.answerable(grant, human).await?;
         let account = human.person.account.as_deref();
-        let role = account.and_then(|account| self.people.subject(account));
+        let role = match account {
+            Some(account) => self.known(account).await?,
+            None => None,
+        };
         let said = Said::Approved {
             tier,
             role: role.map(|known| known.role),
@@ -385,7 +388,7 @@ impl Cases {
         let case = self.open_case(grant, Action::Approve).await?;
         let policy = self.law.policy().ok_or(CaseError::NoPolicy)?;
         policy
-            .may_approve(human, &self.participants(&case))
+            .may_approve(human, &self.participants(&case).await?)
             .map_err(CaseError::Conduct)?;
         Ok(case)
     }
@@ -539,7 +542,12 @@ impl Cases {
         let Some(policy) = self.law.policy() else {
             return Ok(None);
         };
-        let step = self.step_of(&policy, case, moment).await?;
+        let step = match self.step_of(&policy, case, moment).await {
+            Ok(step) => step,
+            // It stays where it is, and is overdue all the same.
+            Err(CaseError::Denied(Denied::Directory(_))) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         Ok((step != case.record.step).then(|| Mutation::Step {
             case: case.record.id,
             step,
