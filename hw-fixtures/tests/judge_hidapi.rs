@@ -37,6 +37,125 @@ fn ctap_hid_fido2_registers_and_verifies() {
     }
 }
 
+/// What else the crate can: passkeys, rules for PINs, large blobs, fingers, finding the key. It has no reset.
+#[test]
+fn ctap_hid_fido2_looks_after_a_key() {
+    let Some(bed) = testbed("ctap-hid-fido2, administration") else {
+        return;
+    };
+    for profile in ["fido23", "bio-key", "yubikey-5-7"] {
+        let token = key(profile);
+        token.with_authenticator(|own| own.set_samples(&[0, 5, 0, 0, 0]));
+        let plugged = bed.plug(&token).unwrap();
+        let status = inside(&bed, "part_that_looks_after_a_key").status().unwrap();
+        assert!(status.success(), "{profile}");
+        assert_eq!(
+            token.with_authenticator(|own| own.resident_count()),
+            Some(1),
+            "{profile}"
+        );
+        plugged.unplug();
+    }
+}
+
+#[test]
+#[ignore = "runs inside the testbed, started by ctap_hid_fido2_looks_after_a_key"]
+fn part_that_looks_after_a_key() {
+    use ctap_hid_fido2::fidokey::get_info::InfoOption;
+    use ctap_hid_fido2::public_key_credential_user_entity::PublicKeyCredentialUserEntity as User;
+    use ctap_hid_fido2::{Cfg, FidoKeyHidFactory, verifier};
+
+    let (party, pin) = ("example.org", Some("271828"));
+    let mut configuration = Cfg::init();
+    configuration.keep_alive_msg.clear();
+    configuration.use_pre_bio_enrollment = false;
+    configuration.use_pre_credential_management = false;
+    let mut device = FidoKeyHidFactory::create(&configuration).unwrap();
+    assert!(device.set_pin_uv_auth_protocol_two().unwrap());
+    device.set_new_pin("271828").unwrap();
+    if device
+        .get_info()
+        .unwrap()
+        .versions
+        .iter()
+        .any(|version| version == "FIDO_2_1")
+    {
+        device.selection().unwrap();
+    }
+
+    for number in 0..2 {
+        let user = User::new(Some(&[number; 16]), Some("alice"), Some("Alice"));
+        device
+            .make_credential_rk(party, &verifier::create_challenge(), pin, &user)
+            .unwrap();
+    }
+    let count = device.credential_management_get_creds_metadata(pin).unwrap();
+    assert_eq!(count.existing_resident_credentials_count, 2);
+    let parties = device.credential_management_enumerate_rps(pin).unwrap();
+    assert_eq!(parties.len(), 1);
+    assert_eq!(parties[0].public_key_credential_rp_entity.id, party);
+    let hash = parties[0].rpid_hash.clone();
+    let stored = || {
+        let all = device.credential_management_enumerate_credentials(pin, &hash).unwrap();
+        all.into_iter()
+            .map(|one| {
+                (
+                    one.public_key_credential_descriptor,
+                    one.public_key_credential_user_entity,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let (first, user) = stored().remove(0);
+    let renamed = User::new(Some(&user.id), Some("alice-2"), Some("Alice the Second"));
+    device
+        .credential_management_update_user_information(pin, first, renamed)
+        .unwrap();
+    assert!(stored().iter().any(|(_, user)| user.name == "alice-2"));
+    let (first, _) = stored().remove(0);
+    device.credential_management_delete_credential(pin, first).unwrap();
+    assert_eq!(stored().len(), 1);
+
+    let has = |option: InfoOption| device.enable_info_option(&option).unwrap();
+    if has(InfoOption::LargeBlobs) == Some(true) {
+        // An empty array with its hash, as the standard begins (CTAP 2.1 section 6.10.2).
+        let blob = device.get_large_blob().unwrap();
+        assert_eq!(blob.large_blob_array, [0x80]);
+    }
+    if has(InfoOption::BioEnroll).is_some() {
+        let sensor = device.bio_enrollment_get_fingerprint_sensor_info().unwrap();
+        assert_eq!(sensor.max_capture_samples_required_for_enroll, 4);
+        let (begun, mut status) = device.bio_enrollment_begin("271828", Some(5_000)).unwrap();
+        let mut no_good = 0;
+        while !status.is_finish {
+            status = device.bio_enrollment_next(&begun, Some(5_000)).unwrap();
+            no_good += u32::from(status.status != 0);
+        }
+        assert_eq!(no_good, 1);
+        device
+            .bio_enrollment_set_friendly_name("271828", &begun.template_id, "thumb")
+            .unwrap();
+        let fingers = device.bio_enrollment_enumerate_enrollments("271828").unwrap();
+        assert_eq!(fingers.len(), 1);
+        assert_eq!(fingers[0].template_friendly_name.as_deref(), Some("thumb"));
+        device.bio_enrollment_remove("271828", &begun.template_id).unwrap();
+    }
+    if has(InfoOption::AuthnrCfg) == Some(true) {
+        device.set_min_pin_length(5, pin).unwrap();
+        assert_eq!(device.get_info().unwrap().min_pin_length, 5);
+        device.toggle_always_uv(pin).unwrap();
+        assert_eq!(has(InfoOption::AlwaysUv), Some(true));
+        device.toggle_always_uv(pin).unwrap();
+        if device.get_info().unwrap().max_rpids_for_set_min_pin_length > 0 {
+            device.set_min_pin_length_rpids(vec![party.to_owned()], pin).unwrap();
+        }
+        device.force_change_pin(pin).unwrap();
+        assert!(device.get_info().unwrap().force_pin_change);
+        device.change_pin("271828", "314159").unwrap();
+        assert!(!device.get_info().unwrap().force_pin_change);
+    }
+}
+
 #[test]
 #[ignore = "runs inside the testbed, started by ctap_hid_fido2_registers_and_verifies"]
 fn part_of_ctap_hid_fido2() {
