@@ -7,7 +7,7 @@ use crate::authority::decide::{Approved, Evidence, Facts};
 use crate::authority::policy::{Marks, Situation};
 use crate::guard::Denied;
 use crate::guard::people::Known;
-use crate::ledger::{Account, Filter, LedgerError, Said};
+use crate::ledger::{Account, Filter, LedgerError, Said, TokenRecord};
 use crate::types::cases::{CaseKind, Mark, Privilege};
 use crate::types::stamp::Stamp;
 use crate::types::{TokenState, UnixMillis};
@@ -115,17 +115,28 @@ impl Cases {
     }
 
     /// Whether somebody has or had a token in use. One whose registration came to nothing is none.
-    async fn was_enrolled(&self, subject: &str) -> Result<bool, LedgerError> {
+    pub(super) async fn was_enrolled(&self, subject: &str) -> Result<bool, LedgerError> {
         let filter = Filter {
             subject: Some(subject.to_owned()),
             ..Filter::default()
         };
-        let page = self.ledger.find(&filter, None, LOOKED_AT).await?;
-        Ok(page.items.iter().any(|token| match token.state {
+        let worked = |token: &TokenRecord| match token.state {
             TokenState::Active | TokenState::Suspended | TokenState::Lost => true,
+            // A registration that was cut short leaves one that was never seen at work.
             TokenState::Revoked => token.last_seen.is_some(),
             TokenState::Inventory | TokenState::Pending => false,
-        }))
+        };
+        let mut after = None;
+        loop {
+            let page = self.ledger.find(&filter, after.as_deref(), LOOKED_AT).await?;
+            if page.items.iter().any(worked) {
+                return Ok(true);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(false),
+            }
+        }
     }
 
     fn approvals(&self, policy: &Policy, case: &WholeCase) -> Vec<Approved> {
