@@ -6,7 +6,6 @@
 mod bus;
 #[path = "../harness/host/mod.rs"]
 mod host;
-#[allow(dead_code, missing_docs)]
 #[path = "../harness/house.rs"]
 mod house;
 #[path = "../harness/shim.rs"]
