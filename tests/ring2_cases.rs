@@ -230,6 +230,49 @@ async fn a_session_is_of_one_connection() {
     assert_eq!(suspend(&again, &case, &token).await, Err("NotAttached".to_owned()));
 }
 
+/// The bench is for first tokens: whoever has or had one in use shows who they are, also for one that was put down for them before.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_their_token_is_no_newcomer_at_the_bench() {
+    let Some(desk) = Desk::open().await else { return };
+    let operator = Person::Allowed;
+    let bench = desk.says(operator, &["case", "open", "bench"]).done();
+    let bench = bench.text("case");
+    let register = |serial: &str, seed: u64| {
+        let (spare, hex) = (
+            fob(serial, seed, 0.0),
+            hw_fixtures::crypto::to_hex(&fob(serial, seed, 0.0).seed),
+        );
+        let words = ["--case", bench, "register", "fob", "eve", "--serial", serial];
+        let words = [&words[..], &["--no-codes", "--encoding", "hex", "--seed-stdin"]].concat();
+        (spare, desk.host.claviger(operator, &words, &hex))
+    };
+    let (spare, pending) = register("C-8", 8);
+    let pending = pending.done().text("token").to_owned();
+    let (_, token) = desk.fob_of("eve", "C-1", 1);
+
+    let opened = ["case", "open", "support", "--channel", "desk", "--subject", "eve"];
+    let opened = desk
+        .says(operator, &[&opened[..], &["--reason", "a story"]].concat())
+        .done();
+    let case = opened.text("case");
+    for method in ["in-person", "call-back"] {
+        desk.says(operator, &["case", "evidence", case, method, "a story"])
+            .done();
+    }
+    let state = |token: &str| desk.says(operator, &["show", token]).done().text("state").to_owned();
+    // Dead at once; what the fob still owes is another matter.
+    let _ = desk.in_case(operator, case, &["revoke", &token, "--reason", "lost", "--yes"]);
+    assert_eq!(state(&token), "revoked");
+    register("C-9", 9).1.refused("CaseMismatch");
+    desk.in_case(
+        operator,
+        bench,
+        &["resync", &pending, &spare.code(NOON - 30), &spare.code(NOON)],
+    )
+    .refused("CaseMismatch");
+    assert_eq!(state(&pending), "pending");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_fob_of_an_administrator_is_replaced_by_two() {
     let Some(desk) = Desk::open().await else { return };
