@@ -114,7 +114,10 @@ async fn write(house: &House) -> Vec<TokenId> {
             commits.push((event("test.passed", token, seen), vec![advance]));
         }
     }
-    ledger.commit_all(commits).await.expect("all of it");
+    ledger
+        .commit_all(Box::new(commits.into_iter()))
+        .await
+        .expect("all of it");
     ledger.close().await;
     ids
 }

@@ -42,8 +42,11 @@ impl Fobs {
         let tokens: Vec<TokenId> = (0..count).map(|_| TokenId::generate()).collect();
         for begin in (0..count).step_by(BATCH) {
             let end = count.min(begin + BATCH);
-            let commits = (begin..end).map(|n| imported(n, tokens[n])).collect();
-            ledger.commit_all(commits).await.expect("a delivery");
+            let commits: Vec<_> = (begin..end).map(|n| imported(n, tokens[n])).collect();
+            ledger
+                .commit_all(Box::new(commits.into_iter()))
+                .await
+                .expect("a delivery");
         }
         Self {
             ledger,

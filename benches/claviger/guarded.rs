@@ -140,8 +140,8 @@ async fn fill(directory: &Path) {
         key: KeySource::File(directory.join("sealing.key")),
     };
     let ledger = SqliteLedger::open(options).await.expect("a ledger");
-    let commits = (0..CASES).map(opened).collect();
-    ledger.commit_all(commits).await.expect("cases");
+    let commits: Vec<_> = (0..CASES).map(opened).collect();
+    ledger.commit_all(Box::new(commits.into_iter())).await.expect("cases");
     ledger.close().await;
 }
 

@@ -170,7 +170,9 @@ async fn file(fd: OwnedFd, cap: usize, places: &Arc<Semaphore>) -> Result<Secret
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err("is neither a pipe nor a regular file".to_owned());
         }
-        let mut bytes = SecretBuffer::new(cap);
+        // A claim, no more: a hole counts, and the file may grow.
+        let claimed = usize::try_from(stat.st_size).unwrap_or(0);
+        let mut bytes = SecretBuffer::expecting(cap, claimed);
         let mut chunk = chunk();
         loop {
             let offset = i64::try_from(bytes.len()).unwrap_or(i64::MAX);

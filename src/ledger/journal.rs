@@ -1,11 +1,12 @@
 //! The chain: what an entry says, in which bytes, and the MACs that tie it to the one before. `docs/journal.md` tells it to
 //! auditors.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::canonical::canonical;
 use super::seal::{Keys, Tag};
 use super::{
     Account, Binding, CasePersonal, Event, IntentEnd, JournalEntry, LedgerError, Obligation, Personal, Said, Unique,
@@ -301,19 +302,29 @@ pub(crate) fn entry_mac(keys: &Keys, previous: &Tag, payload: &[u8]) -> Tag {
 /// # Errors
 /// [`LedgerError::Storage`] when the event's detail holds a number with a fraction.
 pub(crate) fn payload(seq: u64, event: &Event, mutations: &[Recorded]) -> Result<String, LedgerError> {
-    let mut entry = Map::new();
-    entry.insert("seq".to_owned(), seq.into());
-    entry.insert("at".to_owned(), event.at.0.into());
-    entry.insert("event".to_owned(), event.name.into());
-    entry.insert("authority".to_owned(), value(&event.authority)?);
-    if let Some(token) = event.token {
-        entry.insert("token".to_owned(), token.to_string().into());
-    }
-    if !event.detail.is_empty() {
-        entry.insert("detail".to_owned(), value(&event.detail)?);
-    }
-    entry.insert("mutations".to_owned(), value(mutations)?);
-    canonical(&Value::Object(entry))
+    canonical(&Payload {
+        seq,
+        at: event.at,
+        event: event.name,
+        authority: &event.authority,
+        token: event.token,
+        detail: &event.detail,
+        mutations,
+    })
+}
+
+/// The members of an entry, as they are written.
+#[derive(Serialize)]
+struct Payload<'p> {
+    seq: u64,
+    at: UnixMillis,
+    event: &'static str,
+    authority: &'p Authority,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<TokenId>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    detail: &'p BTreeMap<&'static str, Value>,
+    mutations: &'p [Recorded],
 }
 
 /// The entry that these bytes are.
@@ -332,7 +343,7 @@ pub(crate) struct Entry {
     value: Value,
 }
 
-/// The members of an entry.
+/// The members of an entry, as they are read.
 #[derive(Deserialize)]
 pub(crate) struct Body {
     pub(crate) seq: u64,
@@ -360,7 +371,7 @@ impl From<Entry> for JournalEntry {
 
 /// The chain's stand-in for personal data: keyed, and over a random salt that is kept in the personal row alone.
 pub(crate) fn personal_tag(keys: &Keys, salt: &[u8], personal: &Personal) -> Result<Tag, LedgerError> {
-    let text = canonical(&value(personal)?)?;
+    let text = canonical(personal)?;
     Ok(keys.tag("personal", &[salt, text.as_bytes()]))
 }
 
@@ -410,7 +421,7 @@ pub(crate) fn detail_tag(keys: &Keys, salt: &[u8], detail: &str) -> Tag {
 
 /// The chain's stand-in for whom a case is about and why.
 pub(crate) fn case_tag(keys: &Keys, salt: &[u8], personal: &CasePersonal) -> Result<Tag, LedgerError> {
-    let text = canonical(&value(personal)?)?;
+    let text = canonical(personal)?;
     Ok(keys.tag("case", &[salt, text.as_bytes()]))
 }
 
@@ -420,103 +431,7 @@ pub(crate) fn reference_tag(keys: &Keys, salt: &[u8], reference: Option<&str>) -
     keys.tag("case note", &[salt, &there, reference.unwrap_or_default().as_bytes()])
 }
 
-/// Any of our structures as a JSON value.
-pub(crate) fn value<T: Serialize + ?Sized>(of: &T) -> Result<Value, LedgerError> {
-    serde_json::to_value(of).map_err(|why| LedgerError::Storage(format!("cannot be written as JSON: {why}")))
-}
-
-/// One text for one value: members sorted by the bytes of their names, no white space, whole numbers only.
-///
-/// # Errors
-/// [`LedgerError::Storage`] for a number with a fraction: two programs need not print it alike.
-pub(crate) fn canonical(value: &Value) -> Result<String, LedgerError> {
-    let mut text = String::new();
-    append(value, &mut text)?;
-    Ok(text)
-}
-
-fn append(value: &Value, text: &mut String) -> Result<(), LedgerError> {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            return Err(LedgerError::Storage(format!(
-                "the journal holds whole numbers only, not {number}; use a smaller unit"
-            )));
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    text.push(',');
-                }
-                append(item, text)?;
-            }
-            text.push(']');
-        }
-        Value::Object(members) => {
-            // serde_json sorts by itself unless some crate in the build asks it to keep the order of insertion.
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_unstable_by_key(|(name, _)| *name);
-            text.push('{');
-            for (at, (name, member)) in sorted.into_iter().enumerate() {
-                if at > 0 {
-                    text.push(',');
-                }
-                string(name, text);
-                text.push(':');
-                append(member, text)?;
-            }
-            text.push('}');
-        }
-        Value::String(plain) => string(plain, text),
-        Value::Number(number) if let Some(number) = number.as_i64() => {
-            // A string takes whatever is written to it.
-            let _ = write!(text, "{number}");
-        }
-        plain => text.push_str(&plain.to_string()),
-    }
-    Ok(())
-}
-
-/// A string as serde_json writes it; most of ours hold nothing that would have to be escaped.
-fn string(plain: &str, text: &mut String) {
-    if plain
-        .bytes()
-        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
-    {
-        text.push('"');
-        text.push_str(plain);
-        text.push('"');
-    } else {
-        text.push_str(&Value::from(plain).to_string());
-    }
-}
-
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn one_value_has_one_text() {
-        let value = json!({"b": [1, -2, {"z": null, "a": true}], "a": "é\n\"", "B": {}, "aa": u64::MAX});
-        let text = canonical(&value).unwrap();
-        assert_eq!(
-            text,
-            "{\"B\":{},\"a\":\"é\\n\\\"\",\"aa\":18446744073709551615,\"b\":[1,-2,{\"a\":true,\"z\":null}]}"
-        );
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
-
-    #[test]
-    fn a_fraction_is_refused() {
-        for value in [json!(1.5), json!({"a": [0.0]}), json!(1e300)] {
-            assert!(matches!(canonical(&value), Err(LedgerError::Storage(_))), "{value}");
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //! [`Ledger::verify`] can replay it against the rows.
 
 mod bypass;
+mod canonical;
 mod cases;
 mod journal;
 mod lock;
@@ -184,6 +185,10 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// Commits of one transaction, in their order. A long list may be made while it is written: it is asked from another thread, and
+/// must not wait for the ledger.
+pub type Commits = Box<dyn ExactSizeIterator<Item = (Event, Vec<Mutation>)> + Send>;
+
 /// The memory. Every method is one transaction.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -199,7 +204,7 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     /// As [`Ledger::commit`], with which of them it was.
-    async fn commit_all(&self, commits: Vec<(Event, Vec<Mutation>)>) -> Result<u64, BatchFailure>;
+    async fn commit_all(&self, commits: Commits) -> Result<u64, BatchFailure>;
 
     /// Wrong tries on an account, and those of `caller` over all accounts. One that was never tried has none.
     ///

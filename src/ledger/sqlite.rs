@@ -11,6 +11,7 @@ mod cases;
 mod clock;
 mod fault;
 mod insert;
+mod lines;
 mod people;
 mod rows;
 mod tries;
@@ -36,12 +37,13 @@ pub(crate) use self::rows::{Reader, drift_point, personal, sealed};
 
 use self::fault::closed;
 use self::writer::{Batch, Commit, Request, Writer};
+use super::canonical::canonical;
 use super::journal::{self, Chain, hex};
 use super::lock::{Owner, create_private, private, refusal};
 use super::seal::{KeySource, Keys, random};
 use super::{
     Account, BatchFailure, BypassCounts, BypassFilter, BypassRecord, CaseFilter, CaseHistory, CaseNote, CaseRecord,
-    DriftPoint, Event, Filter, Frozen, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
+    Commits, DriftPoint, Event, Filter, Frozen, Intent, JournalEntry, Ledger, LedgerError, Mutation, Obligation,
     ObligationFilter, Page, Standing, TokenRecord, Unique, VerifyReport,
 };
 use crate::types::stamp::{Reading, Stamp};
@@ -57,7 +59,7 @@ const PAGE_CAP: u32 = 1000;
 /// Most rows of one history.
 const DRIFT_CAP: u32 = 4096;
 /// Look-ups of one statement.
-const HOLDERS: usize = 256;
+const HOLDERS: usize = 2048;
 /// Commits that may wait before a further caller waits to be let into the queue.
 const QUEUE: usize = 64;
 
@@ -151,7 +153,7 @@ impl Ledger for SqliteLedger {
         answer.await.map_err(|_| closed())?
     }
 
-    async fn commit_all(&self, commits: Vec<(Event, Vec<Mutation>)>) -> Result<u64, BatchFailure> {
+    async fn commit_all(&self, commits: Commits) -> Result<u64, BatchFailure> {
         let gone = |_| BatchFailure { at: 0, error: closed() };
         let (reply, answer) = oneshot::channel();
         let batch = Batch { orders: commits, reply };
@@ -172,14 +174,11 @@ impl Ledger for SqliteLedger {
             .collect();
         let mut found = HashMap::new();
         for round in tags.chunks(HOLDERS) {
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT id, unique_tag FROM tokens WHERE unique_tag IN (");
-            let mut list = query.separated(", ");
-            for tag in round {
-                list.push_bind(tag.to_vec());
-            }
-            query.push(")");
-            // Of a delivery's rounds all but the last have the same length; single look-ups have their own.
-            let rows = query.build().fetch_all(&self.readers).await;
+            let wanted: Vec<String> = round.iter().map(|tag| hex(tag)).collect();
+            let query = sqlx::query(
+                "SELECT id, unique_tag FROM tokens WHERE unique_tag IN (SELECT unhex(value) FROM json_each(?))",
+            );
+            let rows = query.bind(canonical(&wanted)?).fetch_all(&self.readers).await;
             for row in rows.map_err(|error| self.fault(&error))? {
                 let read = Reader::new(&row, &self.place, "token");
                 found.insert(read.get::<Vec<u8>>("unique_tag")?, read.named::<TokenId>("id")?);
@@ -484,6 +483,8 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("secure_delete", "ON")
+        // What a statement may have to undo: pages, sealed seeds among them, that a file would get for each round of a delivery.
+        .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(40)
         .thread_name(|_| "ledger-writer".to_owned())
 }

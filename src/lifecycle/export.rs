@@ -92,10 +92,10 @@ pub async fn export(
                 Vec::new(),
             )
         })
-        .collect();
+        .collect::<Vec<_>>();
     act.house
         .ledger()
-        .commit_all(told)
+        .commit_all(Box::new(told.into_iter()))
         .await
         .map_err(|failure| failure.error)?;
     if let Err(refusal) = into.deliver(file).await {

@@ -50,8 +50,8 @@ pub async fn export(
     let orders = keys
         .iter()
         .map(|(id, _)| act.order("token.exported", Some(*id), told.clone(), Vec::new()))
-        .collect();
-    let written = act.house.ledger().commit_all(orders).await;
+        .collect::<Vec<_>>();
+    let written = act.house.ledger().commit_all(Box::new(orders.into_iter())).await;
     written.map_err(|failure| failure.error)?;
     if let Err(refusal) = into.deliver(Secret::new(file.into_bytes())).await {
         act.commit("export.undelivered", None, told, Vec::new()).await?;

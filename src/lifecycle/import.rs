@@ -26,7 +26,7 @@ const MOST_TOLD: usize = 100;
 /// Live tokens of one serial that are looked at: one of each maker, and keys.
 const MOST_NAMESAKES: u32 = 16;
 /// Entries looked at between two words about progress, and looked up in the ledger at once.
-const TOLD_EVERY: usize = 256;
+const TOLD_EVERY: usize = 1024;
 
 /// Takes a file in, or only says what would be.
 ///
@@ -76,6 +76,8 @@ pub async fn import(act: &Act, file: Secret, options: ImportOptions) -> Result<O
             .await
             .map_err(|failure| failure.error)?;
     }
+    // Millions of bytes to wipe, for which nobody has to wait.
+    tokio::task::spawn_blocking(move || drop(file));
     Ok(Outcome::Done(Details {
         import: Some(Box::new(told)),
         ..Details::default()
@@ -128,9 +130,16 @@ pub struct Left {
     pub why: LeftOut,
 }
 
+/// A token that will be taken in.
+struct Arriving {
+    record: Box<TokenRecord>,
+    seed: Secret,
+    unique: Option<Unique>,
+}
+
 /// What an import would write, looked at but not written.
 pub struct Prepared {
-    records: Vec<(Box<TokenRecord>, Mutation)>,
+    arriving: Vec<Arriving>,
     /// What will be left out, in the order of the file.
     pub left: Vec<Left>,
     /// Where what will be taken in stands in the file: [`Delivery::left`] cuts it out.
@@ -144,12 +153,12 @@ impl Prepared {
     /// Number of tokens that will be taken in.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.records.len()
+        self.arriving.len()
     }
 
     /// Their records, as they will be.
     pub fn records(&self) -> impl Iterator<Item = &TokenRecord> {
-        self.records.iter().map(|(record, _)| &**record)
+        self.arriving.iter().map(|token| &*token.record)
     }
 }
 
@@ -166,7 +175,7 @@ pub async fn prepare(
 ) -> Result<Prepared, LedgerError> {
     let of = delivery.tokens.len();
     let mut prepared = Prepared {
-        records: Vec::with_capacity(of),
+        arriving: Vec::with_capacity(of),
         left: Vec::new(),
         spans: Vec::with_capacity(of),
         protection: delivery.protection,
@@ -179,19 +188,25 @@ pub async fn prepare(
         if round.is_empty() {
             break;
         }
-        let wanted: Vec<Unique> = round.iter().flat_map(|(_, token)| claims(token)).collect();
-        let mut holders = ledger.holders(&wanted).await?.into_iter();
+        let wanted: Vec<Unique> = round.iter().flat_map(|(_, token)| claims(token)).map(fob).collect();
+        let holders = ledger.holders(&wanted).await?;
+        let mut looked_up = wanted.into_iter().zip(holders);
         for (done, token) in round {
             progress(done, of);
-            let held: Vec<TokenId> = claims(&token).filter_map(|_| holders.next().flatten()).collect();
+            let mut unique = None;
+            let mut held = None;
+            for (claim, holder) in looked_up.by_ref().take(claims(&token).count()) {
+                unique.get_or_insert(claim);
+                held = held.or(holder);
+            }
             let why = match token.serial.clone() {
                 None => None,
                 Some(serial) => match seen.entry((token.maker.clone(), serial)) {
                     Entry::Occupied(first) => Some(LeftOut::Repeated(*first.get())),
                     Entry::Vacant(place) => {
                         place.insert(token.line);
-                        match held.first() {
-                            Some(held) => Some(LeftOut::Held(*held)),
+                        match held {
+                            Some(held) => Some(LeftOut::Held(held)),
                             // Of all makers: one look-up cannot tell it, and few files name none.
                             None if token.maker.is_none() => namesake(ledger, &None, token.serial.as_deref())
                                 .await?
@@ -209,9 +224,8 @@ pub async fn prepare(
                 });
                 continue;
             }
-            let unique = claims(&token).next();
             prepared.spans.push(token.span.clone());
-            prepared.records.push(insertion(token, batch, unique));
+            prepared.arriving.push(arriving(token, batch, unique));
         }
     }
     let flawed = delivery.rejected.into_iter().map(|entry| Left {
@@ -255,10 +269,20 @@ pub async fn namesake(
 }
 
 /// What no other live token may be: itself, first, and its serial of a maker whom nobody told, of which see [`namesake`].
-fn claims(token: &Delivered) -> impl Iterator<Item = Unique> + use<> {
-    let of = |manufacturer: Option<String>| token.serial.clone().map(|serial| Unique::Fob { manufacturer, serial });
-    let unnamed = token.maker.as_ref().and_then(|_| of(None));
-    of(token.maker.clone()).into_iter().chain(unnamed)
+fn claims(token: &Delivered) -> impl Iterator<Item = (&Option<String>, &String)> {
+    let makers = [Some(&token.maker), token.maker.as_ref().map(|_| &None)];
+    let serial = token.serial.as_ref();
+    makers
+        .into_iter()
+        .flatten()
+        .filter_map(move |maker| Some((maker, serial?)))
+}
+
+fn fob((manufacturer, serial): (&Option<String>, &String)) -> Unique {
+    Unique::Fob {
+        manufacturer: manufacturer.clone(),
+        serial: serial.clone(),
+    }
 }
 
 /// Writes what was prepared: every token with its own journal entry, all in one transaction, or nothing. Answers with the number
@@ -272,29 +296,30 @@ pub async fn take_in(
     authority: &Authority,
     at: UnixMillis,
 ) -> Result<u64, BatchFailure> {
-    let detail = |record: &TokenRecord| -> Facts {
-        facts([
+    let (authority, batch) = (authority.clone(), prepared.batch);
+    let commits = prepared.arriving.into_iter().map(move |token| {
+        let Arriving { record, seed, unique } = token;
+        let detail: Facts = facts([
             ("kind", json!(record.kind)),
             ("state", json!(record.state)),
-            ("batch", json!(prepared.batch)),
-        ])
-    };
-    let commits = prepared.records.into_iter().map(|(record, insert)| {
+            ("batch", json!(batch)),
+        ]);
         let event = Event {
             name: "token.imported",
             authority: authority.clone(),
             token: Some(record.id),
             at,
-            detail: detail(&record),
+            detail,
         };
-        (event, vec![insert])
+        let seed = Some(seed);
+        (event, vec![Mutation::Insert { record, seed, unique }])
     });
-    ledger.commit_all(commits.collect()).await
+    // Each is made when it is its turn, beside the one that is being written.
+    ledger.commit_all(Box::new(commits)).await
 }
 
-/// The record of a token and the mutation that makes it. Whom the file names, it is for, and pending; the others are
-/// in the inventory.
-fn insertion(token: Delivered, batch: &str, unique: Option<Unique>) -> (Box<TokenRecord>, Mutation) {
+/// The record of a token. Whom the file names, it is for, and pending; the others are in the inventory.
+fn arriving(token: Delivered, batch: &str, unique: Option<Unique>) -> Arriving {
     let (algorithm, digits) = (token.algorithm, token.digits);
     let (binding, offset_ms, watermark) = match token.moving {
         Moving::Time { period_s, drift_steps } => (
@@ -340,10 +365,6 @@ fn insertion(token: Delivered, batch: &str, unique: Option<Unique>) -> (Box<Toke
         created: UnixMillis(0),
         updated: UnixMillis(0),
     });
-    let insert = Mutation::Insert {
-        record: record.clone(),
-        seed: Some(token.seed),
-        unique,
-    };
-    (record, insert)
+    let seed = token.seed;
+    Arriving { record, seed, unique }
 }

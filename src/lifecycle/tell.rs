@@ -282,7 +282,7 @@ impl Lifecycle {
             (Some(last), false) => {
                 commits.push(last);
                 self.ledger()
-                    .commit_all(commits)
+                    .commit_all(Box::new(commits.into_iter()))
                     .await
                     .map_err(|failure| failure.error)?;
             }

@@ -31,8 +31,14 @@ impl SecretBuffer {
     /// An empty one, for at most `cap` bytes.
     #[must_use]
     pub fn new(cap: usize) -> Self {
+        Self::expecting(cap, 0)
+    }
+
+    /// The same with room for as many as are likely to come, so that nothing has to be moved and wiped on the way.
+    #[must_use]
+    pub fn expecting(cap: usize, likely: usize) -> Self {
         Self {
-            bytes: Zeroizing::new(Vec::with_capacity(CHUNK.min(cap))),
+            bytes: Zeroizing::new(Vec::with_capacity(likely.max(CHUNK).min(cap))),
             cap,
         }
     }

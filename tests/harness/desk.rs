@@ -16,8 +16,8 @@ use claviger::guard::people::{Known, People, Unanswered};
 use claviger::guard::time::Timepiece;
 use claviger::guard::{Guard, PolkitDeadlines};
 use claviger::ledger::{
-    Account, CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, Event, Filter, Frozen, Intent, JournalEntry,
-    Ledger, LedgerError, Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
+    Account, CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, Commits, Event, Filter, Frozen, Intent,
+    JournalEntry, Ledger, LedgerError, Mutation, Obligation, Page, Standing, TokenRecord, VerifyReport,
 };
 use claviger::lifecycle::alarms::{Consequence, Raised};
 use claviger::lifecycle::operation::{Operation, Step};
@@ -110,7 +110,7 @@ impl Ledger for EmptyLedger {
         self.touch();
         Ok(1)
     }
-    async fn commit_all(&self, _: Vec<(Event, Vec<Mutation>)>) -> Result<u64, claviger::ledger::BatchFailure> {
+    async fn commit_all(&self, _: Commits) -> Result<u64, claviger::ledger::BatchFailure> {
         self.touch();
         Ok(1)
     }

@@ -4,7 +4,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Bypass, Replay};
 use crate::ledger::Said;
-use crate::ledger::journal::{Opened, canonical, value};
+use crate::ledger::canonical::canonical;
+use crate::ledger::journal::Opened;
 use crate::types::cases::{Outcome, Step};
 use crate::types::stamp::Stamp;
 use crate::types::{CaseId, UnixMillis};
@@ -53,8 +54,7 @@ impl Notes {
     /// # Errors
     /// None that a note of ours gives cause to.
     pub(crate) fn add(&mut self, line: &Line<'_>) -> Result<(), String> {
-        let said = value(line.said).and_then(|said| canonical(&said));
-        let said = said.map_err(|why| why.to_string())?;
+        let said = canonical(line.said).map_err(|why| why.to_string())?;
         let mut digest = Sha256::new();
         digest.update(self.0);
         digest.update(line.seq.to_be_bytes());

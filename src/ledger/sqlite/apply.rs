@@ -6,7 +6,8 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use super::fault::Place;
 use super::insert::New;
-use crate::ledger::journal::{self, Recorded, canonical, hex, value};
+use crate::ledger::canonical::canonical;
+use crate::ledger::journal::{self, Recorded, hex};
 use crate::ledger::seal::{Keys, Tag, random};
 use crate::ledger::{Binding, Intent, LedgerError, Mutation, Obligation, PROVABLE, Unique};
 use crate::types::{OperationId, RevokeReason, TokenId, TokenState, UnixMillis};
@@ -181,7 +182,7 @@ impl Apply<'_> {
             .bind(reason.map(RevokeReason::as_str))
             .bind(self.at.0)
             .bind(token.to_string())
-            .bind(canonical(&names.as_slice().into())?);
+            .bind(canonical(&names)?);
         if self.run(query).await? != 1 {
             let is = self.state(token).await?.ok_or(LedgerError::NotFound("token"))?;
             let needs = names.join(" or ");
@@ -206,7 +207,7 @@ impl Apply<'_> {
         let update =
             "UPDATE tokens SET binding = ?, body = ?, unique_tag = COALESCE(?, unique_tag), updated = ? WHERE id = ?";
         let query = sqlx::query(update)
-            .bind(canonical(&value(&binding)?)?)
+            .bind(canonical(&binding)?)
             .bind(body(&binding).map(str::to_owned))
             .bind(held.map(|tag| tag.to_vec()))
             .bind(self.at.0)
@@ -287,7 +288,7 @@ impl Apply<'_> {
         let query = sqlx::query(insert)
             .bind(new.id.to_string())
             .bind(new.token.to_string())
-            .bind(canonical(&value(&new.duty)?)?)
+            .bind(canonical(&new.duty)?)
             .bind(new.reality.as_str())
             .bind(new.created.0)
             .bind(new.proven.map(|at| at.0))

@@ -1,7 +1,7 @@
-//! A delivery: many new tokens, each with a journal entry of its own, a few dozen at a time. What is found, refused and written is
+//! A delivery: many new tokens, each with a journal entry of its own, some hundred at a time. What is found, refused and written is
 //! what one commit after the other would find, refuse and write: `tests/ledger/contract.rs` holds the two against each other.
 //!
-//! Two hands: one seals the seeds and puts together what the rows and the journal hold, the other writes. The first is ahead of the
+//! Two hands: one seals the seeds and puts the statements together, the other has SQLite do them. The first is ahead of the
 //! second by a round or two, so that neither waits for long.
 
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use sqlx::SqliteConnection;
 use tokio::sync::mpsc;
 
 use super::fault::Place;
-use super::insert::{New, Rows, prepare, write};
-use super::writer::{Entry, Order, row_number, write_entries};
+use super::insert::{New, Rows};
+use super::writer::{Entries, Order, entry};
 use crate::ledger::journal::{self, Chain};
 use crate::ledger::seal::Keys;
-use crate::ledger::{Event, LedgerError, Mutation};
+use crate::ledger::{Commits, Event, LedgerError, Mutation};
 
-/// Tokens of one round of statements. More would only make the statements larger.
-pub(super) const ROUND: usize = 64;
+/// Tokens of one round of statements. Each statement goes to SQLite's thread and back; with more tokens its program, which SQLite
+/// makes once, would only be larger.
+pub(super) const ROUND: usize = 256;
 /// Rounds that may be ready and not yet written.
 const AHEAD: usize = 2;
 
@@ -27,92 +28,124 @@ pub(super) fn inserts_only(order: &Order) -> bool {
 }
 
 /// What one round writes.
-#[derive(Default)]
 struct Round {
-    rows: Vec<Rows>,
-    entries: Vec<Entry>,
+    rows: Rows,
+    entries: Entries,
     /// Why the token after these cannot be written.
     refused: Option<LedgerError>,
 }
 
-/// Does `orders`, which insert only, one after the other. Answers with the chain as it is then, or which of them could not be done.
-/// A fault of the storage is told of the first of its round.
+/// What became of a run of insertions.
+pub(super) struct Inserted {
+    /// The chain with them.
+    pub(super) chain: Chain,
+    /// How many there were.
+    pub(super) count: usize,
+    /// What comes after them and does more than insert.
+    pub(super) next: Option<Order>,
+    pub(super) rest: Commits,
+}
+
+/// Writes `first` and what follows it, as long as that only inserts, one after the other. Answers with which of them could not be
+/// done; a fault of the storage is told of the first of its round.
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
     keys: &Arc<Keys>,
     place: &Place,
-    mut chain: Chain,
-    orders: Vec<Order>,
-) -> Result<Chain, (usize, LedgerError)> {
-    let all = orders.len();
+    chain: Chain,
+    first: Order,
+    rest: Commits,
+) -> Result<Inserted, (usize, LedgerError)> {
     let (ready, mut rounds) = mpsc::channel(AHEAD);
     let keys = Arc::clone(keys);
-    tokio::task::spawn_blocking(move || {
-        let mut chain = chain;
-        let mut orders = orders.into_iter();
+    let first_hand = tokio::task::spawn_blocking(move || {
+        let mut hand = FirstHand {
+            keys,
+            chain,
+            next: Some(first),
+            rest,
+        };
         loop {
-            let round = make(&keys, &mut chain, orders.by_ref().take(ROUND));
-            let last = round.rows.len() < ROUND;
+            let round = hand.make();
+            let last = round.entries.count() < ROUND;
             // Nobody takes it when a round before was refused.
-            if ready.blocking_send((round, chain)).is_err() || last {
-                return;
+            if ready.blocking_send(round).is_err() || last {
+                return hand;
             }
         }
     });
-    let mut done = 0;
-    while let Some((round, after)) = rounds.recv().await {
-        let count = round.rows.len();
-        if count > 0 {
-            let refused = |(at, error)| (done + at, error);
-            write(conn, place, &round.rows).await.map_err(refused)?;
-            let written = write_entries(conn, place, round.entries).await;
-            written.map_err(|error| (done, error))?;
-        }
-        done += count;
+    let mut count = 0;
+    while let Some(round) = rounds.recv().await {
+        let made = round.entries.count();
+        let refused = |(at, error)| (count + at, error);
+        round.rows.write(conn, place).await.map_err(refused)?;
+        let written = round.entries.write(conn, place).await;
+        written.map_err(|error| (count, error))?;
+        count += made;
         if let Some(error) = round.refused {
-            return Err((done, error));
+            return Err((count, error));
         }
-        chain = after;
     }
-    if done < all {
-        let error = LedgerError::Storage("the making of a delivery's rows ended unexpectedly".to_owned());
-        return Err((done, error));
-    }
-    Ok(chain)
+    let hand = first_hand.await.map_err(|_| {
+        let why = "the making of a delivery's rows ended unexpectedly".to_owned();
+        (count, LedgerError::Storage(why))
+    })?;
+    Ok(Inserted {
+        chain: hand.chain,
+        count,
+        next: hand.next,
+        rest: hand.rest,
+    })
 }
 
-/// Rows and journal entries of the next tokens, up to one that cannot be written.
-fn make(keys: &Keys, chain: &mut Chain, orders: impl Iterator<Item = Order>) -> Round {
-    let mut round = Round::default();
-    for (event, mutations) in orders {
-        for mutation in mutations {
-            let Mutation::Insert { record, seed, unique } = mutation else {
-                continue;
-            };
-            let new = New {
-                record: *record,
-                seed,
-                unique,
-            };
-            match one(keys, *chain, &event, new) {
-                Ok((next, row, entry)) => {
-                    *chain = next;
-                    round.rows.push(row);
-                    round.entries.push(entry);
-                }
-                Err(error) => {
+/// Who puts the rounds together.
+struct FirstHand {
+    keys: Arc<Keys>,
+    /// After what is ready.
+    chain: Chain,
+    next: Option<Order>,
+    rest: Commits,
+}
+
+impl FirstHand {
+    /// Rows and journal entries of the next tokens, up to one that cannot be written or does more than insert.
+    fn make(&mut self) -> Round {
+        let mut round = Round {
+            rows: Rows::with_capacity(ROUND),
+            entries: Entries::with_capacity(ROUND),
+            refused: None,
+        };
+        while round.entries.count() < ROUND
+            && let Some((event, mutations)) = self.next.take_if(|order| inserts_only(order))
+        {
+            self.next = self.rest.next();
+            for mutation in mutations {
+                let Mutation::Insert { record, seed, unique } = mutation else {
+                    continue;
+                };
+                let new = New {
+                    record: *record,
+                    seed,
+                    unique,
+                };
+                if let Err(error) = round.add(&self.keys, &mut self.chain, &event, new) {
                     round.refused = Some(error);
                     return round;
                 }
             }
         }
+        round
     }
-    round
 }
 
-fn one(keys: &Keys, chain: Chain, event: &Event, new: New) -> Result<(Chain, Rows, Entry), LedgerError> {
-    let (row, recorded) = prepare(keys, event.at, new)?;
-    let payload = journal::payload(chain.count.saturating_add(1), event, &[recorded])?;
-    let next = chain.extended(keys, &payload);
-    Ok((next, row, (row_number(next.count)?, payload, next.last)))
+impl Round {
+    /// Adds one token and moves the chain on. When it fails there may be rows without an entry: the whole delivery is undone then.
+    fn add(&mut self, keys: &Keys, chain: &mut Chain, event: &Event, new: New) -> Result<(), LedgerError> {
+        let recorded = self.rows.add(keys, event.at, new)?;
+        let payload = journal::payload(chain.count.saturating_add(1), event, &[recorded])?;
+        let (next, entry) = entry(keys, *chain, payload)?;
+        self.entries.add(entry);
+        *chain = next;
+        Ok(())
+    }
 }

@@ -5,7 +5,8 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::apply::{Apply, Outcome as Done, signed};
 use super::{PAGE_CAP, Reader, SqliteLedger, page};
-use crate::ledger::journal::{self, Opened, Recorded, canonical, hex, value};
+use crate::ledger::canonical::canonical;
+use crate::ledger::journal::{self, Opened, Recorded, hex};
 use crate::ledger::seal::random;
 use crate::ledger::{
     CaseFilter, CaseHistory, CaseNote, CasePersonal, CaseRecord, LedgerError, NewCase, NewNote, Page, Said,
@@ -84,7 +85,7 @@ impl Apply<'_> {
             .bind(self.at.0)
             .bind(signed(new.stamp.most_ms)?)
             .bind(signed(new.stamp.least_ms)?)
-            .bind(canonical(&value(&new.said)?)?)
+            .bind(canonical(&new.said)?)
             .bind(&new.reference)
             .bind(salt.to_vec());
         let no: Option<i64> = self.scalar(query).await?;

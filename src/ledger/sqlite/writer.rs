@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Arguments, ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::Apply;
 use super::bulk;
 use super::fault::{Place, closed};
+use super::lines::{Lines, Table};
 use crate::ledger::journal::{self, Chain};
 use crate::ledger::lock::Owner;
 use crate::ledger::seal::{Keys, Tag};
-use crate::ledger::{BatchFailure, Event, LedgerError, Mutation};
+use crate::ledger::{BatchFailure, Commits, Event, LedgerError, Mutation};
 
 /// Commits that may share one transaction. More would only make the first of them wait longer.
 const GROUP: usize = 64;
@@ -41,7 +42,7 @@ pub(super) type Order = (Event, Vec<Mutation>);
 
 /// Many commits that stand or fall together.
 pub(crate) struct Batch {
-    pub(crate) orders: Vec<Order>,
+    pub(crate) orders: Commits,
     pub(crate) reply: oneshot::Sender<Result<u64, BatchFailure>>,
 }
 
@@ -125,10 +126,10 @@ impl Writer {
             replies.push(commit.reply);
             orders.push((commit.event, commit.mutations));
         }
-        let wipes = wipes(&orders);
+        let wiped = orders.iter().any(|(_, mutations)| wipes(mutations));
         match self.transaction(orders).await {
             Ok(outcomes) => {
-                if wipes {
+                if wiped {
                     self.wipe_due = true;
                     self.wipe().await;
                 }
@@ -149,10 +150,9 @@ impl Writer {
 
     /// One transaction for all of a batch, then its reply.
     async fn serve_batch(&mut self, batch: Batch) {
-        let wipes = wipes(&batch.orders);
         let large = batch.orders.len() > bulk::ROUND;
         let outcome = self.batch(batch.orders, large).await;
-        if outcome.is_ok() && wipes {
+        if let Ok((_, true)) = outcome {
             self.wipe_due = true;
             self.wipe().await;
         }
@@ -162,7 +162,7 @@ impl Writer {
         {
             let _ = conn.close_hard().await;
         }
-        let _ = batch.reply.send(outcome);
+        let _ = batch.reply.send(outcome.map(|(count, _)| count));
         if large && let Some(mut conn) = self.conn.take() {
             // Who asked has the answer: what was written is in the log, and this moves it on. A connection that does not come back
             // to its usual measure is left to a fresh one.
@@ -173,8 +173,8 @@ impl Writer {
         }
     }
 
-    /// The number of the last entry.
-    async fn batch(&mut self, orders: Vec<Order>, large: bool) -> Result<u64, BatchFailure> {
+    /// The number of the last entry, and whether a seed was destroyed.
+    async fn batch(&mut self, mut orders: Commits, large: bool) -> Result<(u64, bool), BatchFailure> {
         let whole = |error| BatchFailure { at: 0, error };
         let (keys, place) = (Arc::clone(&self.keys), self.place.clone());
         let fault = |error| whole(place.fault(&error));
@@ -186,24 +186,28 @@ impl Writer {
         }
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut chain = before;
-        let mut orders = orders.into_iter().enumerate().peekable();
-        while let Some((at, order)) = orders.next() {
-            if !bulk::inserts_only(&order) {
-                let (event, mutations) = order;
+        let mut wiped = false;
+        let mut at = 0;
+        let mut next = orders.next();
+        while let Some(order) = next {
+            if bulk::inserts_only(&order) {
+                let refused = |(after, error)| BatchFailure { at: at + after, error };
+                let run = bulk::insert(&mut tx, &keys, &place, chain, order, orders).await;
+                let done = run.map_err(refused)?;
+                (chain, next, orders) = (done.chain, done.next, done.rest);
+                at += done.count;
+            } else {
                 let refused = |error| BatchFailure { at, error };
+                let (event, mutations) = order;
+                wiped |= wipes(&mutations);
                 let done = changes(&mut tx, &keys, &place, chain, event, mutations).await;
-                let (next, entry) = done.map_err(refused)?;
-                write_entries(&mut tx, &place, vec![entry]).await.map_err(refused)?;
-                chain = next;
-                continue;
+                let (extended, entry) = done.map_err(refused)?;
+                let mut entries = Entries::with_capacity(1);
+                entries.add(entry);
+                entries.write(&mut tx, &place).await.map_err(refused)?;
+                (chain, next) = (extended, orders.next());
+                at += 1;
             }
-            let mut run = vec![order];
-            while let Some((_, order)) = orders.next_if(|(_, order)| bulk::inserts_only(order)) {
-                run.push(order);
-            }
-            chain = bulk::insert(&mut tx, &keys, &place, chain, run)
-                .await
-                .map_err(|(after, error)| BatchFailure { at: at + after, error })?;
         }
         if chain != before {
             write_head(&mut tx, &keys, &place, &before, &chain)
@@ -212,7 +216,7 @@ impl Writer {
         }
         tx.commit().await.map_err(fault)?;
         set(&shared, Ok(chain));
-        Ok(chain.count)
+        Ok((chain.count, wiped))
     }
 
     /// The connection; a fresh one after a fault.
@@ -239,7 +243,7 @@ impl Writer {
         let before = get(&shared)?;
         let mut chain = before;
         let mut outcomes = Vec::with_capacity(orders.len());
-        let mut entries = Vec::with_capacity(orders.len());
+        let mut entries = Entries::with_capacity(orders.len());
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         // Who is alone needs no savepoint: when it is refused, all is rolled back.
         let alone = orders.len() == 1;
@@ -258,7 +262,7 @@ impl Writer {
             };
             outcomes.push(outcome.map(|(next, entry)| {
                 chain = next;
-                entries.push(entry);
+                entries.add(entry);
                 next.count
             }));
         }
@@ -270,7 +274,7 @@ impl Writer {
             }
             return Ok(outcomes);
         }
-        write_entries(&mut tx, &place, entries).await?;
+        entries.write(&mut tx, &place).await?;
         write_head(&mut tx, &keys, &place, &before, &chain).await?;
         tx.commit().await.map_err(fault)?;
         set(&shared, Ok(chain));
@@ -294,10 +298,15 @@ async fn settle(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Whether a seed is destroyed.
-fn wipes(orders: &[Order]) -> bool {
-    let mut mutations = orders.iter().flat_map(|(_, mutations)| mutations);
-    mutations.any(|mutation| matches!(mutation, Mutation::DestroySeed { .. } | Mutation::ReplaceSeed { .. }))
+fn wipes(mutations: &[Mutation]) -> bool {
+    let wipes = |mutation: &Mutation| matches!(mutation, Mutation::DestroySeed { .. } | Mutation::ReplaceSeed { .. });
+    mutations.iter().any(wipes)
 }
+
+const JOURNAL: Table = Table {
+    insert: "INSERT INTO journal (seq, payload, mac) VALUES ",
+    columns: 3,
+};
 
 /// A row of the journal: number, payload, MAC.
 pub(super) type Entry = (i64, String, Tag);
@@ -324,25 +333,38 @@ async fn changes(
         recorded.extend(apply.mutation(mutation).await?);
     }
     let payload = journal::payload(seq, &event, &recorded)?;
+    entry(keys, chain, payload)
+}
+
+/// The next entry of the journal, and the chain with it.
+pub(super) fn entry(keys: &Keys, chain: Chain, payload: String) -> Result<(Chain, Entry), LedgerError> {
     let next = chain.extended(keys, &payload);
     Ok((next, (row_number(next.count)?, payload, next.last)))
 }
 
-/// Writes journal entries, in one statement.
-pub(super) async fn write_entries(
-    conn: &mut SqliteConnection,
-    place: &Place,
-    entries: Vec<Entry>,
-) -> Result<(), LedgerError> {
-    let count = entries.len();
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO journal (seq, payload, mac) ");
-    query.push_values(entries, |mut row, (seq, payload, mac)| {
-        row.push_bind(seq).push_bind(payload).push_bind(mac.to_vec());
-    });
-    // The length of a group is chance, and a statement that may never come again would push the others out.
-    let comes_again = matches!(count, 1 | bulk::ROUND);
-    let done = query.build().persistent(comes_again).execute(conn).await;
-    done.map(|_| ()).map_err(|error| place.fault(&error))
+/// Journal entries, to be written in one statement.
+pub(super) struct Entries(Lines);
+
+impl Entries {
+    pub(super) fn with_capacity(entries: usize) -> Self {
+        Self(Lines::with_capacity(&JOURNAL, entries))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    pub(super) fn add(&mut self, (seq, payload, mac): Entry) {
+        self.0.add(|to| {
+            to.add(seq)?;
+            to.add(payload)?;
+            to.add(mac.to_vec())
+        });
+    }
+
+    pub(super) async fn write(self, conn: &mut SqliteConnection, place: &Place) -> Result<(), LedgerError> {
+        self.0.write(conn).await.map_err(|error| place.fault(&error))
+    }
 }
 
 /// Moves the head on, if it is where we left it.
@@ -426,6 +448,6 @@ fn broken(what: &str) -> LedgerError {
     LedgerError::Damaged(format!("the journal cannot be continued, {what}"))
 }
 
-pub(super) fn row_number(count: u64) -> Result<i64, LedgerError> {
+fn row_number(count: u64) -> Result<i64, LedgerError> {
     i64::try_from(count).map_err(|_| LedgerError::Storage("the journal has no numbers left".to_owned()))
 }

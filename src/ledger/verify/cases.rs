@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use super::cell::{Cell, differences, read};
 use super::tables::Table;
 use super::{Audit, PAGE};
+use crate::ledger::canonical::canonical;
 use crate::ledger::journal::{case_tag, hex, reference_tag};
 use crate::ledger::replay::{Case, Line, Notes, Replay, Share};
 use crate::ledger::sqlite::{Reader, case_personal};
@@ -132,9 +133,7 @@ impl Audit<'_> {
         let number = |column| row.try_get::<i64, _>(column).ok();
         let parsed: Said = serde_json::from_str(&said).ok()?;
         // Only the one spelling that we write.
-        let ours = crate::ledger::journal::value(&parsed)
-            .and_then(|value| crate::ledger::journal::canonical(&value))
-            .is_ok_and(|ours| ours == said);
+        let ours = canonical(&parsed).is_ok_and(|ours| ours == said);
         let reference = row.try_get::<Option<String>, _>("reference").ok()?;
         ours.then_some(())?;
         let by = match read(row, "by") {

@@ -7,7 +7,8 @@ use sqlx::sqlite::SqliteRow;
 
 use super::cell::{Cell, differences, read};
 use super::{Audit, PAGE};
-use crate::ledger::journal::{canonical, detail_tag, hex, personal_tag, seed_tag, unique_mark, value};
+use crate::ledger::canonical::canonical;
+use crate::ledger::journal::{detail_tag, hex, personal_tag, seed_tag, unique_mark};
 use crate::ledger::replay::{History, Open, Replay, Share, Token};
 use crate::ledger::sqlite::{body, drift_point, personal, sealed};
 use crate::ledger::{LedgerError, Obligation};
@@ -373,7 +374,5 @@ fn intent_cells(due: &Open) -> Vec<(&'static str, Cell)> {
 }
 
 fn json<T: serde::Serialize>(of: &T) -> Cell {
-    value(of)
-        .and_then(|value| canonical(&value))
-        .map_or(Cell::Unreadable, Cell::Text)
+    canonical(of).map_or(Cell::Unreadable, Cell::Text)
 }
