@@ -78,6 +78,14 @@ impl Failure {
         }
     }
 
+    /// What the help desk may do about this very case, as the daemon found it out: one sentence each.
+    #[must_use]
+    pub fn for_desk(&self) -> Vec<String> {
+        let advice = self.data().and_then(|data| data.get("advice-desk"));
+        let advice = advice.and_then(|value| value.try_clone().ok());
+        advice.and_then(|value| value.try_into().ok()).unwrap_or_default()
+    }
+
     /// What the table says about it: by the row that the daemon named, else by the error.
     #[must_use]
     pub fn advice(&self) -> Option<&'static Entry> {

@@ -198,7 +198,7 @@ fn ended(
                 OwnedVariant::from(zbus::Str::from_static("refused")),
             );
             Err(Failure::Refused {
-                message: with_advice(with_tries(message, &details), &details),
+                message: with_tries(message, &details),
                 name,
                 data: details,
             })
@@ -212,15 +212,6 @@ fn with_tries(message: String, details: &Record) -> String {
         Some(tries) if !message.contains("left") => format!("{message} (tries left: {tries})"),
         _ => message,
     }
-}
-
-/// The sentence with what the help desk may do, one piece of advice a line.
-fn with_advice(message: String, details: &Record) -> String {
-    let advice = details.get("advice-desk").and_then(|value| value.try_clone().ok());
-    let advice = advice
-        .and_then(|value| Vec::<String>::try_from(value).ok())
-        .unwrap_or_default();
-    advice.iter().fold(message, |text, line| format!("{text}\n  {line}"))
 }
 
 fn lost() -> Failure {

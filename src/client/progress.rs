@@ -166,7 +166,8 @@ fn in_words(phase: &str) -> String {
         "identifying" => "Asking the device what it is".to_owned(),
         "pin" => "Setting or checking the PIN".to_owned(),
         "creating" => "Making the credential".to_owned(),
-        "proving" => "Asking the device to prove itself".to_owned(),
+        // A key that proves itself, a code of a fob, a file of seeds.
+        "proving" => "Checking".to_owned(),
         "writing" => "Writing to the device".to_owned(),
         "deleting" => "Deleting from the device".to_owned(),
         "resetting" => "Resetting the device".to_owned(),

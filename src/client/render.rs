@@ -53,6 +53,10 @@ impl Output {
             return;
         }
         warn(&failure.to_string());
+        // A line each: a line feed in one would be taken for something that a device wrote.
+        for advice in failure.for_desk() {
+            warn(&advice);
+        }
         let mut object = Map::new();
         object.insert("error".to_owned(), json!(failure.name()));
         object.insert("message".to_owned(), json!(failure.to_string()));

@@ -49,6 +49,7 @@ pub enum Field {
     U(u32),
     X(i64),
     B(bool),
+    List(Vec<String>),
 }
 
 pub fn s(text: impl Into<String>) -> Field {
@@ -61,6 +62,7 @@ pub fn dict(fields: &[(&str, Field)]) -> Dict {
         Field::U(u) => OwnedVariant::from(u),
         Field::X(x) => OwnedVariant::from(x),
         Field::B(b) => OwnedVariant::from(b),
+        Field::List(list) => OwnedVariant::try_from(Variant::from(list)).unwrap(),
     };
     fields
         .iter()

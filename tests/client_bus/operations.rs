@@ -194,6 +194,38 @@ async fn a_completion_before_the_reply_is_not_lost() {
     }
 }
 
+/// Each piece of advice has a line of its own, and nothing in it can be taken for another.
+#[tokio::test]
+async fn advice_on_the_case_at_hand_is_a_line_each() {
+    let fake = Fake::start().await;
+    let advice = ["The clock stood still. Replace the fob.", "Or\nnot."].map(str::to_owned);
+    fake.play(Play::TouchThen(
+        "refused",
+        vec![
+            ("error", s("org.claviger.Error.CodeRejected")),
+            ("message", s("the code was not accepted")),
+            ("advice-desk", Field::List(advice.to_vec())),
+        ],
+    ));
+    let output = fake
+        .run_with_input(&["test", FOB, "--code", "123456", "--json"], "")
+        .await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<_> = told.lines().filter(|line| line.starts_with("claviger: ")).collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "claviger: the code was not accepted",
+            "claviger: The clock stood still. Replace the fob.",
+            "claviger: Or\u{fffd}not."
+        ],
+        "{told}"
+    );
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["message"], "the code was not accepted");
+    assert_eq!(object["advice-desk"], json!(advice));
+}
+
 #[tokio::test]
 async fn a_refusal_is_told_with_its_name_and_data() {
     let fake = Fake::start().await;
