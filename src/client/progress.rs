@@ -168,7 +168,7 @@ fn in_words(phase: &str) -> String {
         "creating" => "Making the credential".to_owned(),
         // A key that proves itself, a code of a fob, a file of seeds.
         "proving" => "Checking".to_owned(),
-        "writing" => "Writing to the device".to_owned(),
+        "writing" => "Writing".to_owned(),
         "deleting" => "Deleting from the device".to_owned(),
         "resetting" => "Resetting the device".to_owned(),
         "committing" => "Writing the ledger".to_owned(),
