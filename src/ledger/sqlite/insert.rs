@@ -91,25 +91,21 @@ impl Words {
     }
 }
 
-/// Why SQLite refused the row of a new token: its id, or what it must be alone with, is another's.
-async fn taken(conn: &mut SqliteConnection, place: &Place, new: &Wants) -> Result<LedgerError, sqlx::Error> {
+/// Why SQLite refused the row of a new token: its id, or what it must be alone with, is another's. None when neither is.
+async fn taken(conn: &mut SqliteConnection, new: &Wants) -> Result<Option<LedgerError>, sqlx::Error> {
     let tag = new.held.as_ref().map(|(_, tag)| tag.as_slice());
     // Two look-ups by index; a single OR would read the table.
     let holders = "SELECT id FROM tokens WHERE id = ?1 UNION ALL SELECT id FROM tokens WHERE unique_tag = ?2";
     let query = sqlx::query_scalar(holders).bind(new.id.to_string()).bind(tag);
     let holder: Option<String> = query.fetch_optional(conn).await?;
-    let Some(holder) = holder else {
-        let none = sqlx::Error::RowNotFound;
-        return Ok(place.fault(&none));
-    };
-    Ok(match (holder.parse::<TokenId>(), &new.held) {
+    Ok(holder.map(|holder| match (holder.parse::<TokenId>(), &new.held) {
         (Ok(token), _) if token == new.id => LedgerError::Duplicate { what: "id", token },
         (Ok(token), Some((unique, _))) => LedgerError::Duplicate {
             what: unique.what(),
             token,
         },
         _ => LedgerError::Damaged("a token's id is none".to_owned()),
-    })
+    }))
 }
 
 impl Rows {
@@ -219,9 +215,11 @@ impl Rows {
             let before = sqlx::query_scalar("SELECT changes()").fetch_one(&mut *conn).await;
             let before: i64 = before.map_err(whole)?;
             let at = usize::try_from(before).unwrap_or(usize::MAX);
-            let refused = self.wants.get(at).ok_or_else(|| whole(error))?;
-            let why = taken(conn, place, refused).await.map_err(whole)?;
-            return Err((at, why));
+            let why = match self.wants.get(at) {
+                Some(refused) => taken(conn, refused).await.map_err(whole)?,
+                None => None,
+            };
+            return Err(why.map_or_else(|| whole(error), |why| (at, why)));
         }
         self.personal.write(conn).await.map_err(whole)?;
         self.seeds.write(conn).await.map_err(whole)
