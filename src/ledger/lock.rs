@@ -13,7 +13,7 @@ const LOCK_FILE: &str = "ledger.lock";
 /// An exclusive `flock(2)` on the lock file, held until dropped. The file itself stays: removing it would let two daemons
 /// lock two files of the same name.
 pub(crate) struct Owner {
-    _file: File,
+    file: File,
 }
 
 impl Owner {
@@ -32,10 +32,17 @@ impl Owner {
         private(directory, 0o700).map_err(|why| refusal(&place, &why))?;
         let file = create_private(&directory.join(LOCK_FILE)).map_err(|why| refusal(&place, &why))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(LedgerError::Owned(place)),
             Err(TryLockError::Error(why)) => Err(refusal(&place, &why)),
         }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child that was forked meanwhile and has not come to its exec.
+        let _ = self.file.unlock();
     }
 }
 
